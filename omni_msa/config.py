@@ -1,0 +1,146 @@
+"""Options, grouped by concern, frozen and checked when they are made; and the environment's say.
+
+Only `cli.py` turns flags into these, and only this file reads environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omni_msa.errors import ConfigError
+from omni_msa.values import MODALITIES, PATCH_SIDE, Subset
+
+DECODERS = ("pyav", "decord")
+QUANTIZE = ("auto", "none", "4bit", "8bit")
+DEVICES = ("auto", "cpu", "cuda")
+PROMPT_VERSION = "1"
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(value in allowed, f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class MediaOptions:
+    """How a clip is read. Everything here except the deadline can change a score."""
+
+    decoder: str = "pyav"  # which library reads the frames
+    fps: float = 2.0  # frames sampled a second
+    min_frames: int = 4  # short clips are sampled faster to reach this many
+    max_frames: int = 16  # long clips are sampled slower to stay below this
+    min_pixels: int = 4 * PATCH_SIDE**2  # smaller frames are enlarged to this
+    max_pixels: int = 128 * PATCH_SIDE**2  # larger frames are reduced to this
+    max_audio_seconds: float = 300.0  # longer sound is cut, and the record says so
+    max_text_tokens: int = 1024  # longer transcripts are cut, and the record says so
+    deadline_seconds: float = 120.0  # a clip that takes longer to read is given up
+
+    def __post_init__(self) -> None:
+        _one_of("decoder", self.decoder, DECODERS)
+        _require(0 < self.fps <= 120, f"fps must lie in (0, 120], got {self.fps}")
+        _require(
+            2 <= self.min_frames <= self.max_frames <= 768,
+            f"frames: 2 <= min ({self.min_frames}) <= max ({self.max_frames}) <= 768 must hold",
+        )
+        _require(
+            PATCH_SIDE**2 <= self.min_pixels <= self.max_pixels,
+            f"pixels a frame: 784 <= min ({self.min_pixels}) <= max ({self.max_pixels}) must hold",
+        )
+        for name in ("max_audio_seconds", "max_text_tokens", "deadline_seconds"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The part that changes scores: what a checkpoint stores and a fingerprint covers."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "deadline_seconds"}
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model scores, and how it is held in memory."""
+
+    model: str | None = None  # "tiny" (embedded), a folder, a hub id; None: the checkpoint's base
+    checkpoint: str | None = None  # our folder: adapter, readout and omni_msa.json
+    readout: str | None = None  # None: what the checkpoint says
+    quantize: str = "auto"  # 4-bit above a billion parameters, none below
+    device: str = "auto"  # cuda when there is one
+
+    def __post_init__(self) -> None:
+        _one_of("quantize", self.quantize, QUANTIZE)
+        _one_of("device", self.device, DEVICES)
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """Which subsets are scored beside the clip itself, all in the same forward pass.
+
+    `enabled` without `drop` scores every subset; with `drop` only the clip without those
+    modalities, one at a time and together.
+    """
+
+    enabled: bool = True
+    drop: Subset = frozenset()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.drop) - set(MODALITIES))
+        _require(not unknown, f"cannot drop {unknown}; choose among: {', '.join(MODALITIES)}")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How many clips are held at once, and what a rerun does."""
+
+    batch_size: int = 8
+    workers: int = 1  # decoding processes
+    retry_failed: bool = False  # a rerun tries failed clips again
+    fresh: bool = False  # a rerun starts the output file anew
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.batch_size <= 1024, f"batch size must be 1 to 1024, got {self.batch_size}")
+        _require(1 <= self.workers <= 64, f"workers must be 1 to 64, got {self.workers}")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run of a LoRA adapter and a readout. Defaults: arXiv 2606.05713 where it states
+    them (rank, alpha, dropout, targets, both learning rates, loss), ours elsewhere."""
+
+    epochs: int = 3
+    batch_size: int = 8  # clips a forward pass
+    accumulate: int = 1  # forward passes an optimizer step
+    lora_rank: int = 32
+    lora_alpha: int = 32
+    lora_dropout: float = 0.1
+    lora_learning_rate: float = 2e-4
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05  # share of all steps
+    max_grad_norm: float = 1.0
+    patience: int = 3  # epochs without a better validation MAE before it stops
+    subsets: str = "packed"  # "packed": all modality subsets in the same pass; "full": the clip
+    bf16: bool = False  # bfloat16 autocast on a CPU (a GPU always has it)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("subsets", self.subsets, ("packed", "full"))
+        for name in ("epochs", "batch_size", "accumulate", "lora_rank", "lora_alpha", "patience"):
+            _require(getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("lora_dropout", "warmup"):
+            _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)")
+        for name in ("lora_learning_rate", "head_learning_rate", "max_grad_norm"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+
+def quiet_notice() -> bool:
+    """True when OMNI_MSA_NO_NOTICE is set: the demonstration-model line is not printed."""
+    return bool(os.environ.get("OMNI_MSA_NO_NOTICE"))
+
+
+def offline() -> bool:
+    """True when HF_HUB_OFFLINE is set: a hub id is only looked for in the local cache."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}

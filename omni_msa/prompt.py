@@ -1,0 +1,67 @@
+"""The words around the clip: one question, then video, audio, transcript.
+
+The question comes first and the transcript last, so that the subsets of a clip share the longest
+possible prefixes (see `packing.py`). The rendered text is split into a prefix, one part a modality,
+and a suffix; joined again they are exactly what the model's own chat template writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omni_msa.errors import ModelError
+from omni_msa.values import MODALITIES, Subset
+
+PROMPT_ORDER = ("video", "audio", "text")  # general to specific; each is a branch of the tree
+assert set(PROMPT_ORDER) == set(MODALITIES)
+
+SYSTEM = "You measure the sentiment that a speaker expresses."
+# The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow
+# have the same tokens whatever comes before them.
+QUESTION = "How negative or positive is the speaker, from -3 to +3? Judge by what is shown.\n"
+WORDS = "Words: "
+
+_TRANSCRIPT_MARK = "\N{REPLACEMENT CHARACTER}transcript\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class PromptFrame:
+    """The chat template, rendered once: `prefix` + the shown parts + `suffix`."""
+
+    prefix: str
+    suffix: str
+
+
+def conversation(shown: Subset, transcript: str | None, question: str = QUESTION) -> list[dict]:
+    """The chat that the reference processor would be given for these modalities."""
+    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    if "video" in shown:
+        content.append({"type": "video", "video": ""})
+    if "audio" in shown:
+        content.append({"type": "audio", "audio": ""})
+    if "text" in shown:
+        content.append({"type": "text", "text": WORDS + (transcript or "")})
+    system = [{"type": "text", "text": SYSTEM}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+
+
+def render_frame(processor: Any, question: str = QUESTION) -> PromptFrame:
+    """Renders the model's own chat template and finds where the parts go.
+
+    Raises:
+        ModelError: the template does not keep the transcript where it was put.
+    """
+    chat = conversation(frozenset({"text"}), _TRANSCRIPT_MARK, question)
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    before, mark, suffix = text.partition(WORDS + _TRANSCRIPT_MARK)
+    if not mark or not before.endswith(question):
+        raise ModelError("the model's chat template does not render text items as they are given")
+    return PromptFrame(prefix=before, suffix=suffix)
+
+
+def safe_transcript(text: str) -> tuple[str, str | None]:
+    """Words that cannot pass for control tokens such as `<|im_end|>`, and a warning if changed."""
+    if "<|" not in text:
+        return text, None
+    return text.replace("<|", "< |"), "transcript contains '<|': written as '< |' for the model"

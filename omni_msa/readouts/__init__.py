@@ -1,0 +1,1 @@
+"""How a number is read off the Thinker's last hidden state: one file a readout, one table."""

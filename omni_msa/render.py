@@ -1,0 +1,236 @@
+"""Records as people read them in a terminal: one clip as a card, many as lines, and progress.
+
+Results go to stdout; progress, notices and errors go to stderr. File names and error messages are
+shown as they are: nothing in them is taken for markup.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from omni_msa.values import MODALITIES, Ablation, Record
+
+if TYPE_CHECKING:
+    from omni_msa.batch import BatchProgress
+
+BAR_CELLS = 8  # each way
+PLAIN_SECONDS = 10.0  # between progress lines when stderr is no terminal
+
+
+def print_json(document: Any) -> None:
+    """Exactly one JSON document on stdout."""
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that the terminal's encoding cannot say
+        text = json.dumps(document, indent=2, allow_nan=False)
+    with _until_reader_leaves():
+        print(text, flush=True)
+
+
+def print_card(record: Record) -> None:
+    """One clip: its score, what each modality was and did, and what to know about it."""
+    with _until_reader_leaves():
+        _stdout().print(card(record))
+
+
+def print_lines(records: Sequence[Record]) -> None:
+    """Several clips, a line each."""
+    with _until_reader_leaves():
+        _stdout().print(lines(records))
+
+
+def say(message: str) -> None:
+    """One line for people, on stderr."""
+    print(f"omni-msa: {message}", file=sys.stderr)
+
+
+def failure(record: Record) -> str:
+    """`clip.mp4: why it could not be scored`."""
+    message = record.error["message"] if record.error else ""
+    return message if record.clip in message else f"{record.clip}: {message}"
+
+
+def card(record: Record) -> Group:
+    """The picture of one scored clip."""
+    score = Text("  ").append(f"score {signed(record.score)}", style="bold")
+    if record.range:
+        low, high = record.range
+        score.append(f"   from {low:+g} (negative) to {high:+g} (positive)", style="dim")
+    parts: list[Any] = [Text(record.clip), score, Text(), _modalities(record)]
+    if record.ablation and record.ablation.contribution:
+        parts.append(_sum_line(record.ablation))
+    parts += [Text(f"  warning: {warning}", style="yellow") for warning in record.warnings]
+    return Group(*parts)
+
+
+def lines(records: Sequence[Record]) -> Table:
+    """A compact table: a line each clip."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("clip", overflow="fold")
+    table.add_column("score", justify="right", no_wrap=True)
+    shown = [m for m in MODALITIES if any(_contribution(r, m) is not None for r in records)]
+    for modality in shown:
+        table.add_column(modality, justify="right", no_wrap=True)
+    if any(record.error for record in records):
+        table.add_column("error", overflow="fold")
+    for record in records:
+        cells = [Text(record.clip), Text(signed(record.score))]
+        cells += [Text(signed(_contribution(record, modality))) for modality in shown]
+        table.add_row(*cells, *([Text(record.error["message"])] if record.error else []))
+    return table
+
+
+def signed(value: float | None) -> str:
+    """`1.42` -> `+1.42`; what is not known is left empty."""
+    return "" if value is None else f"{value:+.2f}"
+
+
+def bar(value: float, full: float) -> Text:
+    """A signed bar around a middle line; `full` is the value that fills one side."""
+    cells = min(BAR_CELLS, round(abs(value) / full * BAR_CELLS)) if full else 0
+    blocks = "█" * cells
+    if value < 0:
+        return Text(" " * (BAR_CELLS - cells)).append(blocks, "red").append("│" + " " * BAR_CELLS)
+    return Text(" " * BAR_CELLS + "│").append(blocks, "green").append(" " * (BAR_CELLS - cells))
+
+
+def _modalities(record: Record) -> Padding:
+    """A line each modality: where it came from, what it contributed, the score without it."""
+    contribution = record.ablation.contribution if record.ablation else {}
+    drop = record.ablation.drop if record.ablation else {}
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("modality", no_wrap=True)
+    table.add_column("from", overflow="fold")
+    if contribution:
+        table.add_column("contribution", justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+    if drop:
+        table.add_column("without it", justify="right", no_wrap=True)
+        table.add_column("change", justify="right", no_wrap=True)
+    full = max((abs(value) for value in contribution.values()), default=0.0)
+    for name in dict.fromkeys((*MODALITIES, *drop)):  # several at once: `text+audio`
+        source = record.modalities.get(name) if name in MODALITIES else ""
+        cells = [Text(name), Text("none" if source is None else source)]
+        if contribution:
+            value = contribution.get(name)
+            cells += [Text(signed(value)), Text() if value is None else bar(value, full)]
+        if drop:
+            change = drop.get(name, {})
+            cells += [Text(signed(change.get("score"))), Text(signed(change.get("delta")))]
+        table.add_row(*cells)
+    return Padding(table, (0, 0, 0, 2), expand=False)
+
+
+def _sum_line(ablation: Ablation) -> Text:
+    nothing, total = ablation.subsets[""], sum(ablation.contribution.values())
+    words = f"  {signed(nothing)} with nothing shown, {signed(total)} from the clip"
+    return Text(words, style="dim")
+
+
+def _contribution(record: Record, modality: str) -> float | None:
+    return record.ablation.contribution.get(modality) if record.ablation else None
+
+
+def _stdout() -> Console:
+    # A pipe has no width: a file name cut at column 80 would be of no use to the next program.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+@contextmanager
+def _until_reader_leaves() -> Iterator[None]:
+    """Let `omni-msa ... | head` end quietly."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not raise again when the program ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def working(message: str, quiet: bool) -> Iterator[None]:
+    """Show on a terminal that something takes its time."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    with Console(stderr=True).status(message):
+        yield
+
+
+@contextmanager
+def batch_progress(quiet: bool) -> Iterator[Callable[[BatchProgress], None]]:
+    """How a batch is shown while it runs: a bar on a terminal, else a line now and then.
+
+    Failures are shown as they happen, quiet or not.
+    """
+    if quiet:
+        yield _say_failure
+    elif sys.stderr.isatty():
+        with _bar() as progress:
+            task = progress.add_task("scoring", total=None, detail="")
+            yield lambda now: _move(progress, task, now)
+    else:
+        yield _Lines()
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _move(progress: Progress, task: Any, now: BatchProgress) -> None:
+    progress.update(
+        task, completed=now.done, total=now.total, detail=_pace(now), visible=now.total > 1
+    )
+    if now.last is not None and now.last.error:
+        progress.console.print(Text(f"omni-msa: {failure(now.last)}"))
+
+
+def _say_failure(now: BatchProgress) -> None:
+    if now.last is not None and now.last.error:
+        say(failure(now.last))
+
+
+class _Lines:
+    """Progress for a log file: a line at most every ten seconds, and failures as they happen."""
+
+    def __init__(self) -> None:
+        self._last_seconds = 0.0
+        self._last_done = 0
+
+    def __call__(self, now: BatchProgress) -> None:
+        _say_failure(now)
+        due = now.elapsed_seconds - self._last_seconds >= PLAIN_SECONDS
+        if now.total > 1 and now.done > self._last_done and (due or now.done == now.total):
+            self._last_seconds, self._last_done = now.elapsed_seconds, now.done
+            say(f"{now.done} of {now.total} clips, {_pace(now)}")
+
+
+def _pace(now: BatchProgress) -> str:
+    """`2.1 clips/s, 0:03:10 left, 2 failed`."""
+    words = [f"{now.clips_per_second:.1f} clips/s"]
+    left = now.seconds_left
+    if left:
+        minutes, seconds = divmod(round(left), 60)
+        words.append(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left")
+    if now.failed:
+        words.append(f"{now.failed} failed")
+    return ", ".join(words)

@@ -1,0 +1,267 @@
+"""The heart: a clip in, a score and its ablation out, in one forward pass.
+
+    Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Thinker.forward -> readout -> Record
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import factorial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omni_msa.checkpoint import Checkpoint, load_checkpoint, media_options, read_info
+from omni_msa.config import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
+from omni_msa.errors import ConfigError
+from omni_msa.inputs import ThinkerInputs
+from omni_msa.media import read_clip
+from omni_msa.thinker import TINY, Thinker, load_thinker
+from omni_msa.values import (
+    MODALITIES,
+    Ablation,
+    Clip,
+    ClipContent,
+    Record,
+    Subset,
+    all_subsets,
+    subset_name,
+)
+
+READOUTS = ("regression",)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A clip that was read and turned into tensors; only the forward pass is missing."""
+
+    content: ClipContent
+    inputs: ThinkerInputs
+    input_seconds: float
+
+    @property
+    def pattern(self) -> str:
+        """Which modalities are shown: clips of one pattern are batched together."""
+        return subset_name(self.inputs.present)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.inputs.num_tokens["total"]
+
+
+class Scorer:
+    """A Thinker with its checkpoint. Make it with `Scorer.load()`."""
+
+    def __init__(self, thinker: Thinker, checkpoint: Checkpoint, media: MediaOptions) -> None:
+        self.thinker = thinker
+        self.checkpoint = checkpoint
+        self.media = media
+        scale = checkpoint.info.scale
+        self.label_range = (scale.low, scale.high)
+
+    @classmethod
+    def load(
+        cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None
+    ) -> Scorer:
+        """Loads a base and its checkpoint; with no options, the embedded `tiny`.
+
+        Args:
+            model: which model, and how it is held in memory.
+            media: choices that replace the checkpoint's own ways of reading clips.
+
+        Raises:
+            ModelError: the base or the checkpoint cannot be loaded.
+            ConfigError: the options do not fit together.
+        """
+        options = model or ModelOptions()
+        folder = _checkpoint_folder(options)
+        info = read_info(folder)
+        if options.readout not in (None, info.readout):
+            raise ConfigError(
+                f"readout {options.readout!r}: this checkpoint holds a {info.readout} readout"
+            )
+        chosen = media_options(info, media)
+        thinker = load_thinker(options.model or info.base, options.quantize, options.device)
+        return cls(thinker, load_checkpoint(folder, thinker), chosen)
+
+    @property
+    def notice(self) -> str | None:
+        """One line the user should see before the first score, or None."""
+        return self.checkpoint.info.notice
+
+    def describe(self) -> dict[str, Any]:
+        """The `model` object of a record, without its fingerprint."""
+        base, info = self.thinker.base, self.checkpoint.info
+        return {
+            "base": base.name,
+            "checkpoint": "tiny" if self.checkpoint.folder.parent == TINY else str(
+                self.checkpoint.folder
+            ),
+            "readout": info.readout,
+            "quantize": base.quantize,
+        }  # fmt: skip
+
+    def fingerprint(self, ablation: AblationOptions, hide: Subset = frozenset()) -> str:
+        """Hash of everything but the clip that changes a row: rows of one file share it."""
+        info = self.checkpoint.info
+        parts = {
+            "base": info.base_sha256,
+            "adapter": info.adapter_sha256,
+            "readout": info.readout_sha256,
+            "quantize": self.thinker.base.quantize,
+            "media": self.media.to_json(),
+            "prompt": PROMPT_VERSION,
+            "ablation": [ablation.enabled, sorted(ablation.drop)],
+            "hide": sorted(hide),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def score(
+        self,
+        clip: Clip | str | Path,
+        ablation: AblationOptions | None = None,
+        hide: Subset = frozenset(),
+    ) -> Record:
+        """Scores one clip; by default with every subset of its modalities.
+
+        Args:
+            clip: a path, or a `Clip` with a transcript or a time window.
+            ablation: which subsets are scored in the same pass.
+            hide: modalities that the model is not shown at all.
+
+        Raises:
+            MediaError, TranscriptError: the clip cannot be read or has nothing to score.
+        """
+        wanted = clip if isinstance(clip, Clip) else Clip(path=Path(clip))
+        content = read_clip(wanted, self.media, hide=hide)
+        prepared = self.prepare(content, hide)
+        return self.score_prepared([prepared], ablation or AblationOptions(), hide)[0]
+
+    def prepare(self, content: ClipContent, hide: Subset = frozenset()) -> Prepared:
+        """The CPU work before the forward pass: tokens, positions, patches, log-mel."""
+        start = time.perf_counter()
+        inputs = self.thinker.builder.build(content, self.media, hide)
+        return Prepared(content, inputs, time.perf_counter() - start)
+
+    def score_prepared(
+        self,
+        prepared: Sequence[Prepared],
+        ablation: AblationOptions,
+        hide: Subset = frozenset(),
+    ) -> list[Record]:
+        """One forward pass of the language model over all clips and all their subsets."""
+        start = time.perf_counter()
+        wanted = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
+        scores = self._forward([p.inputs for p in prepared], wanted)
+        seconds = (time.perf_counter() - start) / len(prepared)
+        fingerprint = self.fingerprint(ablation, hide)
+        return [
+            self._record(p, dict(zip(subsets, row, strict=True)), ablation, seconds, fingerprint)
+            for p, subsets, row in zip(prepared, wanted, scores, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _forward(
+        self, clips: Sequence[ThinkerInputs], subsets: Sequence[Sequence[Subset]]
+    ) -> list[list[float]]:
+        batch = self.thinker.batch(clips, subsets)
+        hidden = self.thinker.forward(batch)  # [B, K, H]
+        outputs = self.checkpoint.head(hidden)  # [B, K]
+        scores = self.checkpoint.info.scale.restore(outputs).tolist()
+        return [row[: len(wanted)] for row, wanted in zip(scores, subsets, strict=True)]
+
+    def _record(
+        self,
+        prepared: Prepared,
+        scores: dict[Subset, float],
+        ablation: AblationOptions,
+        forward_seconds: float,
+        fingerprint: str,
+    ) -> Record:
+        content, inputs = prepared.content, prepared.inputs
+        shown = inputs.present
+        seconds = {
+            "decode": round(content.decode_seconds, 4),
+            "inputs": round(prepared.input_seconds, 4),
+            "forward": round(forward_seconds, 4),
+        }
+        return Record(
+            clip=content.clip.name,
+            sha256=content.sha256,
+            score=scores[shown],
+            range=self.label_range,
+            modalities={m: content.sources.get(m) if m in shown else None for m in MODALITIES},
+            ablation=summarise(scores, shown, ablation) if ablation.enabled else None,
+            media=content.media,
+            tokens=inputs.num_tokens,
+            seconds=seconds,
+            model=self.describe() | {"fingerprint": fingerprint},
+            warnings=content.warnings + inputs.warnings,
+            label=content.clip.label,
+        )
+
+
+def subsets_to_score(present: Subset, ablation: AblationOptions) -> tuple[Subset, ...]:
+    """The subsets that one pass must hold for this clip.
+
+    With `drop`: the whole clip, the clip without each named modality, and without all of them.
+    """
+    if not ablation.enabled:
+        return (present,)
+    if not ablation.drop:
+        return all_subsets(present)
+    dropped = ablation.drop & present
+    wanted = {present, present - dropped} | {present - {m} for m in dropped}
+    return tuple(sorted(wanted, key=lambda s: (len(s), subset_name(s))))
+
+
+def summarise(scores: dict[Subset, float], present: Subset, ablation: AblationOptions) -> Ablation:
+    """Subset scores -> what each drop changes, and exact contributions when all are known."""
+    asked = ablation.drop & present if ablation.drop else present
+    drop = {
+        m: {"score": scores[present - {m}], "delta": scores[present - {m}] - scores[present]}
+        for m in MODALITIES
+        if m in asked
+    }
+    if len(asked) > 1 and ablation.drop:
+        rest = present - asked
+        name = "+".join(m for m in MODALITIES if m in asked)
+        drop[name] = {"score": scores[rest], "delta": scores[rest] - scores[present]}
+    complete = len(scores) == 2 ** len(present)
+    return Ablation(
+        subsets={subset_name(s): score for s, score in scores.items()},
+        drop=drop,
+        contribution=shapley(scores, present) if complete else {},
+    )
+
+
+def shapley(scores: dict[Subset, float], present: Subset) -> dict[str, float]:
+    """Exact Shapley values of the modalities; they sum to score(all) - score(none).
+
+    phi_m = sum over S without m of |S|! (n - |S| - 1)! / n! * (score(S + m) - score(S)).
+    """
+    n = len(present)
+    values = {}
+    for modality in (m for m in MODALITIES if m in present):
+        total = 0.0
+        for subset in all_subsets(present - {modality}):
+            weight = factorial(len(subset)) * factorial(n - len(subset) - 1) / factorial(n)
+            total += weight * (scores[subset | {modality}] - scores[subset])
+        values[modality] = total
+    return values
+
+
+def _checkpoint_folder(options: ModelOptions) -> Path:
+    if options.checkpoint is not None:
+        return Path(options.checkpoint)
+    if options.model in (None, "tiny"):
+        return TINY / "checkpoint"
+    raise ConfigError(
+        f"model {options.model}: no checkpoint was given, and its language model alone does not "
+        "score; add --checkpoint DIR (a folder that `omni-msa train` wrote)"
+    )

@@ -1,0 +1,246 @@
+"""What crosses a module border: small frozen values that check themselves.
+
+A clip goes in (`Clip`), is read once (`ClipContent`: `Frames`, `Waveform`, `Transcript`), and comes
+out as one `Record`. Shapes: F frames, H height, W width, S audio samples, N frames in the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SAMPLE_RATE = 16_000  # Hz, what the audio tower hears
+PATCH_SIDE = 28  # pixels: 14-pixel patches merged 2 x 2, one visual token
+
+MODALITIES = ("text", "audio", "video")
+LETTERS = {"text": "T", "audio": "A", "video": "V"}
+
+Subset = frozenset[str]  # of MODALITIES; the empty one is "nothing shown"
+
+
+def subset_name(subset: Subset) -> str:
+    """`frozenset({"audio", "text"})` -> `"TA"`; the empty subset is `""`."""
+    return "".join(LETTERS[m] for m in MODALITIES if m in subset)
+
+
+def all_subsets(present: Subset) -> tuple[Subset, ...]:
+    """Every subset of the modalities that a clip has, smallest first."""
+    names = [m for m in MODALITIES if m in present]
+    return tuple(frozenset(c) for n in range(len(names) + 1) for c in combinations(names, n))
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is to be scored: a media file (or a time window of it), words, or both.
+
+    `transcript` holds words that were given (by option or manifest); when it is None the reader
+    looks beside the file and inside it. Times are seconds from the start of the presentation.
+    `subset_labels` holds labels of what is shown alone ("T", "A", "V", "TA"...), where a data set
+    has them, as CH-SIMS does.
+    """
+
+    path: Path | None = None
+    transcript: str | None = None
+    transcript_source: str = "option"
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    id: str | None = None
+    label: float | None = None
+    subset_labels: dict[str, float] = field(default_factory=dict, hash=False)
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is None and self.transcript is None:
+            raise ValueError("a clip needs a path, a transcript, or both")
+        start = self.start_seconds or 0.0
+        if start < 0 or (self.end_seconds is not None and self.end_seconds <= start):
+            raise ValueError(f"empty time window [{self.start_seconds}, {self.end_seconds})")
+
+    @property
+    def name(self) -> str:
+        """How the clip is called in results: its id, else its path, else `(text)`."""
+        return self.id or (str(self.path) if self.path is not None else "(text)")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One subtitle: its words and when they are shown, half-open [start, end)."""
+
+    start_seconds: float
+    end_seconds: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The words of a clip and where they came from (`option`, `sidecar a.srt`, `subtitle track 0`)."""
+
+    text: str
+    source: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VideoTrack:
+    """The picture track that will be shown: facts read from its packets, not from header claims.
+
+    `pts_seconds` [N] are the presentation times of the frames that a player shows, sorted, measured
+    from the start of the presentation; `end_seconds` is when the last one ends. `width` and `height`
+    are as displayed: after rotation and sample aspect ratio.
+    """
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    rotation_degrees: int
+    pts_seconds: np.ndarray
+    end_seconds: float
+    num_frames_from_header: int | None = None
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.pts_seconds)
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """The sound track that will be heard."""
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class MediaFacts:
+    """What a probe of one file found. A track is None when the file has none that can be used."""
+
+    path: Path
+    container: str
+    video: VideoTrack | None
+    audio: AudioTrack | None
+    subtitle_index: int | None
+    duration_from_header_seconds: float | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """Which moments are sampled, and how large the frames come out of the decoder.
+
+    `times_seconds` [F], F even: the frame on screen at each moment is taken.
+    """
+
+    times_seconds: tuple[float, ...]
+    seconds_per_frame: float
+    height: int
+    width: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Sampled frames as a player shows them: uint8 RGB [F, H, W, 3], F even, sides multiples of 28."""
+
+    rgb: np.ndarray
+    pts_seconds: tuple[float, ...]
+    seconds_per_frame: float
+
+    def __post_init__(self) -> None:
+        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 4 or self.rgb.shape[-1] != 3:
+            raise ValueError(f"frames are uint8 [F, H, W, 3], got {self.rgb.dtype} {self.rgb.shape}")
+        num_frames, height, width, _ = self.rgb.shape
+        if num_frames < 2 or num_frames % 2 or height % PATCH_SIDE or width % PATCH_SIDE:
+            raise ValueError(f"frames come in pairs with sides in 28s, got {self.rgb.shape}")
+        if self.seconds_per_frame <= 0:
+            raise ValueError(f"seconds_per_frame must be positive, got {self.seconds_per_frame}")
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Mono sound at 16 kHz: float32 [S], S > 0, finite."""
+
+    samples: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.samples.dtype != np.float32 or self.samples.ndim != 1 or not len(self.samples):
+            raise ValueError(f"a waveform is float32 [S], got {self.samples.dtype} {self.samples.shape}")
+
+    @property
+    def duration_seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class ClipContent:
+    """A clip, read: what the model can be shown, where each part came from, what went wrong."""
+
+    clip: Clip
+    sha256: str
+    frames: Frames | None = None
+    waveform: Waveform | None = None
+    transcript: Transcript | None = None
+    sources: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(MODALITIES))
+    media: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    decode_seconds: float = 0.0
+
+    @property
+    def present(self) -> Subset:
+        """The modalities the clip really has."""
+        parts = {"text": self.transcript, "audio": self.waveform, "video": self.frames}
+        return frozenset(name for name, part in parts.items() if part is not None)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Scores of the subsets of what a clip has, keyed by `subset_name`, and what follows from them.
+
+    `drop` maps a modality to the score without it and the change; `contribution` holds each
+    modality's exact Shapley value: they sum to score(all) - score(nothing shown).
+    """
+
+    subsets: dict[str, float]
+    drop: dict[str, dict[str, float]] = field(default_factory=dict)
+    contribution: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"subsets": self.subsets, "drop": self.drop, "contribution": self.contribution}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One clip's result, and one row of every output. A failed clip has `score` None and `error`."""
+
+    clip: str
+    sha256: str | None
+    score: float | None
+    range: tuple[float, float] | None = None
+    modalities: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(MODALITIES))
+    ablation: Ablation | None = None
+    media: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    error: dict[str, str] | None = None
+    label: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values, in the order users read it (README, "The record")."""
+        row: dict[str, Any] = {"clip": self.clip, "sha256": self.sha256, "score": self.score}
+        row["range"] = list(self.range) if self.range else None
+        row["modalities"] = self.modalities
+        if self.ablation is not None:
+            row["ablation"] = self.ablation.to_json()
+        if self.label is not None:
+            row["label"] = self.label
+        row |= {"media": self.media, "tokens": self.tokens, "seconds": self.seconds}
+        row |= {"model": self.model, "warnings": list(self.warnings), "error": self.error}
+        return row

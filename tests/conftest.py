@@ -1,0 +1,106 @@
+"""A real small Thinker with random weights, in the published layout, made once a session."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+sys.path.insert(0, str(ROOT / "scripts" / "tiny"))
+
+torch.set_num_threads(2)
+
+SENTENCES = [
+    "I love this film, it is wonderful and warm.",
+    "The service was terrible and the food was cold.",
+    "We took the train to the city on Monday morning.",
+    "Not bad at all, I would go again.",
+] * 3
+MEDIA = {"max_pixels": 16 * 784, "min_pixels": 4 * 784, "max_frames": 8}
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory) -> Path:
+    """A base of some hundred thousand parameters: every file that a published folder has."""
+    import base
+
+    folder = tmp_path_factory.mktemp("base")
+    base.build(folder, SENTENCES, seed=1, vocab_size=400, width=64, layers=2, tower_width=64,
+               tower_layers=2)  # fmt: skip
+    return folder
+
+
+def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
+    """A checkpoint for that base whose adapter and head are random, not zero."""
+    from omni_msa.checkpoint import CheckpointInfo, add_lora, base_sha256, save_checkpoint
+    from omni_msa.readouts.regression import LabelScale, RegressionHead
+    from omni_msa.thinker import load_thinker
+
+    torch.manual_seed(2)
+    thinker = load_thinker(str(base_folder))
+    add_lora(thinker, rank=4, alpha=8, dropout=0.0)
+    for name, parameter in thinker.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    values = {
+        "base": str(base_folder),
+        "base_sha256": base_sha256(base_folder),
+        "readout": "regression",
+        "scale": LabelScale(0.1, 1.5, -3.0, 3.0),
+        "media": MEDIA,
+    }
+    info = CheckpointInfo(**{**values, **changes})
+    save_checkpoint(out, thinker, RegressionHead(thinker.width), info)
+    return out
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(base_folder, tmp_path_factory) -> Path:
+    return make_checkpoint(base_folder, tmp_path_factory.mktemp("made") / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def thinker(base_folder):
+    """The bare base; tests must not change it."""
+    from omni_msa.thinker import load_thinker
+
+    return load_thinker(str(base_folder))
+
+
+@pytest.fixture(scope="session")
+def scorer(base_folder, checkpoint_folder):
+    """Base and checkpoint together, as `omni-msa score --model DIR --checkpoint DIR` has them."""
+    from omni_msa.config import ModelOptions
+    from omni_msa.scorer import Scorer
+
+    return Scorer.load(ModelOptions(model=str(base_folder), checkpoint=str(checkpoint_folder)))
+
+
+def make_content(
+    text: str | None = "I love this film.",
+    seconds: float | None = 3.0,
+    num_frames: int | None = 6,
+    size: tuple[int, int] = (56, 84),
+    seed: int = 0,
+):
+    """A clip as the reader would return it, with drawn pixels and noise for sound."""
+    from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
+
+    rng = np.random.default_rng(seed)
+    frames = waveform = transcript = None
+    if num_frames is not None:
+        rgb = rng.integers(0, 256, (num_frames, *size, 3), dtype=np.uint8)
+        frames = Frames(rgb, tuple(i * 0.5 for i in range(num_frames)), 0.5)
+    if seconds is not None:
+        samples = rng.normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
+        waveform = Waveform(samples)
+    if text is not None:
+        transcript = Transcript(text, "option")
+    clip = Clip(path=Path(f"clip{seed}.mp4"))
+    sources = {"text": "option", "audio": "track 0", "video": "track 0"}
+    return ClipContent(clip, f"{seed:064d}", frames, waveform, transcript, sources)

@@ -1,0 +1,133 @@
+"""The packed pass gives what separate passes give, whatever the batch and the padding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import make_content
+
+from omni_msa.config import MediaOptions
+from omni_msa.packing import collate, last_attended, pack, tree_attention
+from omni_msa.values import all_subsets, subset_name
+
+TOLERANCE = 1e-4  # fp32: sums are taken in another order
+
+
+def build(thinker, **changes):
+    return thinker.builder.build(make_content(**changes), MediaOptions())
+
+
+@torch.inference_mode()
+def test_packed_subsets_equal_separate_passes(thinker):
+    inputs = build(thinker)
+    subsets = all_subsets(inputs.present)
+    assert [subset_name(s) for s in subsets] == ["", "T", "A", "V", "TA", "TV", "AV", "TAV"]
+    packed = thinker.forward(thinker.batch([inputs], [subsets]))[0]
+    for row, subset in zip(packed, subsets, strict=True):
+        alone = thinker.forward(thinker.batch([inputs], [[subset]]))[0, 0]
+        torch.testing.assert_close(row, alone, atol=TOLERANCE, rtol=0)
+    # and the subsets really differ, so the comparison says something
+    assert torch.pdist(packed).min() > 10 * TOLERANCE
+
+
+@torch.inference_mode()
+def test_packed_subsets_equal_the_transformers_forward(thinker):
+    """The library's own Thinker, with its own rope index and merging, on each subset's sequence."""
+    inputs = build(thinker)
+    for subset in all_subsets(inputs.present):
+        batch = thinker.batch([inputs], [[subset]])
+        given = {"input_ids": batch.token_ids, "attention_mask": torch.ones_like(batch.token_ids)}
+        if "video" in subset:
+            given["pixel_values_videos"] = inputs.patches
+            given["video_grid_thw"] = torch.tensor([inputs.grid_thw])
+            given["video_second_per_grid"] = torch.tensor([1.0])
+        if "audio" in subset:
+            given["input_features"] = inputs.mel[None]
+            given["feature_attention_mask"] = torch.ones(1, inputs.mel.shape[1], dtype=torch.long)
+        theirs = thinker.model.model(**given).last_hidden_state[0, -1]
+        ours = thinker.forward(thinker.batch([inputs], [all_subsets(inputs.present)]))
+        row = all_subsets(inputs.present).index(subset)
+        torch.testing.assert_close(ours[0, row], theirs, atol=TOLERANCE, rtol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_batch_of_unequal_clips_equals_each_alone(thinker, side):
+    clips = [
+        build(thinker, text="Short.", seed=1),
+        build(thinker, text="A much longer sentence about the film we saw.", seconds=5.0, seed=2),
+        build(thinker, seconds=None, num_frames=None, seed=3),
+        build(thinker, text=None, num_frames=None, seed=4),
+        build(thinker, text=None, seconds=None, num_frames=2, seed=5),
+    ]
+    subsets = [all_subsets(c.present) for c in clips]
+    together = thinker.forward(thinker.batch(clips, subsets, padding_side=side))
+    for row, (clip, wanted) in enumerate(zip(clips, subsets, strict=True)):
+        alone = thinker.forward(thinker.batch([clip], [wanted]))[0]
+        torch.testing.assert_close(together[row, : len(wanted)], alone, atol=TOLERANCE, rtol=0)
+
+
+def test_the_language_model_runs_once_and_towers_once(thinker):
+    calls = {"language": 0, "vision": 0, "audio": 0}
+    core = thinker.core.model
+    modules = {"language": core.language_model, "vision": core.visual, "audio": core.audio_tower}
+
+    def count(name):
+        def hook(*_):
+            calls[name] += 1
+
+        return hook
+
+    handles = [m.register_forward_hook(count(name)) for name, m in modules.items()]
+    clips = [build(thinker, seed=i) for i in range(3)]
+    with torch.inference_mode():
+        thinker.forward(thinker.batch(clips, [all_subsets(c.present) for c in clips]))
+    for handle in handles:
+        handle.remove()
+    assert calls == {"language": 1, "vision": 1, "audio": 1}
+
+
+def test_the_tree_holds_what_is_shared_once(thinker):
+    inputs = build(thinker)
+    tokens = inputs.num_tokens
+    tree = pack(inputs, all_subsets(inputs.present))
+    suffix, prefix = len(inputs.suffix.token_ids), len(inputs.prefix.token_ids)
+    expected = prefix + tokens["video"] + 2 * tokens["audio"] + 4 * tokens["text"] + 8 * suffix
+    assert len(tree.token_ids) == expected
+    # reading one path in order gives the sequence of a separate pass, positions included
+    for k, subset in enumerate(tree.subsets):
+        alone = pack(inputs, [subset])
+        on_path = tree.paths[k]
+        assert torch.equal(tree.token_ids[on_path], alone.token_ids)
+        assert torch.equal(tree.positions[:, on_path], alone.positions)
+
+
+def test_attention_is_causal_along_a_path_and_nowhere_else():
+    paths = torch.tensor([[[1, 1, 0, 0], [1, 0, 1, 0]]]).bool()  # a root, two branches, padding
+    expected = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]).bool()
+    assert torch.equal(tree_attention(paths)[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "index"),
+    [([1, 1, 1], 2), ([1, 1, 0], 1), ([0, 1, 1], 2), ([0, 1, 0], 1), ([1, 0, 1], 2)],
+)
+def test_last_attended_for_every_kind_of_padding(mask, index):
+    assert last_attended(torch.tensor(mask)) == index
+
+
+@torch.inference_mode()
+def test_a_pad_id_inside_the_text_changes_nothing_about_the_last_token(thinker):
+    """Pooling goes by the mask: a pad token that was really said is not padding."""
+    inputs = build(thinker, seconds=None, num_frames=None)
+    tree = pack(inputs, [inputs.present])
+    tree.token_ids[-1] = thinker.pad_token_id
+    batch = collate([inputs], [tree], thinker.pad_token_id)
+    assert last_attended(batch.paths)[0, 0] == len(tree.token_ids) - 1
+
+
+def test_pack_refuses_what_the_clip_does_not_have(thinker):
+    inputs = build(thinker, text=None)
+    for wrong in ([], [frozenset({"text"})], [frozenset(), frozenset()]):
+        with pytest.raises(ValueError, match="cannot pack"):
+            pack(inputs, wrong)

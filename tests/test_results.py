@@ -1,0 +1,467 @@
+"""Results files: rows survive kills, resume, replace and round-trip in every format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omni_msa.errors import ResultsError
+from omni_msa.results import clip_sha256, content_sha256, open_results, read_results
+from omni_msa.rows import COLUMNS
+from omni_msa.values import Ablation, Clip, Record
+
+FORMATS = ("jsonl", "csv", "parquet")
+FP = "f1"
+every_format = pytest.mark.parametrize("suffix", FORMATS)
+line_formats = pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+
+
+def good(name: str = "a.mp4", sha256: str = "s1", score: float = 1.25) -> Record:
+    subsets = {
+        "": 0.1,
+        "T": 0.2,
+        "A": 1 / 3,
+        "V": -0.4,
+        "TA": 1.0,
+        "TV": 0.6,
+        "AV": 0.7,
+        "TAV": 1.25,
+    }
+    ablation = Ablation(
+        subsets,
+        drop={
+            "audio": {"score": 0.6, "delta": -0.65},
+            "text+audio": {"score": -0.4, "delta": -1.65},
+        },
+        contribution={"text": 0.5, "audio": 0.25, "video": 0.4},
+    )
+    return Record(
+        name,
+        sha256,
+        score,
+        range=(-3.0, 3.0),
+        modalities={"text": "sidecar a.srt", "audio": "track 1", "video": "track 0"},
+        ablation=ablation,
+        media={"duration_seconds": 3.5, "num_frames": 8, "sample_rate": 16000},
+        tokens={"video": 100, "audio": 88, "text": 5, "total": 193},
+        seconds={"decode": 0.1, "inputs": 0.2, "forward": 0.7},
+        model={"base": "tiny", "fingerprint": FP},
+        warnings=("a, b", 'says "c"'),
+        label=2,
+    )
+
+
+def failed(name: str = "bad.mp4", sha256: str | None = None) -> Record:
+    error = {"type": "MediaError", "message": "no,\nsuch file"}
+    return Record(name, sha256, None, model={"fingerprint": FP}, error=error)
+
+
+def scores(path: Path) -> dict[str, float | None]:
+    return {row["clip"]: row["score"] for row in read_results(path)}
+
+
+def write(path: Path, *records: Record, **options: bool) -> None:
+    with open_results(path, FP, **options) as results:
+        for record in records:
+            results.write(record)
+
+
+# --- rows ------------------------------------------------------------------------------------
+
+
+def test_every_format_reads_back_the_same_rows(tmp_path):
+    records = (good(), failed(), replace(good("words", "s2"), ablation=None, label=None, media={}))
+    read = []
+    for suffix in FORMATS:
+        write(tmp_path / f"r.{suffix}", *records)
+        read.append(read_results(tmp_path / f"r.{suffix}"))
+    assert read[0] == read[1] == read[2]
+    assert [type(v) for v in read[0][0].values()] == [type(v) for v in read[1][0].values()]
+    row, bad, _ = read[0]
+    assert list(row) == list(COLUMNS)
+    assert row["subset_none"] == 0.1 and row["subset_A"] == 1 / 3 and row["subset_TAV"] == 1.25
+    assert row["range_low"] == -3.0 and row["label"] == 2.0 and row["num_frames"] == 8
+    assert row["drop_audio_delta"] == -0.65 and row["drop_text_score"] is None
+    assert row["contribution_video"] == 0.4 and row["text_source"] == "sidecar a.srt"
+    assert row["seconds_total"] == pytest.approx(1.0) and row["tokens_total"] == 193
+    assert row["warnings"] == 'a, b | says "c"' and row["fingerprint"] == FP
+    assert bad["error_type"] == "MediaError" and bad["error_message"] == "no, such file"
+    assert bad["score"] is None and bad["sha256"] is None and bad["fingerprint"] == FP
+
+
+def test_a_jsonl_row_is_the_whole_record(tmp_path):
+    path = tmp_path / "r.jsonl"
+    write(path, good("größe.mp4"))
+    assert path.read_text(encoding="utf-8") == (
+        json.dumps(good("größe.mp4").to_json(), ensure_ascii=False) + "\n"
+    )
+
+
+def test_values_that_json_lacks_do_not_stop_a_batch(tmp_path):
+    media = {"duration_seconds": float("nan"), "num_frames": np.int64(8), "path": Path("x")}
+    media["mean"] = np.float32(0.5)
+    write(tmp_path / "r.jsonl", replace(good("caf\udce9.mp4"), media=media))
+    row = json.loads((tmp_path / "r.jsonl").read_text())
+    assert row["clip"] == "caf\\udce9.mp4"
+    assert row["media"] == {"duration_seconds": None, "num_frames": 8, "path": "x", "mean": 0.5}
+
+
+@every_format
+def test_odd_names_are_found_again(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    names = ["caf\udce9.mp4", "two\nlines.mp4", 'q"uo,te.mp4', "  spaces  .mp4", "=1+1.mp4"]
+    write(path, *(good(name) for name in names))
+    with open_results(path, FP) as results:
+        assert [results.has(name, "s1") for name in names] == [True] * len(names)
+        assert results.num_rows == len(names)
+
+
+# --- resuming --------------------------------------------------------------------------------
+
+
+@line_formats
+def test_a_row_is_in_the_file_as_soon_as_it_is_written(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    with open_results(path, FP) as results:
+        results.write(good())
+        assert scores(path) == {"a.mp4": 1.25}
+        results.write(failed())
+        assert scores(path) == {"a.mp4": 1.25, "bad.mp4": None}
+
+
+def test_parquet_keeps_its_rows_beside_it_until_it_is_closed(tmp_path):
+    path = tmp_path / "r.parquet"
+    with open_results(path, FP) as results:
+        results.write(good())
+        assert not path.exists()
+        assert len((tmp_path / "r.parquet.partial").read_text().splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == ["r.parquet"]
+
+
+@every_format
+def test_a_rerun_skips_what_is_done_and_adds_the_rest(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good("a.mp4"), failed("bad.mp4"))
+    with open_results(path, FP) as results:
+        assert results.has("a.mp4", "s1")
+        assert not results.has("a.mp4", "changed")
+        assert not results.has("b.mp4", "s1")
+        assert results.has("bad.mp4", None)
+        assert not results.has("bad.mp4", "there now")
+        assert (results.num_rows, results.num_failed, results.num_written) == (2, 1, 0)
+        results.write(good("b.mp4"))
+        assert (results.num_rows, results.num_written) == (3, 1)
+    assert [row["clip"] for row in read_results(path)] == ["a.mp4", "bad.mp4", "b.mp4"]
+    assert not list(tmp_path.glob("*.lock"))
+
+
+@every_format
+def test_failed_rows_are_retried_on_request_and_replaced(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, failed("bad.mp4", "s1"), good("a.mp4"))
+    with open_results(path, FP, retry_failed=True) as results:
+        assert results.has("a.mp4", "s1")
+        assert not results.has("bad.mp4", "s1")
+        results.write(good("bad.mp4", score=0.5))
+        assert (results.num_rows, results.num_failed) == (2, 0)
+    assert list(scores(path).items()) == [("bad.mp4", 0.5), ("a.mp4", 1.25)]
+    if suffix != "parquet":
+        assert len(path.read_text().splitlines()) == (2 if suffix == "jsonl" else 3)
+
+
+@every_format
+def test_a_changed_clip_replaces_its_old_row(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good("a.mp4", "s1", 1.0))
+    write(path, good("a.mp4", "s2", 2.0))
+    assert [(row["sha256"], row["score"]) for row in read_results(path)] == [("s2", 2.0)]
+
+
+@every_format
+def test_rows_of_other_settings_are_not_mixed(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good())
+    before = path.read_bytes()
+    with pytest.raises(ResultsError, match=r"other settings \(f1, now f2\).*--fresh"):
+        open_results(path, "f2")
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_record_of_other_settings_is_a_bug(tmp_path):
+    with open_results(tmp_path / "r.jsonl", "f2") as results, pytest.raises(ValueError, match="f1"):
+        results.write(good())
+
+
+@every_format
+def test_fresh_replaces_the_old_file_with_the_first_new_row(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good("old.mp4"))
+    before = path.read_bytes()
+    with open_results(path, "f2", fresh=True) as results:
+        assert not results.has("old.mp4", "s1")
+        assert path.read_bytes() == before
+    assert path.read_bytes() == before  # nothing new came
+    with open_results(path, "f2", fresh=True) as results:
+        results.write(replace(good("new.mp4"), model={"fingerprint": "f2"}))
+        assert not path.exists() or path.read_bytes() != before
+    assert list(scores(path)) == ["new.mp4"]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+# --- after a kill ----------------------------------------------------------------------------
+
+
+@line_formats
+def test_a_last_line_that_was_cut_anywhere_is_dropped(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good("größe.mp4"))
+    whole = path.read_bytes()
+    write(path, good("öl.mp4"))
+    both = path.read_bytes()
+    for cut in range(len(whole) + 1, len(both) - 1, 7):
+        path.write_bytes(both[:cut])
+        with open_results(path, FP) as results:
+            assert list(results.notices) == [f"{path}: the last line was cut short and is dropped"]
+            assert path.read_bytes() == whole
+            results.write(good("öl.mp4"))
+        assert path.read_bytes() == both
+
+
+def test_a_json_row_that_only_lacks_its_line_end_is_kept(tmp_path):
+    path = tmp_path / "r.jsonl"
+    write(path, good())
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    write(path, good("b.mp4"))
+    assert list(scores(path)) == ["a.mp4", "b.mp4"]
+
+
+@line_formats
+def test_a_first_line_that_was_cut(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good())
+    path.write_bytes(path.read_bytes()[:30])
+    write(path, good("b.mp4"))
+    assert list(scores(path)) == ["b.mp4"]
+
+
+@every_format
+def test_a_killed_run_leaves_its_rows_and_no_lock_that_holds(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    program = (
+        "import os, signal, sys\n"
+        "from omni_msa.results import open_results\n"
+        "from omni_msa.values import Record\n"
+        f"results = open_results({str(path)!r}, {FP!r})\n"
+        f"results.write(Record('a.mp4', 's1', 0.5, model={{'fingerprint': {FP!r}}}))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / f"r.{suffix}.lock").exists()
+    with open_results(path, FP) as results:
+        assert results.has("a.mp4", "s1")
+        results.write(good("b.mp4"))
+    assert scores(path) == {"a.mp4": 0.5, "b.mp4": 1.25}
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@every_format
+def test_an_interrupt_saves_what_was_finished(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    with pytest.raises(KeyboardInterrupt), open_results(path, FP) as results:
+        results.write(good())
+        raise KeyboardInterrupt
+    assert list(scores(path)) == ["a.mp4"]
+    results.close()  # a second time does nothing
+
+
+# --- one writer ------------------------------------------------------------------------------
+
+
+def test_one_process_opens_a_file_once(tmp_path):
+    with open_results(tmp_path / "r.csv", FP), pytest.raises(ResultsError, match="in use"):
+        open_results(tmp_path / "sub" / ".." / "r.csv", FP)
+    open_results(tmp_path / "r.csv", FP).close()
+
+
+def test_another_process_does_not_get_in(tmp_path):
+    path = tmp_path / "r.jsonl"
+    program = (
+        "import sys\n"
+        "from omni_msa.errors import ResultsError\n"
+        "from omni_msa.results import open_results\n"
+        "try:\n"
+        f"    open_results({str(path)!r}, {FP!r})\n"
+        "except ResultsError as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    with open_results(path, FP):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "in use by another run" in done.stderr
+
+
+# --- files that are not ours, or cannot be written -------------------------------------------
+
+
+FOREIGN = [
+    ("r.jsonl", b"hello\n"),
+    ("r.jsonl", b"hello"),
+    ("r.jsonl", b'{"clip": "a.mp4", "text": "a manifest"}\n'),
+    ("r.jsonl", b'{"clip": "a.mp4", "text": "a manifest"}'),
+    ("r.jsonl", b"[1]\n"),
+    ("r.jsonl", b"\xff\xfe\n"),
+    ("r.csv", b"clip,text\na.mp4,a manifest\n"),
+    ("r.csv", b"hello"),
+    ("r.parquet", b"hello"),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), FOREIGN)
+def test_files_that_are_not_ours_stay_untouched(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match="--fresh"):
+        open_results(path, FP)
+    assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == [name]
+    with pytest.raises(ResultsError):
+        read_results(path)
+    write(path, good(), fresh=True)
+    assert list(scores(path)) == ["a.mp4"]
+
+
+def test_a_parquet_file_with_other_columns(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"clip": ["a.mp4"]}), tmp_path / "r.parquet")
+    with pytest.raises(ResultsError, match="has other columns"):
+        open_results(tmp_path / "r.parquet", FP)
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path):
+    path = tmp_path / "r.jsonl"
+    write(path, good("a.mp4"), good("b.mp4"))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "garbage", lines[1]]) + "\n")
+    with pytest.raises(ResultsError, match="line 2 is no row"):
+        open_results(path, FP)
+
+
+@every_format
+def test_an_empty_file_is_a_new_file(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    if suffix == "parquet":
+        path = tmp_path / "sub" / "r.parquet"  # an empty Parquet file is damaged: see FOREIGN
+    else:
+        path.write_bytes(b"")
+    write(path, good())
+    assert list(scores(path)) == ["a.mp4"]
+
+
+@pytest.mark.parametrize("name", ["r.json", "r", "r.xlsx"])
+def test_other_formats_are_refused_with_the_allowed_ones(tmp_path, name):
+    with pytest.raises(ResultsError, match=r"results end in one of \.jsonl, \.csv, \.parquet"):
+        open_results(tmp_path / name, FP)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_refused(tmp_path):
+    (tmp_path / "r.csv").mkdir()
+    with pytest.raises(ResultsError, match="is a folder"):
+        open_results(tmp_path / "r.csv", FP)
+
+
+def test_a_missing_folder_is_made_and_an_impossible_one_is_refused(tmp_path):
+    write(tmp_path / "new" / "deep" / "r.jsonl", good())
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ResultsError, match="cannot be written here"):
+        open_results(tmp_path / "file" / "r.jsonl", FP)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the super-user may write everywhere")
+def test_a_folder_without_rights_is_refused_before_anything_runs(tmp_path):
+    os.chmod(tmp_path, 0o500)
+    try:
+        with pytest.raises(ResultsError, match="cannot be written here"):
+            open_results(tmp_path / "r.jsonl", FP)
+    finally:
+        os.chmod(tmp_path, 0o700)
+
+
+@line_formats
+def test_a_full_disk_leaves_whole_lines(tmp_path, suffix):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"r.{suffix}"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with open_results(path, FP) as results:
+        results.write(good())
+        whole = path.read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 50, limits[1]))
+        try:
+            with pytest.raises(ResultsError, match="cannot be written"):
+                results.write(good("b.mp4"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, previous)
+        assert path.read_bytes() == whole
+        results.write(good("b.mp4"))
+    assert list(scores(path)) == ["a.mp4", "b.mp4"]
+
+
+def test_a_path_with_an_equals_sign_adds_no_column(tmp_path):
+    path = tmp_path / "year=2024" / "r.parquet"
+    write(path, good())
+    write(path, good("b.mp4"))
+    assert list(scores(path)) == ["a.mp4", "b.mp4"]
+
+
+def test_a_missing_results_file(tmp_path):
+    for suffix in FORMATS:
+        with pytest.raises(ResultsError, match="cannot be read"):
+            read_results(tmp_path / f"r.{suffix}")
+    with pytest.raises(ResultsError, match="results end in"):
+        read_results(tmp_path / "r.txt")
+
+
+# --- what identifies a clip ------------------------------------------------------------------
+
+
+def test_the_hash_of_a_file_is_the_hash_of_its_bytes(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    expected = hashlib.sha256(b"abc").hexdigest()
+    assert content_sha256(path) == clip_sha256(Clip(path=path)) == expected
+    assert content_sha256(tmp_path / "gone.mp4") is None
+    assert content_sha256(tmp_path) is None
+    assert clip_sha256(Clip(path=tmp_path / "gone.mp4", transcript="x")) is None
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    assert content_sha256(tmp_path / "a.mp4") is None
+
+
+def test_the_hash_of_a_clip_covers_its_words(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    hashes = {clip_sha256(Clip(path=path))}
+    hashes |= {clip_sha256(Clip(path=path, transcript=words)) for words in ("good", "bad", "")}
+    for words in ("one", "two"):
+        (tmp_path / "a.txt").write_text(words)
+        hashes.add(clip_sha256(Clip(path=path)))
+    hashes |= {clip_sha256(Clip(transcript=words)) for words in ("good", "bad")}
+    assert len(hashes) == 8
+    assert clip_sha256(Clip(path=path)) == clip_sha256(Clip(path=path, start_seconds=1.0))
