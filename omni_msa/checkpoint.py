@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from omni_msa.config import PROMPT_VERSION, MediaOptions
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.readouts.regression import LabelScale, RegressionHead
-from omni_msa.thinker import Thinker
+from omni_msa.thinker import UNLOADABLE, Thinker
 
 FORMAT_VERSION = 1
 # Plain suffixes over the whole Thinker, as published: 1.14 % of the 7B model at rank 32.
@@ -162,7 +162,7 @@ def _load_adapter(folder: Path, thinker: Thinker) -> None:
         model = get_peft_model(thinker.model, config)
         tensors = load_file(folder / "adapter_model.safetensors")
         result = set_peft_model_state_dict(model, tensors)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except UNLOADABLE as error:
         raise ModelError(f"checkpoint {folder}: the adapter does not load ({error})") from error
     missing = [k for k in result.missing_keys if "lora_" in k]
     if missing or result.unexpected_keys:

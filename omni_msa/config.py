@@ -24,7 +24,9 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    _require(value in allowed, f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}")
+    _require(
+        value in allowed, f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ class BatchOptions:
     fresh: bool = False  # a rerun starts the output file anew
 
     def __post_init__(self) -> None:
-        _require(1 <= self.batch_size <= 1024, f"batch size must be 1 to 1024, got {self.batch_size}")
+        _require(
+            1 <= self.batch_size <= 1024, f"batch size must be 1 to 1024, got {self.batch_size}"
+        )
         _require(1 <= self.workers <= 64, f"workers must be 1 to 64, got {self.workers}")
 
 
@@ -129,7 +133,9 @@ class TrainOptions:
     def __post_init__(self) -> None:
         _one_of("subsets", self.subsets, ("packed", "full"))
         for name in ("epochs", "batch_size", "accumulate", "lora_rank", "lora_alpha", "patience"):
-            _require(getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}")
+            _require(
+                getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}"
+            )
         for name in ("lora_dropout", "warmup"):
             _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)")
         for name in ("lora_learning_rate", "head_learning_rate", "max_grad_norm"):

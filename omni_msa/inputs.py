@@ -107,8 +107,11 @@ class InputBuilder:
         """Frames [F, H, W, 3] -> normalised patches [P, 1176] and their grid, by the processor."""
         video = torch.from_numpy(frames.rgb).permute(0, 3, 1, 2)  # [F, 3, H, W]
         out = self.processor.video_processor(
-            videos=[video], do_resize=False, do_sample_frames=False,
-            cap_pixels_per_frame=False, return_tensors="pt"
+            videos=[video],
+            do_resize=False,
+            do_sample_frames=False,
+            cap_pixels_per_frame=False,
+            return_tensors="pt",
         )
         t, h, w = (int(n) for n in out["video_grid_thw"][0])
         return out["pixel_values_videos"], (t, h, w)
@@ -181,7 +184,9 @@ class InputBuilder:
     def _special(self, token: str) -> int:
         ids = self._encode(token)
         if len(ids) != 1:
-            raise ModelError(f"the tokenizer splits {token!r} into {len(ids)}: not a Qwen2.5-Omni one")
+            raise ModelError(
+                f"the tokenizer splits {token!r} into {len(ids)}: not a Qwen2.5-Omni one"
+            )
         return ids[0]
 
 

@@ -1,6 +1,6 @@
 """The heart: a clip in, a score and its ablation out, in one forward pass.
 
-    Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Thinker.forward -> readout -> Record
+Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Thinker.forward -> readout -> Record
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ class Scorer:
         self.label_range = (scale.low, scale.high)
 
     @classmethod
-    def load(
-        cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None
-    ) -> Scorer:
+    def load(cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None) -> Scorer:
         """Loads a base and its checkpoint; with no options, the embedded `tiny`.
 
         Args:

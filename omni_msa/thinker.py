@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from omni_msa.config import offline
 from omni_msa.errors import ConfigError, ModelError
@@ -24,6 +25,10 @@ from omni_msa.values import Subset
 
 TINY = Path(__file__).parent / "assets" / "tiny"
 FOUR_BIT_ABOVE = 1_000_000_000  # parameters: what `--quantize auto` goes by
+# What the libraries below raise on a damaged folder.
+UNLOADABLE = (
+    OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError
+)  # fmt: skip
 # Published and in-memory spellings of what may be absent from a Thinker-only folder.
 NOT_THE_THINKER = ("talker.", "token2wav.")
 
@@ -166,7 +171,7 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
                 device_map=where if how != "none" or where == "cuda" else None,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
+    except UNLOADABLE as error:
         raise ModelError(f"model {name}: {_first_line(error)}") from error
     foreign = [k for k in info["unexpected_keys"] if not k.startswith(NOT_THE_THINKER)]
     if info["missing_keys"] or foreign or info["mismatched_keys"]:
@@ -232,9 +237,10 @@ def quantization_config(how: str, device: str) -> Any:
     """
     if how == "none":
         return None
-    with _quiet_loading():
-        from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
+    # It logs a line a matrix product when 8-bit layers are given fp32, as they are on a CPU.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     skip = ["lm_head"]
     if how == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
@@ -287,17 +293,14 @@ def _quiet_loading() -> Iterator[None]:
     from transformers.utils import logging as hf_logging
 
     bars = hf_logging.is_progress_bar_enabled()
-    loggers = [logging.getLogger(name) for name in ("transformers", "bitsandbytes")]
-    levels = [logger.level for logger in loggers]
+    verbosity = hf_logging.get_verbosity()
     hf_logging.disable_progress_bar()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    hf_logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        hf_logging.set_verbosity(verbosity)
         if bars:
             hf_logging.enable_progress_bar()

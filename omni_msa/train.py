@@ -70,9 +70,7 @@ class Trainer:
         self.media = media
         self.label_range = label_range
         self.progress = progress
-        self.thinker: Thinker = load_thinker(
-            model.model or "tiny", model.quantize, model.device
-        )
+        self.thinker: Thinker = load_thinker(model.model or "tiny", model.quantize, model.device)
         self.rng = random.Random(options.seed)
         torch.manual_seed(options.seed)
         add_lora(self.thinker, options.lora_rank, options.lora_alpha, options.lora_dropout)
@@ -117,9 +115,7 @@ class Trainer:
             self.progress(TrainProgress(epoch, step, total, metrics["loss"], 0.0, 0.0, metrics))
             if metrics["mae"] < best:
                 best, waited = metrics["mae"], 0
-                info = save_checkpoint(
-                    out, self.thinker, self.head, replace(info, metrics=metrics)
-                )
+                info = save_checkpoint(out, self.thinker, self.head, replace(info, metrics=metrics))
             elif (waited := waited + 1) >= self.options.patience:
                 break
         return info
@@ -217,9 +213,7 @@ class Trainer:
         for indices in self._index_batches(contents, shuffle):
             yield [self._labelled(contents[i]) for i in indices]
 
-    def _index_batches(
-        self, contents: Sequence[ClipContent], shuffle: bool
-    ) -> Iterator[list[int]]:
+    def _index_batches(self, contents: Sequence[ClipContent], shuffle: bool) -> Iterator[list[int]]:
         """Batches of clips of similar size, in random order when training."""
         order = list(range(len(contents)))
         if shuffle:
@@ -279,7 +273,9 @@ def label_scale(
             f"{len(train)} training and {len(valid)} validation clips; both are needed: mark rows "
             'with split "train" and "valid"'
         )
-    bad = [c.clip for c in (*train, *valid) if c.clip.label is None or not low <= c.clip.label <= high]
+    bad = [
+        c.clip for c in (*train, *valid) if c.clip.label is None or not low <= c.clip.label <= high
+    ]
     if bad:
         raise ManifestError(
             f"{len(bad)} clips have no label in [{low}, {high}], such as {bad[0].name} "

@@ -109,12 +109,13 @@ class VideoTrack:
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """The sound track that will be heard."""
+    """The sound track that will be heard; `start_seconds` is when, on the presentation's clock."""
 
     index: int
     codec: str
     sample_rate: int
     channels: int
+    start_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ class Frames:
 
     def __post_init__(self) -> None:
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 4 or self.rgb.shape[-1] != 3:
-            raise ValueError(f"frames are uint8 [F, H, W, 3], got {self.rgb.dtype} {self.rgb.shape}")
+            raise ValueError(
+                f"frames are uint8 [F, H, W, 3], got {self.rgb.dtype} {self.rgb.shape}"
+            )
         num_frames, height, width, _ = self.rgb.shape
         if num_frames < 2 or num_frames % 2 or height % PATCH_SIDE or width % PATCH_SIDE:
             raise ValueError(f"frames come in pairs with sides in 28s, got {self.rgb.shape}")
@@ -170,7 +173,9 @@ class Waveform:
 
     def __post_init__(self) -> None:
         if self.samples.dtype != np.float32 or self.samples.ndim != 1 or not len(self.samples):
-            raise ValueError(f"a waveform is float32 [S], got {self.samples.dtype} {self.samples.shape}")
+            raise ValueError(
+                f"a waveform is float32 [S], got {self.samples.dtype} {self.samples.shape}"
+            )
 
     @property
     def duration_seconds(self) -> float:

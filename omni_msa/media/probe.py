@@ -1,0 +1,255 @@
+"""What is really in a file: tracks that decode, and when each frame is shown.
+
+Nothing is taken from header claims that a packet or a decoded frame can tell: the times come from a
+scan of all packets, size and rotation from the first decoded frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from omni_msa.errors import MediaError
+from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
+
+av.logging.set_level(None)  # libav's own remarks would land on the user's screen
+
+# What libav raises: some of its errors are builtin ones too, some are not.
+BROKEN = (av.error.FFmpegError, OSError, ValueError)
+TOLERATED = 50  # packets that may fail before a track is given up as not decodable
+DEFAULT_RATE = 25.0  # frames a second, for raw streams that know no time
+
+
+@dataclass(frozen=True)
+class PacketTimes:
+    """Presentation times that a scan of one stream found, in seconds of the file's own clock."""
+
+    pts_seconds: np.ndarray  # sorted
+    end_seconds: float
+    keyframe_seconds: np.ndarray
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file as a PyAV container, closed on every way out.
+
+    Raises:
+        MediaError: it cannot be opened as media, in one line that says why.
+    """
+    try:
+        container = av.open(os.fspath(path), metadata_errors="ignore")
+    except BROKEN as error:
+        raise MediaError(explain(path, error)) from error
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def explain(path: Path, error: BaseException) -> str:
+    """Why a file cannot be opened, and what can."""
+    if path.is_dir():
+        return (
+            f"{path}: is a folder, not a media file; give the files in it, or the folder to score"
+        )
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: no such file; check the path"
+    if isinstance(error, PermissionError) or not os.access(path, os.R_OK):
+        return f"{path}: cannot be read (permission denied); change its permissions"
+    if path.is_file() and path.stat().st_size == 0:
+        return f"{path}: the file is empty (0 bytes); copy or record it again"
+    return (
+        f"{path}: not a media file that can be read ({_reason(error)}); video or audio such as mp4, "
+        "mkv, webm, mov, wav, mp3 is needed, whole and not encrypted"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return text.strip().rstrip(".")
+
+
+def probe(path: Path) -> MediaFacts:
+    """Looks at one file: which tracks a player would use, and when each frame is shown.
+
+    Raises:
+        MediaError: not a media file, or no track in it could be used at all.
+    """
+    if path.is_file() and path.stat().st_size == 0:
+        raise MediaError(explain(path, OSError()))
+    warnings: list[str] = []
+    with opened(path) as container:
+        video_stream = _pick_video(container, warnings)
+        audio_stream = _pick_audio(container, warnings)
+        subtitle = next((s.index for s in container.streams.subtitles), None)
+        name = container.format.name
+        duration = container.duration / av.time_base if container.duration else None
+        video_index = video_stream.index if video_stream is not None else None
+        audio_index = audio_stream.index if audio_stream is not None else None
+        times = _scan(container, [i for i in (video_index, audio_index) if i is not None], warnings)
+    starts = [t.pts_seconds[0] for t in times.values() if len(t.pts_seconds)]
+    origin = min(starts, default=0.0)
+    video = None
+    if video_index is not None:
+        video = _video_track(path, video_index, times[video_index], origin, warnings)
+    audio = None
+    if audio_index is not None:
+        audio = _audio_track(path, audio_index, times[audio_index], origin, warnings)
+    if video is None and audio is None and subtitle is None:
+        found = _what_was_found(video_index, audio_index, name)
+        because = f" ({'; '.join(warnings)})" if warnings else ""
+        raise MediaError(
+            f"{path}: {found}{because}; a clip needs a picture or sound that decodes, "
+            "not encrypted and not cut off"
+        )
+    return MediaFacts(path, name, video, audio, subtitle, duration, tuple(warnings))
+
+
+def _what_was_found(video: int | None, audio: int | None, container: str) -> str:
+    if video is None and audio is None:
+        return f"no video or audio stream in it ({container})"
+    tracks = [n for n, i in (("video", video), ("audio", audio)) if i is not None]
+    return f"it has {' and '.join(tracks)}, but nothing of it decodes"
+
+
+def _pick_video(container: Any, warnings: list[str]) -> Any:
+    """The picture a player shows: never cover art; the default track, else the largest."""
+    attached = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & attached]
+    if not streams:
+        return None
+    default = [s for s in streams if s.disposition & av.stream.Disposition.default]
+    chosen = max(default or streams, key=lambda s: (s.width or 0) * (s.height or 0))
+    if len(streams) > 1:
+        warnings.append(f"{len(streams)} video tracks: track {chosen.index} is used")
+    return chosen
+
+
+def _pick_audio(container: Any, warnings: list[str]) -> Any:
+    """The sound a player plays: the default track, else the first with the most channels."""
+    streams = list(container.streams.audio)
+    if not streams:
+        return None
+    default = [s for s in streams if s.disposition & av.stream.Disposition.default]
+    chosen = (default or streams)[0]
+    if len(streams) > 1:
+        warnings.append(f"{len(streams)} audio tracks: track {chosen.index} is used")
+    return chosen
+
+
+def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, PacketTimes]:
+    """Reads all packets of the streams, without decoding, for the times that they state."""
+    streams = [container.streams[i] for i in indices]
+    pts: dict[int, list[float | None]] = {i: [] for i in indices}
+    ends: dict[int, list[float]] = {i: [] for i in indices}
+    keys: dict[int, list[float]] = {i: [] for i in indices}
+    if streams:
+        try:
+            for packet in container.demux(streams):
+                if packet.size == 0 or packet.is_discard:
+                    continue
+                i = packet.stream_index
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                seconds = None if stamp is None else float(stamp * packet.time_base)
+                pts[i].append(seconds)
+                if seconds is not None:
+                    ends[i].append(seconds + float((packet.duration or 0) * packet.time_base))
+                    if packet.is_keyframe:
+                        keys[i].append(seconds)
+        except BROKEN as error:
+            warnings.append(f"the file breaks off ({_reason(error)}): what came before is used")
+    rates = {s.index: _stated_rate(s) for s in streams}
+    return {i: _times(pts[i], ends[i], keys[i], rates[i]) for i in indices}
+
+
+def _stated_rate(stream: Any) -> float:
+    rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)
+    return float(rate) if rate else DEFAULT_RATE
+
+
+def _times(
+    stamps: list[float | None], ends: list[float], keys: list[float], rate: float
+) -> PacketTimes:
+    """Sorted times; a stream without any is played at its stated rate from zero."""
+    known = sorted(s for s in stamps if s is not None)
+    if len(known) < len(stamps) / 2 or (len(known) > 1 and known[0] == known[-1]):
+        known = [i / rate for i in range(len(stamps))]
+        ends, keys = [], []
+    if not known:
+        return PacketTimes(np.array([]), 0.0, np.array([]))
+    pts = np.array(known)
+    steps = np.diff(pts)
+    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
+    end = max(ends, default=0.0)
+    if end <= pts[-1]:
+        end = float(pts[-1]) + usual
+    return PacketTimes(pts, end, np.array(sorted(keys)))
+
+
+def _video_track(
+    path: Path, index: int, times: PacketTimes, origin: float, warnings: list[str]
+) -> VideoTrack | None:
+    """Facts of the picture from its first frame that decodes; None when none does."""
+    with opened(path) as container:
+        stream = container.streams[index]
+        claimed = stream.frames or None
+        codec = stream.codec_context.name
+        frame = _first_frame(container, stream)
+        if frame is None or not len(times.pts_seconds):
+            warnings.append(f"video track {index} ({codec}) holds no frame that decodes")
+            return None
+        width, height = _display_size(stream, frame)
+        rotation = int(round(frame.rotation / 90)) * 90 % 360
+    if rotation in (90, 270):
+        width, height = height, width
+    pts = times.pts_seconds - origin
+    return VideoTrack(
+        index, codec, width, height, rotation, pts, times.end_seconds - origin, claimed
+    )
+
+
+def _display_size(stream: Any, frame: Any) -> tuple[int, int]:
+    """Width and height with square pixels: the sample aspect ratio stretches the width."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    width = frame.width
+    if aspect and aspect > 0 and 1 / 20 < aspect < 20:
+        width = max(1, round(frame.width * float(aspect)))
+    return width, frame.height
+
+
+def _first_frame(container: Any, stream: Any) -> Any:
+    failed = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    return frame
+            except BROKEN:
+                failed += 1
+                if failed > TOLERATED:
+                    return None
+    except BROKEN:
+        return None
+    return None
+
+
+def _audio_track(
+    path: Path, index: int, times: PacketTimes, origin: float, warnings: list[str]
+) -> AudioTrack | None:
+    """Facts of the sound from its first frame that decodes; None when none does."""
+    with opened(path) as container:
+        stream = container.streams[index]
+        codec = stream.codec_context.name if stream.codec_context else "unknown"
+        frame = _first_frame(container, stream) if stream.codec_context else None
+        if frame is None or not frame.sample_rate:
+            warnings.append(f"audio track {index} ({codec}) holds no sound that decodes")
+            return None
+        start = float(times.pts_seconds[0]) - origin if len(times.pts_seconds) else 0.0
+        return AudioTrack(index, codec, frame.sample_rate, len(frame.layout.channels), start)

@@ -1,0 +1,120 @@
+"""Trains the tiny model's LoRA adapter and regression head, with the code users train with.
+
+    python scripts/tiny/adapter.py OUT --base BASE --corpus TRAIN --valid VALID --sentences FOLDER
+
+Clips come from the synthetic corpus with the stated sentiment of every subset as its label;
+sentences are transcript-only clips with human ratings (and, for variations, the teacher's).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from clip_store import StoredClip, load_store
+from pretrain import augment
+from sentences import RatedSentence, Teacher, load_sentences, restyle, vary
+from words import sentence
+
+from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.train import Trainer, TrainProgress
+from omni_msa.values import Clip, ClipContent, Transcript, all_subsets, subset_name
+
+NOTICE = (
+    "scored with 'tiny', a small demonstration model made from synthetic clips: use a checkpoint of "
+    "Qwen2.5-Omni-7B for real work (--model Qwen/Qwen2.5-Omni-7B --checkpoint DIR)"
+)
+
+
+def labelled(clip: StoredClip, rng: random.Random | None = None) -> ClipContent:
+    """A synthetic clip with its stated sentiment, and that of each of its subsets."""
+    content = augment(clip.content, rng) if rng else clip.content
+    present = content.present
+    own = {subset_name(s): clip.sentiment(s) for s in all_subsets(present)}
+    whole = clip.sentiment(present)
+    return replace(content, clip=replace(content.clip, label=whole, subset_labels=own))
+
+
+def words_alone(text: str, rating: float) -> ClipContent:
+    """A rated sentence as a clip without picture and sound; nothing shown means nothing said."""
+    clip = Clip(transcript=text, label=rating, subset_labels={"": 0.0})
+    return ClipContent(clip, "", transcript=Transcript(text, "option"))
+
+
+def rated_contents(
+    rated: list[RatedSentence], varied: int, spoken: int, rng: random.Random
+) -> list[ClipContent]:
+    """People's ratings, the teacher's ratings of variations, and the grammar's own values."""
+    contents = [words_alone(restyle(s.text, rng), s.rating) for s in rated]
+    texts = [vary(rated, rng) for _ in range(varied)]
+    for text, rating in zip(texts, Teacher(rated).rate(texts), strict=True):
+        contents.append(words_alone(text, float(rating)))
+    draw = np.random.default_rng(rng.randrange(2**32))
+    for _ in range(spoken):
+        drawn = sentence(draw)
+        contents.append(words_alone(restyle(drawn.text, rng), drawn.value))
+    return contents
+
+
+class Progress:
+    """A line every half minute, and one an epoch."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+
+    def __call__(self, now: TrainProgress) -> None:
+        if now.metrics is None and time.perf_counter() - self.last < 30:
+            return
+        self.last = time.perf_counter()
+        state = f"loss {now.loss:.3f}, {now.clips_per_second:.1f} clips/s, {now.seconds_left:.0f} s"
+        line = f"epoch {now.epoch} step {now.step}/{now.total_steps}: {now.metrics or state}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--valid", type=Path, required=True)
+    parser.add_argument("--sentences", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--varied", type=int, default=12000)
+    parser.add_argument("--spoken", type=int, default=4000)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    rng = random.Random(arguments.seed)
+    media = MediaOptions(**json.loads((Path(__file__).parent / "media.json").read_text()))
+    rated = [s for s in load_sentences(arguments.sentences) if not s.held_out]
+    rng.shuffle(rated)
+    checked, rated = rated[:600], rated[600:]
+    train = [labelled(clip, rng) for clip in load_store(arguments.corpus, media)]
+    train += rated_contents(rated, arguments.varied, arguments.spoken, rng)
+    valid = [labelled(clip) for clip in load_store(arguments.valid, media)]
+    valid += [words_alone(s.text, s.rating) for s in checked]
+    options = TrainOptions(
+        epochs=arguments.epochs,
+        batch_size=16,
+        lora_learning_rate=arguments.learning_rate,
+        head_learning_rate=1e-3,
+        bf16=True,
+        seed=arguments.seed,
+    )
+    torch.set_num_threads(2)
+    model = ModelOptions(model=str(arguments.base))
+    trainer = Trainer(model, options, media, (-3.0, 3.0), Progress())
+    info = trainer.run(train, valid, arguments.out, base_name="tiny", notice=NOTICE)
+    print(json.dumps(info.metrics), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""A checkpoint scores the same after a round trip, and refuses everything that is not its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import make_checkpoint, make_content
+from safetensors.torch import load_file, save_file
+
+from omni_msa.checkpoint import media_options, read_info
+from omni_msa.config import AblationOptions, ModelOptions
+from omni_msa.errors import ConfigError, ModelError
+from omni_msa.scorer import Scorer
+
+
+def scores(scorer) -> list[float]:
+    prepared = scorer.prepare(make_content())
+    record = scorer.score_prepared([prepared], AblationOptions())[0]
+    return list(record.ablation.subsets.values())
+
+
+def load(base_folder, folder) -> Scorer:
+    return Scorer.load(ModelOptions(model=str(base_folder), checkpoint=str(folder)))
+
+
+@pytest.fixture()
+def copy(checkpoint_folder, tmp_path):
+    return shutil.copytree(checkpoint_folder, tmp_path / "copy")
+
+
+def test_a_copy_of_the_folder_scores_the_same(base_folder, scorer, copy):
+    assert scores(load(base_folder, copy)) == scores(scorer)
+
+
+def test_the_adapter_matters(base_folder, scorer, tmp_path):
+    """Another adapter gives other scores, so a lost one would be noticed."""
+    folder = make_checkpoint(base_folder, tmp_path / "c")
+    path = folder / "adapter_model.safetensors"
+    save_file({k: v * 0 for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+    info = json.loads((folder / "omni_msa.json").read_text())
+    from omni_msa.checkpoint import file_sha256
+
+    info["adapter_sha256"] = file_sha256(path)
+    (folder / "omni_msa.json").write_text(json.dumps(info))
+    changed = torch.tensor(scores(load(base_folder, folder)))
+    assert (changed - torch.tensor(scores(scorer))).abs().max() > 1e-3
+
+
+def test_the_head_is_fp32_and_outside_the_quantizer(base_folder, checkpoint_folder):
+    options = ModelOptions(str(base_folder), str(checkpoint_folder), quantize="4bit")
+    head = Scorer.load(options).checkpoint.head
+    assert {p.dtype for p in head.parameters()} == {torch.float32}
+    assert all(type(m).__module__.startswith("torch.") for m in head.layers)
+
+
+def test_the_published_head_has_the_published_size():
+    from omni_msa.readouts.regression import RegressionHead
+
+    assert sum(p.numel() for p in RegressionHead(3584).parameters()) == 918_529
+
+
+def test_another_base_is_refused_by_name(copy, base_folder, tmp_path):
+    other = shutil.copytree(base_folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["note"] = "retrained"
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="made for base .* not for .*other"):
+        load(other, copy)
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("readout.safetensors", "missing"),
+        ("adapter_model.safetensors", "missing"),
+        ("readout.safetensors", "truncated"),
+        ("adapter_model.safetensors", "truncated"),
+        ("omni_msa.json", "missing"),
+        ("omni_msa.json", "truncated"),
+        ("adapter_config.json", "missing"),
+    ],
+)
+def test_damage_is_one_clear_line(copy, base_folder, file, what):
+    path = copy / file
+    if what == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ModelError, match=f"^checkpoint .*copy: ") as caught:
+        load(base_folder, copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_foreign_adapter_key_is_refused(copy, base_folder):
+    from omni_msa.checkpoint import file_sha256
+
+    path = copy / "adapter_model.safetensors"
+    tensors = load_file(path)
+    key = next(iter(tensors))
+    tensors["base_model.model.elsewhere.lora_A.weight"] = tensors.pop(key)
+    save_file(tensors, path, metadata={"format": "pt"})
+    info = json.loads((copy / "omni_msa.json").read_text())
+    info["adapter_sha256"] = file_sha256(path)
+    (copy / "omni_msa.json").write_text(json.dumps(info))
+    with pytest.raises(ModelError, match="adapter tensors are missing or foreign"):
+        load(base_folder, copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("format_version", 99, "format 99, this version reads 1"),
+        ("prompt_version", "0", "trained with prompt 0"),
+        ("surprise", 1, "damaged"),
+    ],
+)
+def test_other_formats_are_refused(copy, field, value, message):
+    info = json.loads((copy / "omni_msa.json").read_text())
+    info[field] = value
+    (copy / "omni_msa.json").write_text(json.dumps(info))
+    with pytest.raises(ModelError, match=message):
+        read_info(copy)
+
+
+def test_users_media_choices_replace_the_checkpoints_and_are_checked(checkpoint_folder):
+    info = read_info(checkpoint_folder)
+    options = media_options(info, {"fps": 4.0, "max_frames": None, "max_pixels": 784})
+    assert (options.fps, options.max_frames, options.min_pixels) == (4.0, 8, 784)
+    with pytest.raises(ConfigError, match="fps"):
+        media_options(info, {"fps": 0.0})
+    with pytest.raises(ConfigError, match="not known"):
+        media_options(info, {"colour": "red"})
+
+
+def test_a_readout_that_the_checkpoint_does_not_hold(base_folder, checkpoint_folder):
+    with pytest.raises(ConfigError, match="holds a regression readout"):
+        Scorer.load(ModelOptions(str(base_folder), str(checkpoint_folder), readout="poetry"))
+
+
+def test_a_base_without_a_checkpoint_says_what_is_missing(base_folder):
+    with pytest.raises(ConfigError, match="add --checkpoint"):
+        Scorer.load(ModelOptions(model=str(base_folder)))

@@ -1,0 +1,147 @@
+"""Loading: the published layout as it is, the Talker left alone, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import make_content
+
+from omni_msa.config import MediaOptions
+from omni_msa.errors import ConfigError, ModelError
+from omni_msa.thinker import count_parameters, load_thinker, resolve_quantize
+from omni_msa.values import all_subsets
+
+
+def hidden(thinker) -> torch.Tensor:
+    inputs = thinker.builder.build(make_content(), MediaOptions())
+    with torch.inference_mode():
+        return thinker.forward(thinker.batch([inputs], [all_subsets(inputs.present)])).float()
+
+
+@pytest.fixture()
+def sharded(base_folder, tmp_path):
+    """The base again as a full release: three shards, and a Talker beside the Thinker."""
+    import base
+
+    config = json.loads((base_folder / "config.json").read_text())["thinker_config"]
+    for file in base_folder.iterdir():
+        if file.suffix != ".safetensors":
+            shutil.copy(file, tmp_path)
+    model = load_thinker(str(base_folder)).core
+    talker = {"talker.model.embed.weight": torch.ones(50, 50), "token2wav.dit.w": torch.ones(9)}
+    base.save_published(model, config, tmp_path, shards=3, extra=talker)
+    return tmp_path
+
+
+def test_a_full_release_in_shards_loads_the_same_thinker_and_no_talker(sharded, thinker):
+    loaded = load_thinker(str(sharded))
+    assert len(list(sharded.glob("model-*-of-00003.safetensors"))) == 3
+    assert not [n for n, _ in loaded.model.named_parameters() if "talker" in n or "token2wav" in n]
+    torch.testing.assert_close(hidden(loaded), hidden(thinker), atol=0, rtol=0)
+
+
+def test_missing_tensors_are_refused_not_drawn_at_random(sharded):
+    index = json.loads((sharded / "model.safetensors.index.json").read_text())
+    gone = "thinker.model.layers.1.mlp.up_proj.weight"
+    file = index["weight_map"].pop(gone)
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(sharded / file)
+    del tensors[gone]
+    save_file(tensors, sharded / file, metadata={"format": "pt"})
+    (sharded / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="1 tensors are missing.*up_proj"):
+        load_thinker(str(sharded))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no/such/folder", "no such folder; give 'tiny'"),
+        ("/not/here", "no such folder"),
+        ("nonsense", "no such folder"),
+    ],
+)
+def test_names_that_are_no_model(name, message):
+    with pytest.raises(ModelError, match=message):
+        load_thinker(name)
+
+
+def test_a_hub_id_that_cannot_be_reached(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="nobody/nothing: not in the local cache"):
+        load_thinker("nobody/nothing")
+
+
+@pytest.mark.parametrize("damage", ["empty", "config", "kind", "weights", "truncated"])
+def test_damaged_folders(sharded, damage, tmp_path_factory):
+    folder = sharded
+    first = sorted(folder.glob("*.safetensors"))[0]
+    if damage == "empty":
+        folder = tmp_path_factory.mktemp("empty")
+    elif damage == "config":
+        (folder / "config.json").write_text("{")
+    elif damage == "kind":
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+    elif damage == "weights":
+        first.unlink()
+    else:
+        first.write_bytes(first.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"^model "):
+        load_thinker(str(folder))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_says_what_to_do(base_folder):
+    with pytest.raises(ConfigError, match="--device cpu or auto"):
+        load_thinker(str(base_folder), device="cuda")
+
+
+@pytest.mark.parametrize(("how", "most"), [("4bit", 0.25), ("8bit", 0.06)])
+def test_quantized_on_a_cpu_stays_close_and_leaves_the_head_alone(base_folder, thinker, how, most):
+    loaded = load_thinker(str(base_folder), quantize=how)
+    exact = hidden(thinker)
+    moved = (hidden(loaded) - exact).norm() / exact.norm()
+    assert 0 < moved < most
+    names = {type(m).__name__ for m in loaded.core.model.language_model.modules()}
+    assert {"4bit": "Linear4bit", "8bit": "Linear8bitLt"}[how] in names
+    assert type(loaded.core.lm_head) is torch.nn.Linear
+    assert loaded.base.quantize == how
+
+
+def published_7b_config():
+    from transformers import Qwen2_5OmniThinkerConfig
+
+    text = {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
+            "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064}  # fmt: skip
+    vision = {"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420,
+              "out_hidden_size": 3584}  # fmt: skip
+    return Qwen2_5OmniThinkerConfig(text_config=text, vision_config=vision, audio_config={})
+
+
+def test_the_published_thinker_is_counted_to_the_parameter_and_quantized_by_default(thinker):
+    config = published_7b_config()
+    assert count_parameters(config) == 8_931_813_888
+    assert resolve_quantize("auto", config) == "4bit"
+    assert resolve_quantize("auto", thinker.config) == "none"
+    assert resolve_quantize("none", config) == "none"
+
+
+def test_lora_by_plain_suffix_is_the_published_share_of_the_7b_model():
+    """103,043,072 adapter parameters, 1.1405 %: rank 32 on the whole Thinker."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+
+    from omni_msa.checkpoint import LORA_SUFFIXES
+
+    with torch.device("meta"):
+        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(published_7b_config())
+        wrapped = get_peft_model(
+            model, LoraConfig(r=32, lora_alpha=32, target_modules=list(LORA_SUFFIXES))
+        )
+    trainable, total = wrapped.get_nb_trainable_parameters()
+    assert trainable == 103_043_072
+    assert round(100 * trainable / total, 4) == 1.1405
