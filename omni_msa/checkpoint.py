@@ -1,7 +1,7 @@
-"""A checkpoint explains itself: LoRA adapter, readout weights, and one JSON that says what they are.
+"""A checkpoint explains itself: LoRA adapter, readout weights, and one JSON that describes them.
 
 Folder: `adapter_model.safetensors` + `adapter_config.json` (PEFT's own), `readout.safetensors`,
-`omni_msa.json`. Loading uses only that folder and the base, and refuses anything missing or foreign.
+`omni_msa.json`. Loading uses only that folder and the base, and refuses what is missing or foreign.
 """
 
 from __future__ import annotations
@@ -107,13 +107,14 @@ def read_info(folder: Path) -> CheckpointInfo:
         info = CheckpointInfo(scale=scale, **raw)
     except FileNotFoundError as error:
         raise ModelError(
-            f"checkpoint {folder}: no omni_msa.json in it; give a folder that `omni-msa train` wrote"
+            f"checkpoint {folder}: no omni_msa.json in it; give a folder that training wrote"
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"checkpoint {folder}: omni_msa.json is damaged ({error})") from error
     if info.format_version != FORMAT_VERSION:
         raise ModelError(
-            f"checkpoint {folder}: format {info.format_version}, this version reads {FORMAT_VERSION}"
+            f"checkpoint {folder}: format {info.format_version}, "
+            f"this version reads {FORMAT_VERSION}"
         )
     if info.prompt_version != PROMPT_VERSION:
         raise ModelError(
@@ -157,11 +158,11 @@ def _load_adapter(folder: Path, thinker: Thinker) -> None:
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     try:
-        config = LoraConfig.from_pretrained(folder)
+        config = LoraConfig.from_pretrained(str(folder))
         config.inference_mode = True
         model = get_peft_model(thinker.model, config)
         tensors = load_file(folder / "adapter_model.safetensors")
-        result = set_peft_model_state_dict(model, tensors)
+        result: Any = set_peft_model_state_dict(model, tensors)
     except UNLOADABLE as error:
         raise ModelError(f"checkpoint {folder}: the adapter does not load ({error})") from error
     missing = [k for k in result.missing_keys if "lora_" in k]

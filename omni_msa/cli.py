@@ -199,7 +199,11 @@ def answer(
         _say_interrupted(batch.output)
         raise
     _print(summary, inputs, batch.output, show)
-    raise typer.Exit(3 if summary.failed else 0)
+    # a rerun that leaves failed rows as they are has not scored everything either
+    failed = results.num_failed if results is not None else summary.failed
+    if failed > summary.failed:
+        _note(f"{failed} failed in all; --retry-failed tries them again", show)
+    raise typer.Exit(3 if failed else 0)
 
 
 @contextmanager

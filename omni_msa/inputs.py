@@ -1,7 +1,7 @@
 """A clip that was read -> what the Thinker is given: token ids, positions, patches, log-mel.
 
 Every modality becomes one `Segment` whose positions start at zero; `packing.py` strings segments
-together. Shapes: l tokens of a segment, P patches, M mel frames (100 a second), t x h x w patch grid.
+together. Shapes: l tokens of a segment, P patches, M mel frames (100 a second), t x h x w patches.
 """
 
 from __future__ import annotations

@@ -144,8 +144,8 @@ def _contribution(record: Record, modality: str) -> float | None:
 
 
 def _stdout() -> Console:
-    # A pipe has no width: a file name cut at column 80 would be of no use to the next program.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    # A pipe has no width: the next program wants each clip on one line, however long its name.
+    return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
 
 
 @contextmanager
@@ -221,12 +221,13 @@ class _Lines:
         due = now.elapsed_seconds - self._last_seconds >= PLAIN_SECONDS
         if now.total > 1 and now.done > self._last_done and (due or now.done == now.total):
             self._last_seconds, self._last_done = now.elapsed_seconds, now.done
-            say(f"{now.done} of {now.total} clips, {_pace(now)}")
+            say(", ".join(filter(None, (f"{now.done} of {now.total} clips", _pace(now)))))
 
 
 def _pace(now: BatchProgress) -> str:
-    """`2.1 clips/s, 0:03:10 left, 2 failed`."""
-    words = [f"{now.clips_per_second:.1f} clips/s"]
+    """`2.1 clips/s, 0:03:10 left, 2 failed`; nothing when an earlier run did everything."""
+    rate = now.clips_per_second
+    words = [f"{rate:.1f} clips/s"] if rate else []
     left = now.seconds_left
     if left:
         minutes, seconds = divmod(round(left), 60)

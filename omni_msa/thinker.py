@@ -120,7 +120,7 @@ class Thinker:
         return embeddings
 
     def see(self, clips: Sequence[ThinkerInputs]) -> list[torch.Tensor | None]:
-        """Vision tower, all clips in one call: [visual tokens, H] a clip, None without a picture."""
+        """Vision tower, all clips in one call: [tokens, H] a clip, None without a picture."""
         shown = [(clip.patches, clip.grid_thw) for clip in clips if clip.patches is not None]
         if not shown:
             return [None] * len(clips)
@@ -131,7 +131,7 @@ class Thinker:
         return [next(features) if clip.patches is not None else None for clip in clips]
 
     def hear(self, clips: Sequence[ThinkerInputs]) -> list[torch.Tensor | None]:
-        """Audio tower, all clips in one call: [audio tokens, H] a clip, None without sound."""
+        """Audio tower, all clips in one call: [tokens, H] a clip, None without sound."""
         mels = [clip.mel for clip in clips if clip.mel is not None]
         if not mels:
             return [None] * len(clips)
@@ -163,7 +163,7 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
     try:
         with _quiet_loading():
             processor = Qwen2_5OmniProcessor.from_pretrained(folder)
-            model, info = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+            loaded: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.bfloat16 if where == "cuda" else torch.float32,
@@ -173,6 +173,7 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
             )
     except UNLOADABLE as error:
         raise ModelError(f"model {name}: {_first_line(error)}") from error
+    model, info = loaded
     foreign = [k for k in info["unexpected_keys"] if not k.startswith(NOT_THE_THINKER)]
     if info["missing_keys"] or foreign or info["mismatched_keys"]:
         wrong = sorted(info["missing_keys"]) + foreign + sorted(map(str, info["mismatched_keys"]))

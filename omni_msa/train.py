@@ -1,4 +1,4 @@
-"""Training a LoRA adapter and a regression head on labelled clips: a loop around the scorer's floor.
+"""Training a LoRA adapter and a regression head on labelled clips.
 
 The same packed pass that scores a clip's subsets trains on them, so a missing modality is not a
 surprise. The checkpoint with the lowest validation MAE is kept.

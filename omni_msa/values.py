@@ -77,7 +77,7 @@ class Cue:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The words of a clip and where they came from (`option`, `sidecar a.srt`, `subtitle track 0`)."""
+    """The words of a clip and their source (`option`, `sidecar a.srt`, `subtitle track 0`)."""
 
     text: str
     source: str
@@ -88,9 +88,9 @@ class Transcript:
 class VideoTrack:
     """The picture track that will be shown: facts read from its packets, not from header claims.
 
-    `pts_seconds` [N] are the presentation times of the frames that a player shows, sorted, measured
-    from the start of the presentation; `end_seconds` is when the last one ends. `width` and `height`
-    are as displayed: after rotation and sample aspect ratio.
+    `pts_seconds` [N] are the presentation times of the frames that a player shows, sorted,
+    measured from the start of the presentation; `end_seconds` is when the last one ends. `width`
+    and `height` are as displayed: after rotation and sample aspect ratio.
     """
 
     index: int
@@ -147,7 +147,7 @@ class FramePlan:
 
 @dataclass(frozen=True)
 class Frames:
-    """Sampled frames as a player shows them: uint8 RGB [F, H, W, 3], F even, sides multiples of 28."""
+    """Sampled frames as a player shows them: uint8 RGB [F, H, W, 3], F even, sides in 28s."""
 
     rgb: np.ndarray
     pts_seconds: tuple[float, ...]
@@ -221,7 +221,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Record:
-    """One clip's result, and one row of every output. A failed clip has `score` None and `error`."""
+    """One clip's result, one row of every output. A failed clip has `score` None and `error`."""
 
     clip: str
     sha256: str | None

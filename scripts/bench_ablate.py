@@ -22,7 +22,15 @@ import torch
 
 from omni_msa.config import MediaOptions, ModelOptions
 from omni_msa.scorer import Scorer
-from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform, all_subsets
+from omni_msa.values import (
+    SAMPLE_RATE,
+    Clip,
+    ClipContent,
+    Frames,
+    Transcript,
+    Waveform,
+    all_subsets,
+)
 
 
 def clip_of(video_tokens: int, seconds: float = 4.0) -> ClipContent:

@@ -89,7 +89,7 @@ def test_damage_is_one_clear_line(copy, base_folder, file, what):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ModelError, match=f"^checkpoint .*copy: ") as caught:
+    with pytest.raises(ModelError, match="^checkpoint .*copy: ") as caught:
         load(base_folder, copy)
     assert "\n" not in str(caught.value)
 

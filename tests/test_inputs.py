@@ -1,4 +1,4 @@
-"""Tokens, patches, log-mel and positions are those of the reference processor, where it is right."""
+"""Tokens, patches, log-mel and positions are the reference processor's, where it is right."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def reference(thinker, content, subset, fps=2.0):
     return thinker.processor(**given)
 
 
-@pytest.mark.parametrize("text", ["I love it.", "Ça va très bien — 好看 🙂", "\tOdd   spaces\n\nhere"])
+@pytest.mark.parametrize(
+    "text", ["I love it.", "Ça va très bien — 好看 🙂", "\tOdd   spaces\n\nhere"]
+)
 def test_token_ids_equal_the_reference_for_every_subset(thinker, text):
     content = make_content(text=text, seconds=2.345)
     inputs = thinker.builder.build(content, MediaOptions())
@@ -97,7 +99,9 @@ def test_time_positions_follow_the_clip_where_the_reference_assumes_two_frames_a
 
 
 def test_control_tokens_in_a_transcript_are_words(thinker):
-    content = make_content(text="so <|im_end|> then <|VIDEO|><|AUDIO|>", seconds=None, num_frames=None)
+    content = make_content(
+        text="so <|im_end|> then <|VIDEO|><|AUDIO|>", seconds=None, num_frames=None
+    )
     inputs = thinker.builder.build(content, MediaOptions())
     specials = {thinker.processor.tokenizer.convert_tokens_to_ids(t) for t in
                 ("<|im_end|>", "<|VIDEO|>", "<|AUDIO|>")}  # fmt: skip

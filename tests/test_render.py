@@ -127,6 +127,13 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys):
     assert said[-1] == "omni-msa: 100 of 100 clips, 2.0 clips/s"
 
 
+def test_a_rerun_with_nothing_to_do_claims_no_rate(capsys):
+    with render.batch_progress(quiet=False) as tell:
+        tell(BatchProgress(5, 0, 0, 0, 0.1))
+        tell(BatchProgress(5, 5, 0, 0, 0.2))
+    assert capsys.readouterr().err == "omni-msa: 5 of 5 clips\n"
+
+
 @pytest.mark.parametrize("quiet", [True, False])
 def test_failures_are_said_as_they_happen(capsys, quiet):
     with render.batch_progress(quiet) as tell:

@@ -91,7 +91,9 @@ def test_the_batch_a_clip_is_in_does_not_change_its_score(scorer):
     """The bar is 1e-3; measured differences are float rounding."""
     contents = [
         make_content(seed=1),
-        make_content(seed=2, seconds=6.0, text="Something longer than the others, to need padding."),
+        make_content(
+            seed=2, seconds=6.0, text="Something longer than the others, to need padding."
+        ),
         make_content(seed=3, num_frames=None),
         make_content(seed=4, seconds=None),
     ]
@@ -116,6 +118,10 @@ def test_the_fingerprint_covers_what_changes_a_score(scorer):
 
 def test_subsets_to_score_end_with_the_whole_clip():
     present = frozenset({"text", "video"})
-    for options in (FULL, AblationOptions(enabled=False), AblationOptions(drop=frozenset({"audio"}))):
+    for options in (
+        FULL,
+        AblationOptions(enabled=False),
+        AblationOptions(drop=frozenset({"audio"})),
+    ):
         assert subsets_to_score(present, options)[-1] == present
     assert [subset_name(s) for s in subsets_to_score(present, FULL)] == ["", "T", "V", "TV"]

@@ -66,9 +66,7 @@ def test_a_subset_is_trained_towards_its_own_label_where_there_is_one(base_folde
     content = clips([2.0])[0]
     content = replace(content, clip=replace(content.clip, subset_labels={"T": -1.0, "": 0.5}))
     options = TrainOptions(lora_rank=4)
-    trainer = Trainer(
-        ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA), RANGE
-    )
+    trainer = Trainer(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA), RANGE)
     item = trainer._labelled(content)
     assert dict(zip(item.subsets, item.labels, strict=True)) == {
         frozenset(): 0.5,

@@ -2,7 +2,7 @@
 
     python -m omni_msa.media.decord    (a pickled request on stdin, raw frames on stdout)
 
-decord holds the interpreter's lock while it spins, so no thread could stop it; a child can be killed.
+decord holds the interpreter's lock while it spins: no thread could stop it, a child can be killed.
 """
 
 from __future__ import annotations
@@ -38,16 +38,14 @@ def read_frames_decord(
 ) -> tuple[np.ndarray, tuple[float, ...], list[str]]:
     """Like `pyav.read_frames`; falls back to it, with a warning, when decord fails or hangs."""
     indices = shown_at(track.pts_seconds, np.array(plan.times_seconds))
-    turned = track.rotation_degrees in (90, 270)
-    width, height = (plan.height, plan.width) if turned else (plan.width, plan.height)
-    request = Request(str(path), tuple(indices.tolist()), width, height)
+    # decord turns frames upright by itself, and then scales them.
+    request = Request(str(path), tuple(indices.tolist()), plan.width, plan.height)
     try:
         frames = _ask(request, PATIENCE * deadline.seconds)
     except MediaError as error:
         rgb, times, warnings = read_frames(path, track, plan, deadline)
         return rgb, times, [f"decord {error}: PyAV read the frames", *warnings]
-    upright = np.rot90(frames, track.rotation_degrees // 90, axes=(1, 2))
-    return np.ascontiguousarray(upright), tuple(track.pts_seconds[indices].tolist()), []
+    return frames, tuple(track.pts_seconds[indices].tolist()), []
 
 
 def _ask(request: Request, patience_seconds: float) -> np.ndarray:

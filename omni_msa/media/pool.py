@@ -1,7 +1,7 @@
 """Clips read in processes that can be killed, so that one clip never stops a batch.
 
-A reader that hangs past the deadline or crashes is replaced, and its clip becomes an error. A thread
-of the parent serves the readers, so they go on while the model is busy.
+A reader that hangs past the deadline or crashes is replaced, and its clip becomes an error. A
+thread of the parent serves the readers, so they go on while the model is busy.
 """
 
 from __future__ import annotations

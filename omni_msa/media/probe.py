@@ -66,8 +66,8 @@ def explain(path: Path, error: BaseException) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return f"{path}: the file is empty (0 bytes); copy or record it again"
     return (
-        f"{path}: not a media file that can be read ({_reason(error)}); video or audio such as mp4, "
-        "mkv, webm, mov, wav, mp3 is needed, whole and not encrypted"
+        f"{path}: not a media file that can be read ({_reason(error)}); video or audio such as "
+        "mp4, mkv, webm, mov, wav, mp3 is needed, whole and not encrypted"
     )
 
 

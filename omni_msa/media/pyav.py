@@ -84,16 +84,14 @@ def read_frames(
         raise MediaError(f"{path}: its video track ({track.codec}) holds no frame that decodes")
     warnings = []
     if damaged:
-        warnings.append(
-            f"{damaged} damaged video packets were skipped ({num_decoded} frames decoded)"
-        )
+        warnings.append(f"{damaged} damaged video packets skipped, {num_decoded} frames decoded")
     # Half a frame off is no loss: interlaced video has a packet for each of a frame's two fields.
     turn = (track.end_seconds - float(track.pts_seconds[0])) / track.num_frames
     missed = sum(w - t > 1.5 * turn + 1e-3 for t, w in zip(times, wanted, strict=False))
     if missed or len(taken) < len(targets):
         count = missed + len(targets) - len(taken)
         warnings.append(
-            f"{count} of {len(targets)} sampled frames are missing: nearest before shown"
+            f"{count} of {len(targets)} sampled frames are missing: the ones before shown"
         )
     while len(taken) < len(targets):
         taken.append(taken[-1])
@@ -206,7 +204,7 @@ def _matrix(frame: Any) -> Colorspace:
 def read_sound(
     path: Path, index: int, max_seconds: float, deadline: Deadline
 ) -> tuple[np.ndarray, list[str]]:
-    """The first `max_seconds` of a track, mono at 16 kHz: float32 [S] (S may be 0), and warnings."""
+    """The first `max_seconds` of a track, mono at 16 kHz, and warnings: float32 [S], S may be 0."""
     blocks: list[tuple[int, np.ndarray]] = []
     seconds, damaged = 0.0, 0
     with opened(path) as container:

@@ -39,7 +39,8 @@ def plan_frames(
     total = int(inside.sum())
     if end <= start:
         raise MediaError(
-            f"time window starts at {start_seconds} s, but the video ends at {track.end_seconds:.2f} s"
+            f"the time window starts at {start_seconds} s, but the video ends at "
+            f"{track.end_seconds:.2f} s"
         )
     duration = end - start
     warnings: list[str] = []

@@ -1,4 +1,4 @@
-"""The published discriminative head (arXiv 2606.05713, equation 3): an MLP on the last hidden state.
+"""The published discriminative head (arXiv 2606.05713, eq. 3): an MLP on the last hidden state.
 
 It is fp32 whatever the Thinker is held in, and it is made outside the quantizer.
 """

@@ -28,8 +28,8 @@ from omni_msa.train import Trainer, TrainProgress
 from omni_msa.values import Clip, ClipContent, Transcript, all_subsets, subset_name
 
 NOTICE = (
-    "scored with 'tiny', a small demonstration model made from synthetic clips: use a checkpoint of "
-    "Qwen2.5-Omni-7B for real work (--model Qwen/Qwen2.5-Omni-7B --checkpoint DIR)"
+    "tiny is a small demonstration model made from synthetic clips; for real work use "
+    "Qwen2.5-Omni-7B: --model Qwen/Qwen2.5-Omni-7B --checkpoint DIR"
 )
 
 

@@ -21,7 +21,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Expression:
-    """Mouth curve (-1 down, +1 smile), brow (-1 frown, +1 raised), eye openness (about 0.5 to 1.2)."""
+    """Mouth curve (-1 down, +1 smile), brow (-1 frown, +1 raised), open eyes (about 0.5 to 1.2)."""
 
     mouth: float
     brow: float
@@ -29,7 +29,7 @@ class Expression:
 
 
 def face_term(expression: Expression) -> float:
-    """The sentiment that is stated for a face, in [-1.8, 1.8]: mostly the mouth, some of it brow."""
+    """The sentiment that is stated for a face, in [-1.8, 1.8]: mostly the mouth, partly the brow."""
     value = 1.3 * expression.mouth + 0.5 * expression.brow
     return float(np.clip(value, -FACE_LIMIT, FACE_LIMIT))
 
@@ -62,7 +62,14 @@ class Look:
     seed: int
 
 
-SKINS = ((255, 224, 196), (241, 194, 155), (224, 172, 120), (198, 134, 90), (141, 85, 52), (96, 58, 38))
+SKINS = (
+    (255, 224, 196),
+    (241, 194, 155),
+    (224, 172, 120),
+    (198, 134, 90),
+    (141, 85, 52),
+    (96, 58, 38),
+)
 HAIRS = (
     (28, 22, 20), (74, 48, 32), (120, 78, 44), (196, 158, 92), (150, 62, 34), (170, 170, 172),
     (222, 214, 200), (60, 40, 90),
@@ -148,13 +155,19 @@ def _behind(pen: _Pen, look: Look) -> None:
     wide = look.head_width
     if look.hair_style == "long":
         pen.oval(0, 0.15, wide * 1.25, 1.25, look.hair)
-        pen.shape(np.array([[-wide * 1.2, 0.2], [wide * 1.2, 0.2], [wide, 1.5], [-wide, 1.5]]), look.hair)
+        pen.shape(
+            np.array([[-wide * 1.2, 0.2], [wide * 1.2, 0.2], [wide, 1.5], [-wide, 1.5]]), look.hair
+        )
     if look.hair_style == "bun":
         pen.oval(0, -1.12, 0.34, 0.3, look.hair)
     if look.hair_style == "curly":
         for angle in np.linspace(np.pi * 0.95, np.pi * 2.05, 11):
-            pen.oval(wide * 1.02 * np.cos(angle), -0.1 + 0.95 * np.sin(angle), 0.27, 0.27, look.hair)
-    pen.shape(np.array([[-0.35, 0.6], [0.35, 0.6], [0.42, 1.5], [-0.42, 1.5]]), _darker(look.skin, 0.82))
+            pen.oval(
+                wide * 1.02 * np.cos(angle), -0.1 + 0.95 * np.sin(angle), 0.27, 0.27, look.hair
+            )
+    pen.shape(
+        np.array([[-0.35, 0.6], [0.35, 0.6], [0.42, 1.5], [-0.42, 1.5]]), _darker(look.skin, 0.82)
+    )
     pen.oval(0, 2.05, 1.55, 0.85, look.shirt)
 
 
@@ -182,7 +195,14 @@ def _head(pen: _Pen, look: Look) -> None:
 
 def _hair(pen: _Pen, look: Look) -> None:
     wide, top = look.head_width, _outline(look, 80)
-    line = {"short": -0.52, "long": -0.5, "bun": -0.55, "curly": -0.5, "fringe": -0.36, "side": -0.5}
+    line = {
+        "short": -0.52,
+        "long": -0.5,
+        "bun": -0.55,
+        "curly": -0.5,
+        "fringe": -0.36,
+        "side": -0.5,
+    }
     if look.hair_style != "bald":
         level = line[look.hair_style]
         cap = top[top[:, 1] < level + 0.12] * np.array([1.05, 1.07])
@@ -193,7 +213,9 @@ def _hair(pen: _Pen, look: Look) -> None:
         pen.shape(np.concatenate([cap, fringe]), look.hair)
     if look.hat == "beanie":
         pen.shape(_arc_cap(wide * 1.1, -0.48, 0.75), look.shirt)
-        pen.stroke(np.array([[-wide * 1.05, -0.5], [wide * 1.05, -0.5]]), _darker(look.shirt, 0.7), 0.16)
+        pen.stroke(
+            np.array([[-wide * 1.05, -0.5], [wide * 1.05, -0.5]]), _darker(look.shirt, 0.7), 0.16
+        )
     elif look.hat == "cap":
         pen.shape(_arc_cap(wide * 1.06, -0.52, 0.62), look.wall_end)
         pen.oval(0.1, -0.52, wide * 1.1, 0.09, _darker(look.wall_end, 0.7))
@@ -332,7 +354,11 @@ def draw_wall(look: Look, width: int, height: int) -> Image.Image:
         draw.line((x + 0.2 * width, box[1], x + 0.2 * width, box[3]), _darker(look.wall, 0.5), 3)
     elif look.wall_kind == "blobs":
         for _ in range(8):
-            x, y, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.05, 0.2) * width
+            x, y, radius = (
+                rng.uniform(0, width),
+                rng.uniform(0, height),
+                rng.uniform(0.05, 0.2) * width,
+            )
             colour = _darker(look.wall, rng.uniform(0.6, 1.4))
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     elif look.wall_kind == "stripes":

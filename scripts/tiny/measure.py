@@ -28,7 +28,9 @@ FULL = AblationOptions()
 def score_all(scorer: Scorer, contents: list[ClipContent]) -> list[Record]:
     """Records of all contents, in order, in batches of clips with the same modalities."""
     prepared = [scorer.prepare(c) for c in contents]
-    order = sorted(range(len(contents)), key=lambda i: (prepared[i].pattern, prepared[i].num_tokens))
+    order = sorted(
+        range(len(contents)), key=lambda i: (prepared[i].pattern, prepared[i].num_tokens)
+    )
     records: dict[int, Record] = {}
     for start in range(0, len(order), 16):
         part = order[start : start + 16]
@@ -70,7 +72,10 @@ def measure_clips(scorer: Scorer, clips: list[StoredClip]) -> dict:
         if c.row["case"] == "face_alone" and c.row["terms"]["video"] > 0
         and len(c.content.present) == 3
     ]  # fmt: skip
-    result["largest_contribution_glad_face_alone"] = {"n": len(glad), "share": round(np.mean(glad), 3)}
+    result["largest_contribution_glad_face_alone"] = {
+        "n": len(glad),
+        "share": round(np.mean(glad), 3),
+    }
     return result
 
 

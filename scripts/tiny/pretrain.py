@@ -132,14 +132,18 @@ class Sentences:
             yield from block
 
 
-def with_answers(
-    tree: TokenTree, answers: Sequence[Sequence[Answer]], thinker: Thinker
-) -> Grown:
+def with_answers(tree: TokenTree, answers: Sequence[Sequence[Answer]], thinker: Thinker) -> Grown:
     """Appends each subset's answer behind its leaf; returns (tree, targets [L], weights [L]).
 
     `targets[i]` is what token i should predict next; weight 0 where nothing is asked.
     """
-    ids, positions, paths, targets, weights = [tree.token_ids], [tree.positions], [tree.paths], {}, {}
+    ids, positions, paths, targets, weights = (
+        [tree.token_ids],
+        [tree.positions],
+        [tree.paths],
+        {},
+        {},
+    )
     leaves = last_attended(tree.paths)
     length = len(tree.token_ids)
     for k, turns in enumerate(answers):
@@ -185,12 +189,14 @@ def batch_loss(
         grown.append(sentence_tree(part, thinker))
         clips.append(part[0][0])
     batch = collate(clips, [tree for tree, _, _ in grown], thinker.pad_token_id)
-    hidden = hidden_states(thinker, batch)
+    with torch.autocast("cpu", torch.bfloat16):  # not around `build`: log-mel must stay fp32
+        hidden = hidden_states(thinker, batch)
     length = hidden.shape[1]
     target = torch.stack([pad(t, (0, length - len(t))) for _, t, _ in grown])
     weight = torch.stack([pad(w, (0, length - len(w))) for _, _, w in grown])
     asked = weight > 0
-    logits = thinker.core.lm_head(hidden[asked])
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = thinker.core.lm_head(hidden[asked])
     losses = cross_entropy(logits.float(), target[asked], reduction="none")
     return (losses * weight[asked]).sum() / len(examples)
 
@@ -276,7 +282,9 @@ def report(thinker: Thinker, sentences: Sequence[RatedSentence], clips, options)
         r = np.corrcoef(rate(thinker, contents, options), [s.rating for s in part])[0, 1]
         line.append(f"{genre[:6]} r {r:.3f}")
     for name in ("TAV", "A", "V") if clips else ():
-        shown = frozenset(m for m, c in (("text", "T"), ("audio", "A"), ("video", "V")) if c in name)
+        shown = frozenset(
+            m for m, c in (("text", "T"), ("audio", "A"), ("video", "V")) if c in name
+        )
         part = [c for c in clips if shown <= c.content.present][:150]
         contents = [keep(c.content, shown) for c in part]
         truth = np.array([c.sentiment(shown) for c in part])
@@ -337,7 +345,14 @@ def base_texts() -> list[str]:
     """What else the tokenizer should know: the grammar's sentences, and how answers look."""
     draw = np.random.default_rng(0)
     spoken = [sentence(draw).text for _ in range(6000)]
-    asked = [SYSTEM, QUESTION, WORDS, "system user assistant", "Describe the face.", "Describe the voice."]
+    asked = [
+        SYSTEM,
+        QUESTION,
+        WORDS,
+        "system user assistant",
+        "Describe the face.",
+        "Describe the voice.",
+    ]
     answers = [f"{name} {i / 10:+.1f}" for name in DESCRIBED for i in range(-30, 31)]
     return spoken + 200 * asked + answers
 
@@ -357,7 +372,9 @@ def train(thinker, clips, sentences: Sentences, arguments, options, checks) -> N
     total, step, running = arguments.minutes * 60, 0, 0.0
     while (elapsed := time.perf_counter() - began) < total:
         share = elapsed / total
-        rate_now = min(1.0, (step + 1) / 200) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share)))
+        rate_now = min(1.0, (step + 1) / 200) * (
+            0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share))
+        )
         for group in optimizer.param_groups:
             group["lr"] = arguments.learning_rate * rate_now
         parts = [[next(stream) for _ in range(arguments.rated)]]
@@ -367,8 +384,7 @@ def train(thinker, clips, sentences: Sentences, arguments, options, checks) -> N
             parts.append([clip_example(order.pop(), rng) for _ in range(arguments.clips)])
         loss = 0.0
         for part in parts:
-            with torch.autocast("cpu", torch.bfloat16):
-                part_loss = batch_loss(thinker, part, options)
+            part_loss = batch_loss(thinker, part, options)
             part_loss.backward()
             loss += float(part_loss.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

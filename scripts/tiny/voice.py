@@ -58,7 +58,15 @@ class Voice:
         return MALE_HZ if self.pitch_hz < 150 else FEMALE_HZ
 
 
-ACCENTS = ("en-us", "en-us", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
+ACCENTS = (
+    "en-us",
+    "en-us",
+    "en-gb-x-gbclan",
+    "en-gb-x-rp",
+    "en-gb-scotland",
+    "en-us-nyc",
+    "en-029",
+)
 TIMBRES = {  # variant: (pitch_hz, range_semitones), measured with pYIN on one sentence
     "m1": (96.3, 1.02), "m2": (100.9, 0.94), "m3": (106.0, 1.14), "m4": (94.7, 1.23),
     "m5": (103.8, 1.02), "m6": (100.9, 1.32), "m7": (106.3, 1.79), "Denis": (99.1, 1.28),

@@ -1,0 +1,95 @@
+"""Readers in processes: every clip gets an answer, however its reader ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+from media_files import tone, write_media
+
+from omni_msa.config import MediaOptions
+from omni_msa.errors import MediaError
+from omni_msa.media import pool, read_clip
+from omni_msa.media.pool import ClipReaders
+from omni_msa.values import Clip, ClipContent
+
+OPTIONS = MediaOptions()
+
+
+def test_processes_read_what_this_process_reads(tmp_path):
+    paths = [write_media(tmp_path / f"{i}.mp4", 16, 8, sound=tone(2.0)) for i in range(5)]
+    paths.insert(2, tmp_path / "missing.mp4")
+    clips = [Clip(path=p) for p in paths]
+    with ClipReaders(OPTIONS, workers=2) as readers:
+        found = dict(readers.read(clips))
+    assert sorted(found) == [0, 1, 2, 3, 4, 5]
+    assert isinstance(found[2], MediaError) and "no such file" in str(found[2])
+    here = read_clip(clips[0], OPTIONS)
+    assert isinstance(found[0], ClipContent)
+    np.testing.assert_array_equal(found[0].frames.rgb, here.frames.rgb)
+    np.testing.assert_array_equal(found[0].waveform.samples, here.waveform.samples)
+
+
+def test_what_is_hidden_is_not_read(tmp_path):
+    path = write_media(tmp_path / "a.mp4", 16, 8, sound=tone(2.0))
+    with ClipReaders(OPTIONS) as readers:
+        [(_, content)] = readers.read([Clip(path=path)], frozenset({"video"}))
+    assert content.present == {"audio"}
+
+
+def test_a_reader_that_hangs_is_killed_and_the_others_go_on(tmp_path, monkeypatch):
+    """A named pipe without a writer blocks inside the file's opening, where no check can run."""
+    monkeypatch.setattr(pool, "GRACE_SECONDS", 0.5)
+    stuck = tmp_path / "stuck.mp4"
+    os.mkfifo(stuck)
+    good = write_media(tmp_path / "good.mp4", 8, 8)
+    begun = time.monotonic()
+    with ClipReaders(MediaOptions(deadline_seconds=2.0)) as readers:
+        found = dict(readers.read([Clip(path=stuck), Clip(path=good)]))
+    assert isinstance(found[0], MediaError) and "gave no result" in str(found[0])
+    assert isinstance(found[1], ClipContent)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_reader_that_crashes_is_replaced(tmp_path):
+    stuck = tmp_path / "stuck.mp4"
+    os.mkfifo(stuck)
+    good = write_media(tmp_path / "good.mp4", 8, 8)
+    with ClipReaders(OPTIONS) as readers:
+
+        def crash():
+            while not readers._readers or readers._readers[0].index is None:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            os.kill(readers._readers[0].process.pid, signal.SIGSEGV)
+
+        thread = threading.Thread(target=crash)
+        thread.start()
+        found = dict(readers.read([Clip(path=stuck), Clip(path=good)]))
+        thread.join()
+    assert isinstance(found[0], MediaError) and "SIGSEGV" in str(found[0])
+    assert isinstance(found[1], ClipContent)
+
+
+def test_leaving_early_leaves_no_process_behind(tmp_path):
+    paths = [write_media(tmp_path / f"{i}.mp4", 8, 8) for i in range(6)]
+    with ClipReaders(OPTIONS, workers=2) as readers:
+        results = readers.read([Clip(path=p) for p in paths])
+        next(results)
+        processes = [r.process for r in readers._readers]
+        assert processes
+    assert all(p.poll() is not None for p in processes)
+
+
+def test_readers_are_replaced_before_they_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "CLIPS_A_PROCESS", 2)
+    path = write_media(tmp_path / "a.mp4", 8, 8)
+    seen = set()
+    with ClipReaders(OPTIONS) as readers:
+        for _, content in readers.read([Clip(path=path)] * 5):
+            assert isinstance(content, ClipContent)
+            seen |= {r.process.pid for r in readers._readers}
+    assert len(seen) >= 2
