@@ -50,6 +50,7 @@ class ClipReaders:
         self._readers: list[_Reader] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._complete = False
 
     def __enter__(self) -> ClipReaders:
         return self
@@ -72,7 +73,7 @@ class ClipReaders:
 
         Only a few clips are in memory at a time, however slowly the results are taken.
         """
-        done: queue.Queue[Result | BaseException | None] = queue.Queue(READY)
+        done: queue.Queue[Result | None] = queue.Queue(READY)
         self._stop.clear()
         self._thread = threading.Thread(
             target=self._serve_safely, args=(iter(clips), hide, done), daemon=True
@@ -80,9 +81,9 @@ class ClipReaders:
         self._thread.start()
         try:
             while (item := done.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
                 yield item
+            if not self._complete:
+                raise RuntimeError("the thread that serves the readers failed; see its traceback")
         finally:
             self.close()
 
@@ -90,21 +91,21 @@ class ClipReaders:
         self,
         clips: Iterator[Clip],
         hide: Subset,
-        done: queue.Queue[Result | BaseException | None],
+        done: queue.Queue[Result | None],
     ) -> None:
-        """The thread: whatever happens in it reaches the caller."""
-        ending: BaseException | None = None
+        """The thread: the caller is told of its end, whatever ended it."""
+        self._complete = False
         try:
             self._serve(clips, hide, done)
-        except BaseException as error:
-            ending = error
-        self._put(done, ending)
+            self._complete = True
+        finally:
+            self._put(done, None)
 
     def _serve(
         self,
         clips: Iterator[Clip],
         hide: Subset,
-        done: queue.Queue[Result | BaseException | None],
+        done: queue.Queue[Result | None],
     ) -> None:
         waiting = enumerate(clips)
         upcoming = next(waiting, None)
@@ -128,8 +129,8 @@ class ClipReaders:
 
     def _put(
         self,
-        done: queue.Queue[Result | BaseException | None],
-        item: Result | BaseException | None,
+        done: queue.Queue[Result | None],
+        item: Result | None,
     ) -> None:
         while not self._stop.is_set():
             try:

@@ -8,7 +8,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from clips import sentiment
+
 from omni_msa.config import MediaOptions
+from omni_msa.errors import OmniMSAError
+from omni_msa.media.pool import ClipReaders
 from omni_msa.values import Clip, ClipContent, Subset
 
 
@@ -21,8 +25,6 @@ class StoredClip:
 
     def sentiment(self, shown: Subset) -> float:
         """The generator's stated sentiment of these modalities."""
-        from clips import sentiment
-
         terms = self.row["terms"]
         return sentiment(terms["text"], terms["audio"], terms["video"], shown=set(shown))
 
@@ -45,13 +47,14 @@ def load_store(folder: Path, options: MediaOptions) -> list[StoredClip]:
             done = pickle.load(file)
     todo = [row for row in rows if row["seed"] not in done]
     if todo:
-        from omni_msa.media import read_clip
-
-        for i, row in enumerate(todo):
-            clip = Clip(path=folder / row["clip"], transcript=row["text"] or None, id=row["clip"])
-            done[row["seed"]] = StoredClip(read_clip(clip, options), row)
-            if i % 200 == 0:
-                print(f"reading {i}/{len(todo)}", file=sys.stderr, flush=True)
+        clips = [Clip(path=folder / r["clip"], transcript=r["text"], id=r["clip"]) for r in todo]
+        with ClipReaders(options, workers=2) as readers:
+            for index, content in readers.read(clips):
+                if isinstance(content, OmniMSAError):
+                    raise content
+                done[todo[index]["seed"]] = StoredClip(content, todo[index])
+                if len(done) % 500 == 0:
+                    print(f"read {len(done)}/{len(rows)}", file=sys.stderr, flush=True)
         with stored.open("wb") as file:
             pickle.dump(done, file)
     return [done[row["seed"]] for row in rows if row["seed"] in done]

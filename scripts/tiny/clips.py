@@ -60,8 +60,8 @@ def sentiment(
     """The stated sentiment of a clip, in [-3, 3], from the terms of what is shown of it.
 
     The terms add up: words in [-3, 3], voice in [-1.5, 1.5], face in [-1.8, 1.8]; a term that is
-    not shown counts nothing. Sarcasm: clearly good words (>= 1) said with a voice and a face that are
-    both sour (<= -0.4), all three shown, count -0.5 times their value.
+    not shown counts nothing. Sarcasm: clearly good words (>= 1) said with a voice and a face that
+    are both sour (<= -0.4), all three shown, count -0.5 times their value.
     """
     t = text if "text" in shown else 0.0
     a = audio if "audio" in shown else 0.0

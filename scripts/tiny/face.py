@@ -29,7 +29,7 @@ class Expression:
 
 
 def face_term(expression: Expression) -> float:
-    """The sentiment that is stated for a face, in [-1.8, 1.8]: mostly the mouth, partly the brow."""
+    """The stated sentiment of a face, in [-1.8, 1.8]: mostly the mouth, partly the brow."""
     value = 1.3 * expression.mouth + 0.5 * expression.brow
     return float(np.clip(value, -FACE_LIMIT, FACE_LIMIT))
 

@@ -38,6 +38,8 @@ from omni_msa.values import Clip, ClipContent, Frames, Subset, Transcript, all_s
 DESCRIBED = ("mouth", "brow", "eyes", "pitch", "pitch_range", "pace", "loudness")
 WORDS_WEIGHT = 0.15  # of predicting a sentence's own words
 DESCRIPTION_WEIGHT = 0.5
+CHECKED = 64  # held-out examples of each kind, for the progress line
+CHECK_SECONDS = 300
 
 
 Grown = tuple[TokenTree, torch.Tensor, torch.Tensor]  # tree, targets [L], weights [L]
@@ -277,7 +279,7 @@ def report(thinker: Thinker, sentences: Sequence[RatedSentence], clips, options)
     thinker.model.eval()
     line = []
     for genre in sorted({s.genre for s in sentences}):
-        part = [s for s in sentences if s.genre == genre][:150]
+        part = [s for s in sentences if s.genre == genre][:CHECKED]
         contents = [sentence_example(s.text, s.rating).content for s in part]
         r = np.corrcoef(rate(thinker, contents, options), [s.rating for s in part])[0, 1]
         line.append(f"{genre[:6]} r {r:.3f}")
@@ -285,7 +287,7 @@ def report(thinker: Thinker, sentences: Sequence[RatedSentence], clips, options)
         shown = frozenset(
             m for m, c in (("text", "T"), ("audio", "A"), ("video", "V")) if c in name
         )
-        part = [c for c in clips if shown <= c.content.present][:150]
+        part = [c for c in clips if shown <= c.content.present][:CHECKED]
         contents = [keep(c.content, shown) for c in part]
         truth = np.array([c.sentiment(shown) for c in part])
         guess = rate(thinker, contents, options)
@@ -392,7 +394,7 @@ def train(thinker, clips, sentences: Sentences, arguments, options, checks) -> N
         optimizer.zero_grad(set_to_none=True)
         running = loss if step == 0 else 0.98 * running + 0.02 * loss
         step += 1
-        if time.perf_counter() - last > 120:
+        if time.perf_counter() - last > CHECK_SECONDS:
             last = time.perf_counter()
             checked = report(thinker, *checks, options)
             note = f"{elapsed / 60:.1f} min, step {step}, loss {running:.3f} | {checked}"
