@@ -183,30 +183,48 @@ def _prosody(rng: np.random.Generator, mood: str) -> Prosody:
     return Prosody(*(round(float(rng.uniform(*r)), 3) for r in (pitch, spread, pace, loudness)))
 
 
-def make(spec: Spec, stem: Path) -> Path:
-    """Draws, speaks and encodes a clip; returns the file, `stem` with the container's ending."""
+@dataclass(frozen=True)
+class Take:
+    """A clip as it was filmed and recorded, before it is encoded; and how it will be."""
+
+    frames: list[np.ndarray]  # none for sound alone
+    rate: int  # frames a second
+    sound: np.ndarray  # float32 at SPEECH_RATE
+    sample_rate: int  # of the file
+    container: str
+    video_codec: str
+    audio_codec: str
+    options: dict[str, str]
+
+
+def perform(spec: Spec, size: tuple[int, int] | None = None, rate: int | None = None) -> Take:
+    """Draws the face and speaks the words; `size` and `rate` replace the ones that are drawn."""
     rng = np.random.default_rng([spec.seed, 2])
     timbre = str(rng.choice(list(TIMBRES)))
     speaker = Voice(str(rng.choice(ACCENTS)), timbre, *TIMBRES[timbre])
     room = _room(rng)
     speech = speak(spec.text, speaker, spec.prosody, rng)[: int(4.6 * SPEECH_RATE)]
     sound = record(speech, room, rng)
-    seconds = len(sound) / SPEECH_RATE
     sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000]))
     if spec.tracks == "sound":
         container, codec = SOUND_FORMATS[int(rng.integers(len(SOUND_FORMATS)))]
-        path = stem.with_suffix(f".{container}")
-        encode(path, None, 0, (codec, sound, sample_rate), {})
-        return path
+        return Take([], 0, sound, sample_rate, container, "", codec, {})
     container, video, codec, options = FORMATS[int(rng.integers(len(FORMATS)))]
-    rate = int(rng.choice(RATES))
-    size = SIZES[int(rng.integers(len(SIZES)))]
-    times = np.arange(max(4, int(seconds * rate))) / rate
+    drawn_rate, drawn_size = int(rng.choice(RATES)), SIZES[int(rng.integers(len(SIZES)))]
+    rate, size = rate or drawn_rate, size or drawn_size
+    times = np.arange(max(4, int(len(sound) / SPEECH_RATE * rate))) / rate
     opening = envelope(speech, times, room.lead_seconds)
     frames = film(draw_look(rng), spec.expression, _motion(rng), opening, times, size)
-    path = stem.with_suffix(f".{container}")
-    audio = None if spec.tracks == "picture" else (codec, sound, sample_rate)
-    encode(path, (video, frames), rate, audio, options)
+    return Take(frames, rate, sound, sample_rate, container, video, codec, options)
+
+
+def make(spec: Spec, stem: Path) -> Path:
+    """Performs and encodes a clip; returns the file, `stem` with the container's ending."""
+    take = perform(spec)
+    path = stem.with_suffix(f".{take.container}")
+    picture = (take.video_codec, take.frames) if take.frames else None
+    audio = (take.audio_codec, take.sound, take.sample_rate)
+    encode(path, picture, take.rate, None if spec.tracks == "picture" else audio, take.options)
     return path
 
 
@@ -237,8 +255,14 @@ def encode(
     sound: tuple[str, np.ndarray, int] | None,
     options: dict[str, str],
     times: list[float] | None = None,
+    rotation: int = 0,
+    subtitles: Path | None = None,
 ) -> None:
-    """Writes a media file with PyAV; `times` gives each frame its own moment (variable rate)."""
+    """Writes a media file with PyAV.
+
+    `times` gives each frame its own moment (variable rate), `rotation` says how a player turns the
+    stored frames (degrees, counterclockwise), `subtitles` is an .srt file that goes inside.
+    """
     with av.open(str(path), "w") as output:
         video = audio = None
         if picture is not None:
@@ -251,15 +275,25 @@ def encode(
                 video.bit_rate = 400_000
             if times is not None:
                 video.codec_context.time_base = Fraction(1, 1000)
+            if rotation:
+                video.set_display_rotation(rotation)
         if sound is not None:
             codec, samples, sample_rate = sound
             if codec == "libopus":
                 sample_rate = 48_000
             audio = output.add_stream(codec, rate=sample_rate, layout="mono")
+        source = av.open(str(subtitles)) if subtitles else None
+        words = output.add_stream_from_template(source.streams[0]) if source else None
         if video is not None:
             _encode_picture(output, video, picture[1], times)
         if audio is not None:
             _encode_sound(output, audio, soxr.resample(sound[1], SPEECH_RATE, sample_rate))
+        if source is not None:
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = words
+                    output.mux(packet)
+            source.close()
 
 
 def _encode_picture(output, stream, frames: list[np.ndarray], times: list[float] | None) -> None:
