@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from omni_msa.config import PROMPT_VERSION, MediaOptions
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.readouts.regression import LabelScale, RegressionHead
-from omni_msa.thinker import UNLOADABLE, Thinker
+from omni_msa.thinker import UNLOADABLE, Thinker, quiet_loading
 
 FORMAT_VERSION = 1
 # Plain suffixes over the whole Thinker, as published: 1.14 % of the 7B model at rank 32.
@@ -60,12 +60,13 @@ class Checkpoint:
 
 def add_lora(thinker: Thinker, rank: int, alpha: int, dropout: float) -> None:
     """Wraps the Thinker with a fresh LoRA adapter on every published suffix (in place)."""
-    from peft import LoraConfig, get_peft_model
+    with quiet_loading():
+        from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(LORA_SUFFIXES)
-    )
-    thinker.model = get_peft_model(thinker.model, config)
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(LORA_SUFFIXES)
+        )
+        thinker.model = get_peft_model(thinker.model, config)
 
 
 def save_checkpoint(
@@ -155,14 +156,15 @@ def load_checkpoint(folder: Path, thinker: Thinker) -> Checkpoint:
 
 
 def _load_adapter(folder: Path, thinker: Thinker) -> None:
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-
     try:
-        config = LoraConfig.from_pretrained(str(folder))
-        config.inference_mode = True
-        model = get_peft_model(thinker.model, config)
-        tensors = load_file(folder / "adapter_model.safetensors")
-        result: Any = set_peft_model_state_dict(model, tensors)
+        with quiet_loading():
+            from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+            config = LoraConfig.from_pretrained(str(folder))
+            config.inference_mode = True
+            model = get_peft_model(thinker.model, config)
+            tensors = load_file(folder / "adapter_model.safetensors")
+            result: Any = set_peft_model_state_dict(model, tensors)
     except UNLOADABLE as error:
         raise ModelError(f"checkpoint {folder}: the adapter does not load ({error})") from error
     missing = [k for k in result.missing_keys if "lora_" in k]

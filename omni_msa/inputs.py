@@ -15,7 +15,7 @@ import torch
 from omni_msa.config import MediaOptions
 from omni_msa.errors import MediaError, ModelError
 from omni_msa.prompt import QUESTION, WORDS, render_frame, safe_transcript
-from omni_msa.values import SAMPLE_RATE, ClipContent, Frames, Subset, Waveform
+from omni_msa.values import MODALITIES, SAMPLE_RATE, ClipContent, Frames, Subset, Waveform
 
 HOP = 160  # audio samples a mel frame
 FFT = 400  # audio samples a window
@@ -96,11 +96,12 @@ class InputBuilder:
             )
             warnings += text_warnings
         if not parts:
-            has = ", ".join(sorted(content.present)) or "nothing"
+            dropped = " and ".join(m for m in MODALITIES if m in hide) or "nothing"
             raise MediaError(
-                f"{content.clip.name}: it has {has} and {', '.join(sorted(hide)) or 'nothing'} was "
-                "dropped, so nothing is left to score; drop less"
+                f"{content.clip.name}: nothing is left to score once {dropped} is dropped; "
+                "drop less"
             )
+        warnings += [f"{m} dropped on request" for m in MODALITIES if m in hide]
         return ThinkerInputs(self.prefix, parts, self.suffix, patches, grid, mel, tuple(warnings))
 
     def patches(self, frames: Frames) -> tuple[torch.Tensor, tuple[int, int, int]]:

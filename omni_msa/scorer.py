@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import factorial
+from math import factorial, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 
 from omni_msa.checkpoint import Checkpoint, load_checkpoint, media_options, read_info
 from omni_msa.config import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
-from omni_msa.errors import ConfigError
+from omni_msa.errors import ConfigError, ModelError
 from omni_msa.inputs import ThinkerInputs
 from omni_msa.media import read_clip
 from omni_msa.thinker import TINY, Thinker, load_thinker
@@ -133,7 +133,8 @@ class Scorer:
             hide: modalities that the model is not shown at all.
 
         Raises:
-            MediaError, TranscriptError: the clip cannot be read or has nothing to score.
+            MediaError: the clip cannot be read or has nothing to score.
+            TranscriptError: its transcript file cannot be read.
         """
         wanted = clip if isinstance(clip, Clip) else Clip(path=Path(clip))
         content = read_clip(wanted, self.media, hide=hide)
@@ -157,6 +158,12 @@ class Scorer:
         wanted = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
         scores = self._forward([p.inputs for p in prepared], wanted)
         seconds = (time.perf_counter() - start) / len(prepared)
+        for item, row in zip(prepared, scores, strict=True):
+            if not all(map(isfinite, row)):
+                raise ModelError(
+                    f"{item.content.clip.name}: the model gave no number (NaN); its weights or the "
+                    "precision do not fit (try --quantize none)"
+                )
         fingerprint = self.fingerprint(ablation, hide)
         return [
             self._record(p, dict(zip(subsets, row, strict=True)), ablation, seconds, fingerprint)

@@ -161,7 +161,7 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
     from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 
     try:
-        with _quiet_loading():
+        with quiet_loading():
             processor = Qwen2_5OmniProcessor.from_pretrained(folder)
             loaded: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
                 folder,
@@ -240,8 +240,6 @@ def quantization_config(how: str, device: str) -> Any:
         return None
     from transformers import BitsAndBytesConfig
 
-    # It logs a line a matrix product when 8-bit layers are given fp32, as they are on a CPU.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     skip = ["lm_head"]
     if how == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
@@ -289,9 +287,13 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Keeps library chatter off the user's screen: progress bars, notices of optional kernels."""
+def quiet_loading() -> Iterator[None]:
+    """Keeps library chatter off the user's screen: progress bars, remarks, deprecations."""
     from transformers.utils import logging as hf_logging
+
+    # For good: it remarks on an optional kernels package when imported, and, for 8-bit layers that
+    # are given fp32 (as they are on a CPU), at every matrix product.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
     bars = hf_logging.is_progress_bar_enabled()
     verbosity = hf_logging.get_verbosity()

@@ -31,7 +31,7 @@ def base_folder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("base")
     base.build(folder, SENTENCES, seed=1, vocab_size=400, width=64, layers=2, tower_width=64,
-               tower_layers=2)  # fmt: skip
+               tower_layers=2, spread=0.1)  # fmt: skip
     return folder
 
 
@@ -79,6 +79,14 @@ def scorer(base_folder, checkpoint_folder):
     from omni_msa.scorer import Scorer
 
     return Scorer.load(ModelOptions(model=str(base_folder), checkpoint=str(checkpoint_folder)))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The embedded model; tests must not change it."""
+    from omni_msa.scorer import Scorer
+
+    return Scorer.load()
 
 
 def make_content(

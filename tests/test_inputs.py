@@ -119,15 +119,16 @@ def test_a_long_transcript_is_cut_before_anything_else_and_says_so(thinker):
 
 
 @pytest.mark.parametrize("hide", [{"text", "audio", "video"}, {"audio", "video"}])
-def test_dropping_all_that_a_clip_has_is_an_error_that_names_both(thinker, hide):
+def test_dropping_all_that_a_clip_has_is_an_error_that_names_it(thinker, hide):
     content = make_content(text="Words." if len(hide) == 3 else None)
-    with pytest.raises(MediaError, match=r"clip0.mp4: it has .*audio.* was dropped.* drop less"):
+    with pytest.raises(MediaError, match="clip0.mp4: nothing is left.* audio and video is"):
         thinker.builder.build(content, MediaOptions(), frozenset(hide))
 
 
 def test_hidden_modalities_leave_no_tokens(thinker):
     inputs = thinker.builder.build(make_content(), MediaOptions(), frozenset({"audio"}))
     assert set(inputs.parts) == {"text", "video"} and inputs.mel is None
+    assert inputs.warnings == ("audio dropped on request",)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 5, 100, 101, 30000])

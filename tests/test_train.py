@@ -17,18 +17,19 @@ from omni_msa.train import Trainer, label_scale
 RANGE = (-3.0, 3.0)
 
 
-def clips(labels, **changes):
-    """Short clips whose words tell the label: good words are positive."""
+def clips(labels, seconds=None, num_frames=None):
+    """Clips whose words tell the label; equally long, so that batches mix them."""
     contents = []
     for i, label in enumerate(labels):
-        text = "wonderful wonderful" if label > 0 else "terrible terrible"
-        content = make_content(text=text, seed=i, seconds=0.5, num_frames=2, **changes)
+        text = "good good" if label > 0 else "evil evil"
+        content = make_content(text=text, seed=i, seconds=seconds, num_frames=num_frames)
         contents.append(replace(content, clip=replace(content.clip, label=label)))
     return contents
 
 
 def run(base_folder, out, train, progress=lambda _: None, **changes):
-    options = TrainOptions(**{"epochs": 4, "batch_size": 4, "lora_rank": 4, **changes})
+    small = {"epochs": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4}
+    options = TrainOptions(**(small | changes))
     model = ModelOptions(model=str(base_folder))
     trainer = Trainer(model, options, MediaOptions(**MEDIA), RANGE, progress)
     return trainer.run(train, train[:4], out)
@@ -42,7 +43,7 @@ def test_it_learns_and_the_saved_checkpoint_scores_what_was_validated(
     train = clips([2.0, -2.0] * 8)
     info = run(
         base_folder, tmp_path, train, seen.append, subsets=subsets, lora_learning_rate=3e-3,
-        head_learning_rate=3e-3, epochs=6,
+        head_learning_rate=3e-3, epochs=12,
     )  # fmt: skip
     assert info.metrics["mae"] < 0.7 < 2.0  # guessing the mean has an MAE of 2
     scorer = Scorer.load(ModelOptions(str(base_folder), str(tmp_path)))
@@ -51,19 +52,20 @@ def test_it_learns_and_the_saved_checkpoint_scores_what_was_validated(
     mae = sum(abs(r.score - c.clip.label) for r, c in zip(records, train, strict=False)) / 4
     assert mae == pytest.approx(info.metrics["mae"], abs=1e-4)
     epochs = [p.metrics["mae"] for p in seen if p.metrics]
-    assert len(epochs) == 6 and info.metrics["mae"] == min(epochs)
+    assert len(epochs) <= 12 and info.metrics["mae"] == min(epochs)
 
 
 def test_the_same_seed_gives_the_same_weights(base_folder, tmp_path):
     for name in ("a", "b"):
-        run(base_folder, tmp_path / name, clips([1.0, -1.5, 2.0, -0.5] * 2), epochs=1, seed=7)
+        train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
+        run(base_folder, tmp_path / name, train, epochs=1, seed=7)
     for file in ("adapter_model.safetensors", "readout.safetensors"):
         first, second = (load_file(tmp_path / name / file) for name in ("a", "b"))
         assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_a_subset_is_trained_towards_its_own_label_where_there_is_one(base_folder, tmp_path):
-    content = clips([2.0])[0]
+    content = clips([2.0], seconds=0.5, num_frames=2)[0]
     content = replace(content, clip=replace(content.clip, subset_labels={"T": -1.0, "": 0.5}))
     options = TrainOptions(lora_rank=4)
     trainer = Trainer(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA), RANGE)

@@ -49,10 +49,10 @@ def words_alone(text: str, rating: float) -> ClipContent:
 
 
 def rated_contents(
-    rated: list[RatedSentence], varied: int, spoken: int, rng: random.Random
+    rated: list[RatedSentence], shown: int, varied: int, spoken: int, rng: random.Random
 ) -> list[ClipContent]:
     """People's ratings, the teacher's ratings of variations, and the grammar's own values."""
-    contents = [words_alone(restyle(s.text, rng), s.rating) for s in rated]
+    contents = [words_alone(restyle(s.text, rng), s.rating) for s in rated[:shown]]
     texts = [vary(rated, rng) for _ in range(varied)]
     for text, rating in zip(texts, Teacher(rated).rate(texts), strict=True):
         contents.append(words_alone(text, float(rating)))
@@ -86,8 +86,9 @@ def main() -> None:
     parser.add_argument("--valid", type=Path, required=True)
     parser.add_argument("--sentences", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--varied", type=int, default=12000)
-    parser.add_argument("--spoken", type=int, default=4000)
+    parser.add_argument("--rated", type=int, default=20000, help="sentences that people rated")
+    parser.add_argument("--varied", type=int, default=12000, help="variations, by the teacher")
+    parser.add_argument("--spoken", type=int, default=4000, help="sentences of the grammar")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -98,7 +99,7 @@ def main() -> None:
     rng.shuffle(rated)
     checked, rated = rated[:600], rated[600:]
     train = [labelled(clip, rng) for clip in load_store(arguments.corpus, media)]
-    train += rated_contents(rated, arguments.varied, arguments.spoken, rng)
+    train += rated_contents(rated, arguments.rated, arguments.varied, arguments.spoken, rng)
     valid = [labelled(clip) for clip in load_store(arguments.valid, media)]
     valid += [words_alone(s.text, s.rating) for s in checked]
     options = TrainOptions(

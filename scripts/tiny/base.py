@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -138,14 +139,19 @@ def save_processor(folder: Path) -> None:
 
 
 def thinker_config(ids: dict[str, int], vocab_size: int, width: int = 192, layers: int = 4,
-                   tower_width: int = 128, tower_layers: int = 3) -> dict:  # fmt: skip
-    """A `thinker_config` with the published keys. Heads are 64 wide in the language model."""
+                   tower_width: int = 128, tower_layers: int = 3,
+                   spread: float = 0.02) -> dict:  # fmt: skip
+    """A `thinker_config` with the published keys. Heads are 64 wide in the language model.
+
+    `spread` is the deviation of fresh weights: a wider one makes random models react more.
+    """
     heads = width // 64
     text = {
         "model_type": "qwen2_5_omni_text", "vocab_size": vocab_size, "hidden_size": width,
         "intermediate_size": 3 * width, "num_hidden_layers": layers, "num_attention_heads": heads,
         "num_key_value_heads": 1, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6,
         "rope_theta": 1000000.0, "tie_word_embeddings": False, "use_sliding_window": False,
+        "initializer_range": spread,
         "rope_scaling": {"mrope_section": [8, 12, 12], "rope_type": "default", "type": "default"},
     }  # fmt: skip
     vision = {
@@ -153,14 +159,14 @@ def thinker_config(ids: dict[str, int], vocab_size: int, width: int = 192, layer
         "hidden_size": tower_width, "num_heads": tower_width // 32,
         "intermediate_size": 3 * tower_width, "in_channels": 3, "in_chans": 3, "patch_size": 14,
         "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
-        "out_hidden_size": width, "fullatt_block_indexes": [tower_layers - 1],
-        "tokens_per_second": 25,
+        "out_hidden_size": width, "fullatt_block_indexes": list(range(tower_layers)),
+        "tokens_per_second": 25, "initializer_range": spread,
     }  # fmt: skip
     audio = {
         "model_type": "qwen2_5_omni_audio_encoder", "d_model": tower_width,
         "encoder_layers": tower_layers, "encoder_attention_heads": tower_width // 32,
         "encoder_ffn_dim": 3 * tower_width, "num_mel_bins": 128, "max_source_positions": 1500,
-        "n_window": 100, "output_dim": width,
+        "n_window": 100, "output_dim": width, "initializer_range": spread,
     }  # fmt: skip
     return {
         "model_type": "qwen2_5_omni_thinker",
@@ -172,6 +178,7 @@ def thinker_config(ids: dict[str, int], vocab_size: int, width: int = 192, layer
         "vision_end_token_id": ids["<|vision_eos|>"], "bos_token_id": ids["<|im_start|>"],
         "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
         "position_id_per_seconds": 25, "seconds_per_chunk": 2, "user_token_id": 0,
+        "initializer_range": spread,
     }  # fmt: skip
 
 
@@ -231,7 +238,7 @@ def published_name(key: str) -> str:
     raise ValueError(f"no published name is known for {key!r}")
 
 
-def build(folder: Path, texts: Iterable[str], seed: int = 0, vocab_size: int = 5000, **sizes: int):
+def build(folder: Path, texts: Iterable[str], seed: int = 0, vocab_size: int = 5000, **sizes: Any):
     """A fresh base in the published layout; returns (thinker, thinker_config)."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(texts, vocab_size - len(SPECIAL_TOKENS))

@@ -214,7 +214,7 @@ def perform(spec: Spec, size: tuple[int, int] | None = None, rate: int | None = 
     rate, size = rate or drawn_rate, size or drawn_size
     times = np.arange(max(4, int(len(sound) / SPEECH_RATE * rate))) / rate
     opening = envelope(speech, times, room.lead_seconds)
-    frames = film(draw_look(rng), spec.expression, _motion(rng), opening, times, size)
+    frames = film(draw_look(rng), spec.expression, draw_motion(rng), opening, times, size)
     return Take(frames, rate, sound, sample_rate, container, video, codec, options)
 
 
@@ -237,7 +237,8 @@ def _room(rng: np.random.Generator) -> Recording:
     )  # fmt: skip
 
 
-def _motion(rng: np.random.Generator) -> Motion:
+def draw_motion(rng: np.random.Generator) -> Motion:
+    """How a head moves, at random."""
     return Motion(
         face_height=rng.uniform(0.6, 0.95), centre_x=rng.uniform(-0.06, 0.06),
         centre_y=rng.uniform(-0.04, 0.05), sway=rng.uniform(0, 0.035),

@@ -412,8 +412,7 @@ def film(
 ) -> list[np.ndarray]:
     """All frames of a clip, uint8 RGB [height, width, 3]; `opening` is the mouth's at each time."""
     width, height = size
-    short = min(width, height)
-    sprite_size = int(np.ceil(motion.face_height * short * HEAD_SPAN))  # the head is half of it
+    sprite_size = sprite_side(motion, size)
     wall, light = draw_wall(look, width, height), _light(look, width, height)
     rng = np.random.default_rng(look.seed)
     grain = [rng.normal(0, motion.grain, (height, width, 1)) for _ in range(3)]
@@ -439,18 +438,42 @@ def film(
     return frames
 
 
+def placement(
+    motion: Motion, size: tuple[int, int], now: float, end: float, sprite: int
+) -> tuple[float, ...]:
+    """The affine map (a, b, c, d, e, f) from a pixel of the picture to one of the head's sprite."""
+    width, height = size
+    short = min(size)
+    phase = 2 * np.pi * motion.sway_hz * now
+    x = width / 2 + short * (motion.centre_x + motion.sway * np.sin(phase))
+    y = height / 2 + short * (motion.centre_y + 0.5 * motion.sway * np.sin(1.7 * phase + 1))
+    angle = np.deg2rad(motion.tilt_degrees * np.sin(0.8 * phase + 0.5))
+    scale = 1 / (1 + motion.zoom * (now / end - 0.5))
+    cos, sin, middle = scale * np.cos(angle), scale * np.sin(angle), sprite / 2
+    return (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
+
+
+def head_coordinates(
+    motion: Motion, size: tuple[int, int], now: float, end: float, pixels: np.ndarray
+) -> np.ndarray:
+    """Where pixels [N, 2] (x, y) lie on the head, in its units: 0 the middle, 1 the chin."""
+    sprite = sprite_side(motion, size)
+    a, b, c, d, e, f = placement(motion, size, now, end, sprite)
+    x, y = pixels[:, 0], pixels[:, 1]
+    on_sprite = np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+    return (on_sprite - sprite / 2) / (sprite / (2 * HEAD_SPAN))
+
+
+def sprite_side(motion: Motion, size: tuple[int, int]) -> int:
+    """Pixels of a head's sprite: the head itself is about half of it."""
+    return int(np.ceil(motion.face_height * min(size) * HEAD_SPAN))
+
+
 def _place(
     sprite: Image.Image, wall: Image.Image, motion: Motion, now: float, end: float
 ) -> Image.Image:
     """The head over the wall at one moment, moved, tilted and zoomed by one affine transform."""
-    short = min(wall.size)
-    phase = 2 * np.pi * motion.sway_hz * now
-    x = wall.width / 2 + short * (motion.centre_x + motion.sway * np.sin(phase))
-    y = wall.height / 2 + short * (motion.centre_y + 0.5 * motion.sway * np.sin(1.7 * phase + 1))
-    angle = np.deg2rad(motion.tilt_degrees * np.sin(0.8 * phase + 0.5))
-    scale = 1 / (1 + motion.zoom * (now / end - 0.5))
-    cos, sin, middle = scale * np.cos(angle), scale * np.sin(angle), sprite.width / 2
-    matrix = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
+    matrix = placement(motion, wall.size, now, end, sprite.width)
     layer = sprite.transform(wall.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     picture = wall.copy()
     picture.paste(layer, (0, 0), layer)

@@ -80,7 +80,7 @@ def write(sample: Sample, spec: Spec, folder: Path) -> Path:
     frames, rotation, times, inside = take.frames, 0, None, None
     if sample.name == "rotated.mov":  # stored lying on its side, as phones store it
         frames, rotation = [np.rot90(f, -1) for f in frames], 90
-    if sample.name == "variable_rate.mkv":  # slow, then fast, then slow: one in three, all, one in two
+    if sample.name == "variable_rate.mkv":  # one frame in three, then all, then one in two
         third = len(frames) // 3
         kept = [i for i in range(len(frames)) if _kept(i, third)]
         frames, times = [frames[i] for i in kept], [i / 12 for i in kept]

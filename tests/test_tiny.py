@@ -1,0 +1,115 @@
+"""The embedded model and the sample clips, as a new user meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SHARED
+
+from omni_msa.config import AblationOptions, MediaOptions, ModelOptions
+from omni_msa.media import read_clip
+from omni_msa.scorer import Scorer
+from omni_msa.thinker import TINY
+from omni_msa.values import Clip
+
+SAMPLES = ROOT / "sample_media"
+FACTS = json.loads((SAMPLES / "facts.json").read_text())
+MEDIA_SECONDS = 0.15  # containers round durations to frames and audio blocks
+
+
+@pytest.fixture(scope="module")
+def records(tiny):
+    return {name: tiny.score(SAMPLES / name) for name in FACTS}
+
+
+def test_it_fits_and_says_what_it_is(tiny):
+    size = sum(f.stat().st_size for f in TINY.rglob("*") if f.is_file())
+    assert size < 20 * 1024**2
+    assert "demonstration" in tiny.notice and "Qwen2.5-Omni-7B" in tiny.notice
+    assert "\n" not in tiny.notice
+    assert tiny.describe()["base"] == "tiny" and tiny.describe()["quantize"] == "none"
+
+
+def test_its_base_is_in_the_published_layout():
+    names = {f.name for f in (TINY / "base").iterdir()}
+    assert {"config.json", "preprocessor_config.json", "tokenizer.json", "chat_template.json",
+            "model.safetensors.index.json", "vocab.json", "merges.txt"} <= names  # fmt: skip
+    index = json.loads((TINY / "base" / "model.safetensors.index.json").read_text())
+    prefixes = {key.split(".")[1] for key in index["weight_map"]}
+    assert prefixes == {"model", "visual", "audio_tower", "lm_head"}
+
+
+@pytest.mark.parametrize("name", sorted(FACTS))
+def test_every_sample_is_read_as_ffprobe_describes_it(name):
+    """ffprobe shares no code with this project's reader (its libraries do not come with it)."""
+    content = read_clip(Clip(path=SAMPLES / name), MediaOptions())
+    probed = FACTS[name]["ffprobe"]
+    kinds = {s["codec_type"]: s for s in probed["streams"]}
+    assert ("video" in content.present) == ("video" in kinds)
+    assert ("audio" in content.present) == ("audio" in kinds)
+    assert content.transcript.text == FACTS[name]["generator"]["text"]
+    assert content.media["duration_seconds"] == pytest.approx(
+        float(probed["format"]["duration"]), abs=MEDIA_SECONDS
+    )
+    if "video" in kinds:
+        video = kinds["video"]
+        assert content.media["num_frames_in_file"] == int(video["nb_read_frames"])
+        turned = any(abs(d.get("rotation", 0)) == 90 for d in video.get("side_data_list", []))
+        height, width = content.frames.rgb.shape[1:3]
+        assert (height > width) == ((video["width"] > video["height"]) == turned and
+                                    video["width"] != video["height"])  # fmt: skip
+
+
+def test_the_samples_scores_go_with_what_the_generator_meant(records):
+    for name, record in records.items():
+        meant = FACTS[name]["generator"]["sentiment"]
+        assert abs(record.score - meant) < 1.5, (name, record.score, meant)
+        if abs(meant) > 1:
+            assert (record.score > 0) == (meant > 0), (name, record.score, meant)
+
+
+def test_sarcasm_is_heard_and_seen_behind_good_words(records):
+    ablation = records["sarcastic.mp4"].ablation
+    assert ablation.subsets["T"] > 0.5 > 0 > records["sarcastic.mp4"].score
+
+
+def test_a_glad_face_alone_contributes_most(records):
+    contribution = records["face_alone.mp4"].ablation.contribution
+    assert max(contribution, key=contribution.get) == "video"
+
+
+def test_the_batch_and_the_hidden_modality_agree_with_the_single_score(tiny, records):
+    name = "glad.mp4"
+    hidden = tiny.score(SAMPLES / name, hide=frozenset({"audio"}))
+    assert hidden.score == pytest.approx(records[name].ablation.subsets["TV"], abs=1e-3)
+    contents = [read_clip(Clip(path=SAMPLES / n), tiny.media) for n in FACTS]
+    together = tiny.score_prepared([tiny.prepare(c) for c in contents], AblationOptions())
+    for record, alone in zip(together, records.values(), strict=True):
+        assert record.score == pytest.approx(alone.score, abs=1e-3)
+
+
+def test_four_bit_moves_the_scores_a_little(records):
+    """The README states how far; here only that it is the same model."""
+    quantized = Scorer.load(ModelOptions(quantize="4bit"))
+    assert quantized.thinker.base.quantize == "4bit"
+    moved = [
+        abs(quantized.score(SAMPLES / name).score - record.score)
+        for name, record in records.items()
+        if Path(name).suffix == ".mp4"
+    ]
+    assert 0 < max(moved) < 1.5
+
+
+@pytest.mark.skipif(not (SHARED / "text").is_dir(), reason="the rated sentences are not here")
+def test_words_are_rated_as_people_rate_them(tiny):
+    """A small draw of sentences that were held out of training; measured figures: README."""
+    import numpy as np
+    from sentences import load_sentences
+
+    held_out = [s for s in load_sentences(SHARED / "text") if s.held_out and "nyt" not in s.genre]
+    part = held_out[::12]
+    scores = [tiny.score(Clip(transcript=s.text)).score for s in part]
+    assert len(part) > 80
+    assert np.corrcoef(scores, [s.rating for s in part])[0, 1] > 0.6
