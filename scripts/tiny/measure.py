@@ -79,6 +79,16 @@ def measure_clips(scorer: Scorer, clips: list[StoredClip]) -> dict:
     return result
 
 
+def movement(scorer: Scorer, exact: Scorer, clips: list[StoredClip]) -> dict[str, float]:
+    """How far quantization moves the scores of the same clips."""
+    contents = [c.content for c in clips]
+    pairs = zip(score_all(scorer, contents), score_all(exact, contents), strict=True)
+    moved = np.abs([q.score - e.score for q, e in pairs])
+    high = np.quantile(moved, 0.95)
+    figures = {"mean": moved.mean(), "p95": high, "max": moved.max()}
+    return {"n": len(moved)} | {name: round(float(v), 3) for name, v in figures.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path)
@@ -92,7 +102,13 @@ def main() -> None:
     )
     result: dict = {}
     if arguments.corpus:
-        result["clips"] = measure_clips(scorer, load_store(arguments.corpus, scorer.media))
+        clips = load_store(arguments.corpus, scorer.media)
+        result["clips"] = measure_clips(scorer, clips)
+        if arguments.quantize in ("4bit", "8bit"):
+            exact = Scorer.load(
+                ModelOptions(arguments.model, arguments.checkpoint, quantize="none")
+            )
+            result[f"moved_by_{arguments.quantize}"] = movement(scorer, exact, clips)
     if arguments.sentences:
         held_out = [s for s in load_sentences(arguments.sentences) if s.held_out]
         for genre in sorted({s.genre for s in held_out}):
