@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from clip_store import StoredClip, load_store
+from peft import set_peft_model_state_dict
 from pretrain import augment
+from safetensors.torch import load_file
 from sentences import RatedSentence, Teacher, load_sentences, restyle, vary
 from words import sentence
 
@@ -89,6 +91,8 @@ def main() -> None:
     parser.add_argument("--rated", type=int, default=20000, help="sentences that people rated")
     parser.add_argument("--varied", type=int, default=12000, help="variations, by the teacher")
     parser.add_argument("--spoken", type=int, default=4000, help="sentences of the grammar")
+    parser.add_argument("--start", type=Path, help="go on from this checkpoint")
+    parser.add_argument("--clips", type=int, default=10**6, help="of the corpus, at most")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -98,7 +102,8 @@ def main() -> None:
     rated = [s for s in load_sentences(arguments.sentences) if not s.held_out]
     rng.shuffle(rated)
     checked, rated = rated[:600], rated[600:]
-    train = [labelled(clip, rng) for clip in load_store(arguments.corpus, media)]
+    clips = load_store(arguments.corpus, media)[: arguments.clips]
+    train = [labelled(clip, rng) for clip in clips]
     train += rated_contents(rated, arguments.rated, arguments.varied, arguments.spoken, rng)
     valid = [labelled(clip) for clip in load_store(arguments.valid, media)]
     valid += [words_alone(s.text, s.rating) for s in checked]
@@ -113,6 +118,10 @@ def main() -> None:
     torch.set_num_threads(2)
     model = ModelOptions(model=str(arguments.base))
     trainer = Trainer(model, options, media, (-3.0, 3.0), Progress())
+    if arguments.start:
+        weights = load_file(arguments.start / "adapter_model.safetensors")
+        set_peft_model_state_dict(trainer.thinker.model, weights)
+        trainer.head.load_state_dict(load_file(arguments.start / "readout.safetensors"))
     info = trainer.run(train, valid, arguments.out, base_name="tiny", notice=NOTICE)
     print(json.dumps(info.metrics), file=sys.stderr)
 
