@@ -18,10 +18,10 @@ import torch
 
 from omni_msa.checkpoint import Checkpoint, load_checkpoint, media_options, read_info
 from omni_msa.config import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
-from omni_msa.errors import ConfigError, ModelError
+from omni_msa.errors import ConfigError, MediaError, ModelError
 from omni_msa.inputs import ThinkerInputs
 from omni_msa.media import read_clip
-from omni_msa.thinker import TINY, Thinker, load_thinker
+from omni_msa.thinker import TINY, Thinker, load_thinker, local_folder
 from omni_msa.values import (
     MODALITIES,
     Ablation,
@@ -154,6 +154,13 @@ class Scorer:
         hide: Subset = frozenset(),
     ) -> list[Record]:
         """One forward pass of the language model over all clips and all their subsets."""
+        for item in prepared:
+            if ablation.drop and item.inputs.present <= ablation.drop:
+                has = " and ".join(m for m in MODALITIES if m in item.inputs.present)
+                raise MediaError(
+                    f"{item.content.clip.name}: it has {has} only, and all of it is dropped; "
+                    "drop less"
+                )
         start = time.perf_counter()
         wanted = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
         scores = self._forward([p.inputs for p in prepared], wanted)
@@ -266,7 +273,8 @@ def _checkpoint_folder(options: ModelOptions) -> Path:
         return Path(options.checkpoint)
     if options.model in (None, "tiny"):
         return TINY / "checkpoint"
+    local_folder(options.model)  # a wrong path is the first thing to say
     raise ConfigError(
         f"model {options.model}: no checkpoint was given, and its language model alone does not "
-        "score; add --checkpoint DIR (a folder that `omni-msa train` wrote)"
+        "score; add --checkpoint DIR (a folder that training wrote)"
     )

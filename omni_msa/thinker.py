@@ -185,8 +185,12 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
     return Thinker(model, processor, LoadedBase(name, folder, how, where))
 
 
-def base_folder(name: str) -> Path:
-    """The folder that holds the base; a hub id is downloaded without its Talker."""
+def local_folder(name: str) -> Path | None:
+    """The folder that a name means on this machine; None for what may be a hub id.
+
+    Raises:
+        ModelError: it is neither.
+    """
     if name == "tiny":
         return TINY / "base"
     if Path(name).is_dir():
@@ -196,6 +200,13 @@ def base_folder(name: str) -> Path:
             f"model {name!r}: no such folder; give 'tiny', a folder in the Qwen2.5-Omni layout, "
             "or a hub id such as Qwen/Qwen2.5-Omni-7B"
         )
+    return None
+
+
+def base_folder(name: str) -> Path:
+    """The folder that holds the base; a hub id is downloaded without its Talker."""
+    if (folder := local_folder(name)) is not None:
+        return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

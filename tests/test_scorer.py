@@ -6,6 +6,7 @@ import pytest
 from conftest import make_content
 
 from omni_msa.config import AblationOptions
+from omni_msa.errors import MediaError
 from omni_msa.scorer import shapley, subsets_to_score
 from omni_msa.values import MODALITIES, all_subsets, subset_name
 
@@ -103,6 +104,13 @@ def test_the_batch_a_clip_is_in_does_not_change_its_score(scorer):
         assert record.clip == alone.clip
         for name, score in alone.ablation.subsets.items():
             assert record.ablation.subsets[name] == pytest.approx(score, abs=1e-4)
+
+
+def test_dropping_all_that_a_clip_has_is_one_clear_line(scorer):
+    content = make_content(text=None, num_frames=None)
+    everything = AblationOptions(drop=frozenset({"audio", "text"}))
+    with pytest.raises(MediaError, match="it has audio only, and all of it is dropped; drop less"):
+        one(scorer, content, everything)
 
 
 def test_the_fingerprint_covers_what_changes_a_score(scorer):
