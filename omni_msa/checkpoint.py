@@ -1,7 +1,8 @@
 """A checkpoint explains itself: LoRA adapter, readout weights, and one JSON that describes them.
 
-Folder: `adapter_model.safetensors` + `adapter_config.json` (PEFT's own), `readout.safetensors`,
-`omni_msa.json`. Loading uses only that folder and the base, and refuses what is missing or foreign.
+Folder: `adapter_model.safetensors` + `adapter_config.json` (PEFT's own; absent where the base stays
+as it is), `readout.safetensors`, `omni_msa.json`. Loading uses only that folder and the base, and
+refuses what is missing or foreign.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,29 @@ from safetensors.torch import load_file, save_file
 
 from omni_msa.config import PROMPT_VERSION, MediaOptions
 from omni_msa.errors import ConfigError, ModelError
-from omni_msa.readouts.regression import LabelScale, RegressionHead
+from omni_msa.readouts import LabelScale, Readout, make_readout
 from omni_msa.thinker import UNLOADABLE, Thinker, quiet_loading
 
 FORMAT_VERSION = 1
 # Plain suffixes over the whole Thinker, as published: 1.14 % of the 7B model at rank 32.
 LORA_SUFFIXES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# The same in the language model alone (0.90 %), by its published name and the one in memory.
+LORA_TARGETS: dict[str, list[str] | str] = {
+    "all": list(LORA_SUFFIXES),
+    "language": r"(.*\.)?(model|language_model)\.layers\.\d+\..*(" + "|".join(LORA_SUFFIXES) + ")",
+}
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 FULL_HASH_BYTES = 256 * 1024**2  # weight files up to this size are hashed whole
 SAMPLE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What `omni_msa.json` holds. `media` is how clips are read unless the user says otherwise."""
+    """What `omni_msa.json` holds. `media` is how clips are read unless the user says otherwise.
+
+    `hide` names modalities that it was trained without and is never shown; `self_check` holds the
+    scores of the built-in clip as they were when it was saved.
+    """
 
     base: str
     base_sha256: str
@@ -41,7 +52,11 @@ class CheckpointInfo:
     prompt_version: str = PROMPT_VERSION
     lora: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    readout_settings: dict[str, Any] = field(default_factory=dict)
+    hide: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    self_check: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notice: str | None = None  # one line for stderr when this checkpoint is used
     readout_sha256: str = ""
@@ -51,42 +66,60 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint: its folder, what it says of itself, and its head (fp32)."""
+    """A loaded checkpoint: what it says of itself, and its readout. Zero-shot has no folder."""
 
-    folder: Path
+    folder: Path | None
     info: CheckpointInfo
-    head: RegressionHead
+    readout: Readout
 
 
-def add_lora(thinker: Thinker, rank: int, alpha: int, dropout: float) -> None:
-    """Wraps the Thinker with a fresh LoRA adapter on every published suffix (in place)."""
+def add_lora(
+    thinker: Thinker, rank: int, alpha: int, dropout: float, scope: str = "all"
+) -> dict[str, Any]:
+    """Wraps the Thinker with a fresh LoRA adapter (in place), and says how large it is.
+
+    Args:
+        scope: a key of `LORA_TARGETS`: the whole Thinker, or its language model.
+    """
     with quiet_loading():
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
-            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(LORA_SUFFIXES)
+            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS[scope]
         )
         thinker.model = get_peft_model(thinker.model, config)
+    trainable, total = thinker.model.get_nb_trainable_parameters()
+    return {
+        "rank": rank,
+        "alpha": alpha,
+        "dropout": dropout,
+        "scope": scope,
+        "parameters": trainable,
+        "percent": round(100 * trainable / total, 4),
+    }
 
 
 def save_checkpoint(
-    folder: Path, thinker: Thinker, head: RegressionHead, info: CheckpointInfo
+    folder: Path, thinker: Thinker, readout: Readout, info: CheckpointInfo
 ) -> CheckpointInfo:
     """Writes the folder; `omni_msa.json` comes last, so a folder that has it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "omni_msa.json").unlink(missing_ok=True)
-    thinker.model.save_pretrained(folder, safe_serialization=True)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    _portable_adapter_config(folder / "adapter_config.json", info.base)
-    state = {k: v.detach().float().cpu().contiguous() for k, v in head.state_dict().items()}
+    if thinker.adapted:
+        thinker.model.save_pretrained(folder, safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        _portable_adapter_config(folder / "adapter_config.json", info.base)
+    else:
+        for name in ADAPTER_FILES:
+            (folder / name).unlink(missing_ok=True)
+    state = {k: v.detach().float().cpu().contiguous() for k, v in readout.state_dict().items()}
     save_file(state, folder / "readout.safetensors", metadata={"format": "pt"})
-    complete = CheckpointInfo(
-        **{
-            **_shallow(info),
-            "versions": package_versions(),
-            "readout_sha256": file_sha256(folder / "readout.safetensors"),
-            "adapter_sha256": file_sha256(folder / "adapter_model.safetensors"),
-        }
+    complete = replace(
+        info,
+        versions=package_versions(),
+        readout_settings=readout.settings(),
+        readout_sha256=file_sha256(folder / "readout.safetensors"),
+        adapter_sha256=file_sha256(folder / ADAPTER_FILES[0]) if thinker.adapted else "",
     )
     text = json.dumps(asdict(complete), indent=2, ensure_ascii=False) + "\n"
     temporary = folder / "omni_msa.json.partial"
@@ -125,8 +158,11 @@ def read_info(folder: Path) -> CheckpointInfo:
     return info
 
 
-def load_checkpoint(folder: Path, thinker: Thinker) -> Checkpoint:
-    """Puts the adapter on the Thinker (in place) and loads the head.
+def load_checkpoint(folder: Path, thinker: Thinker, readout: str | None = None) -> Checkpoint:
+    """Puts the adapter on the Thinker (in place) and loads the readout.
+
+    Args:
+        readout: another readout than the checkpoint's own, one that has no weights.
 
     Raises:
         ModelError: made for another base, damaged, or with missing or foreign tensors.
@@ -139,20 +175,26 @@ def load_checkpoint(folder: Path, thinker: Thinker) -> Checkpoint:
             f"not for {thinker.base.name} ({found[:12]}); give --model {info.base}"
         )
     for name, expected in (
-        ("adapter_model.safetensors", info.adapter_sha256),
+        (ADAPTER_FILES[0], info.adapter_sha256),
         ("readout.safetensors", info.readout_sha256),
     ):
         path = folder / name
-        if not path.is_file() or file_sha256(path) != expected:
+        if expected and (not path.is_file() or file_sha256(path) != expected):
             state = "differs from what was saved" if path.is_file() else "is missing"
             raise ModelError(f"checkpoint {folder}: {name} {state}; copy the whole folder again")
-    _load_adapter(folder, thinker)
-    head = RegressionHead(thinker.width)
+    if info.adapter_sha256:
+        _load_adapter(folder, thinker)
     try:
-        head.load_state_dict(load_file(folder / "readout.safetensors"))
+        made = make_readout(
+            readout or info.readout,
+            thinker,
+            info.scale,
+            info.readout_settings if readout in (None, info.readout) else None,
+        )
+        made.load_state_dict(load_file(folder / "readout.safetensors"))
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"checkpoint {folder}: readout does not fit ({error})") from error
-    return Checkpoint(folder, info, head.eval().to(thinker.device))
+    return Checkpoint(folder, info, made.eval().requires_grad_(False))
 
 
 def _load_adapter(folder: Path, thinker: Thinker) -> None:
@@ -236,7 +278,3 @@ def _portable_adapter_config(path: Path, base: str) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _shallow(info: CheckpointInfo) -> dict[str, Any]:
-    return {f.name: getattr(info, f.name) for f in fields(info)}

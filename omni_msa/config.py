@@ -71,6 +71,7 @@ class ModelOptions:
     readout: str | None = None  # None: what the checkpoint says
     quantize: str = "auto"  # 4-bit above a billion parameters, none below
     device: str = "auto"  # cuda when there is one
+    label_range: tuple[float, float] = (-3.0, 3.0)  # of a base that is read without a checkpoint
 
     def __post_init__(self) -> None:
         _one_of("quantize", self.quantize, QUANTIZE)
@@ -109,17 +110,27 @@ class BatchOptions:
         _require(1 <= self.workers <= 64, f"workers must be 1 to 64, got {self.workers}")
 
 
+TRAINED_READOUTS = ("regression", "generative")
+HEADS = ("mlp", "linear")
+LORA_SCOPES = ("all", "language")
+CHECKPOINTING = ("auto", "on", "off")
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """One training run of a LoRA adapter and a readout. Defaults: arXiv 2606.05713 where it states
     them (rank, alpha, dropout, targets, both learning rates, loss), ours elsewhere."""
 
+    readout: str = "regression"
+    head: str = "mlp"  # of the regression readout
     epochs: int = 3
-    batch_size: int = 8  # clips a forward pass
+    batch_size: int = 8  # clips a forward pass; halved when memory runs out
     accumulate: int = 1  # forward passes an optimizer step
     lora_rank: int = 32
     lora_alpha: int = 32
     lora_dropout: float = 0.1
+    lora_scope: str = "all"  # the whole Thinker, as published, or its language model
+    head_dropout: float = 0.2
     lora_learning_rate: float = 2e-4
     head_learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -127,19 +138,38 @@ class TrainOptions:
     max_grad_norm: float = 1.0
     patience: int = 3  # epochs without a better validation MAE before it stops
     subsets: str = "packed"  # "packed": all modality subsets in the same pass; "full": the clip
+    checkpointing: str = "auto"  # recompute activations; auto: above a billion parameters
     bf16: bool = False  # bfloat16 autocast on a CPU (a GPU always has it)
+    save_every: int = 100  # steps between the states that a killed run goes on from
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _one_of("readout", self.readout, TRAINED_READOUTS)
+        _one_of("head", self.head, HEADS)
+        _one_of("lora-scope", self.lora_scope, LORA_SCOPES)
         _one_of("subsets", self.subsets, ("packed", "full"))
-        for name in ("epochs", "batch_size", "accumulate", "lora_rank", "lora_alpha", "patience"):
+        _one_of("checkpointing", self.checkpointing, CHECKPOINTING)
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "lora_rank",
+            "lora_alpha",
+            "patience",
+            "save_every",
+        ):
             _require(
                 getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}"
             )
-        for name in ("lora_dropout", "warmup"):
+        for name in ("lora_dropout", "head_dropout", "warmup", "weight_decay"):
             _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)")
         for name in ("lora_learning_rate", "head_learning_rate", "max_grad_norm"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+    @property
+    def clips_a_step(self) -> int:
+        """The effective batch, whatever fits into one forward pass."""
+        return self.batch_size * self.accumulate
 
 
 def quiet_notice() -> bool:
@@ -150,3 +180,8 @@ def quiet_notice() -> bool:
 def offline() -> bool:
     """True when HF_HUB_OFFLINE is set: a hub id is only looked for in the local cache."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+
+
+def world_size() -> int:
+    """How many processes `accelerate launch` (or torchrun) has started for one run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

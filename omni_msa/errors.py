@@ -47,3 +47,9 @@ class MissingExtraError(OmniMSAError, ImportError):
     """A feature needs a package that is not installed; the message gives the pip command."""
 
     exit_code = 2
+
+
+class TrainingError(OmniMSAError, ArithmeticError):
+    """Training cannot go on: no number came out, or memory does not even hold one clip."""
+
+    exit_code = 5

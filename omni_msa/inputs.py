@@ -62,12 +62,12 @@ class ThinkerInputs:
 class InputBuilder:
     """Turns clips into `ThinkerInputs` with the model's own tokenizer, template and extractors."""
 
-    def __init__(self, processor: Any, thinker_config: Any, question: str = QUESTION) -> None:
+    def __init__(self, processor: Any, thinker_config: Any, asked: str = QUESTION) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.ticks_per_second = thinker_config.position_id_per_seconds
         self._words = self._encode(WORDS)
-        frame = render_frame(processor, question)
+        frame = render_frame(processor, asked)
         self.prefix = _text_segment(self._encode(frame.prefix))
         self.suffix = _text_segment(self._encode(frame.suffix))
         names = ("vision_bos", "video", "vision_eos", "audio_bos", "audio", "audio_eos")

@@ -1,8 +1,13 @@
 """Manifests: a list of clips with their words and labels, one sample a row, as JSONL or CSV.
 
-Columns: `clip, text, label, split, start_seconds, end_seconds` (each may be empty, but a row needs
-a clip or a text), and `label_T, label_A, label_V, label_TA ...` where a data set also has labels of
-what is shown alone. Other columns, such as `speaker`, are left to those who know them.
+Columns, each of which may be empty, but a row needs a clip or a text:
+
+- `clip`: path of the media file; `text`: its words; `start_seconds, end_seconds`: a window of it;
+- `label`: a number; `label_T, label_A, label_V, label_TA ...`: labels of what is shown alone;
+- `split`: train, valid or test; `speaker`: who speaks (a number is taken as a name);
+- `emotion`: a class; `dataset`: the public data set it comes from, as `data import` calls it.
+
+Other columns are left to those who know them.
 Every row is checked before anything runs, and everything that is wrong is said at once.
 """
 
@@ -51,7 +56,7 @@ def read_manifest(path: Path) -> list[Clip]:
         if clip is not None:
             clips.append(clip)
     if problems:
-        raise ManifestError(_listing(path, problems))
+        raise ManifestError(list_problems(path, problems, "nothing was run"))
     if not clips:
         raise ManifestError(f"{path}: holds no rows; give one sample a row, for example {_EXAMPLE}")
     return distinct_names(clips)
@@ -79,6 +84,14 @@ def window_name(path: Path, start_seconds: float | None, end_seconds: float | No
     return f"{path}[{start_seconds or 0.0}-{end}]"
 
 
+def list_problems(path: Path, problems: Sequence[str], outcome: str) -> str:
+    """All that is wrong with a file, one line each; a long list is cut and counted."""
+    shown = list(problems[:MAX_PROBLEMS_SHOWN])
+    if len(problems) > len(shown):
+        shown.append(f"and {len(problems) - len(shown)} more")
+    return "\n  ".join([f"{path}: {len(problems)} problem(s), {outcome}", *shown])
+
+
 # --- rows ------------------------------------------------------------------------------------
 
 _EXAMPLE = '{"clip": "a.mp4", "text": "good", "label": 1.2}'
@@ -103,6 +116,7 @@ class _Row:
         start, end = self._window(media)
         label, split = self._number("label"), (self._text("split") or "").strip().lower()
         alone = {name: self._number(f"label_{name.lower()}") for name in _SUBSET_NAMES}
+        names = {column: self._name(column) for column in ("speaker", "emotion", "dataset")}
         if media is None and words is None and not self.problems:
             self._problem("clip", "is empty, and so is text; a row needs one of them")
         if self.problems:
@@ -117,6 +131,7 @@ class _Row:
             label=label,
             subset_labels={name: value for name, value in alone.items() if value is not None},
             split=SPLIT_SYNONYMS.get(split, split) or None,
+            **names,
         )
 
     def _id(self, media: Path | None, start: float | None, end: float | None) -> str | None:
@@ -138,6 +153,14 @@ class _Row:
             return value
         self._problem(column, f"{reprlib.repr(value)} is not a string")
         return None
+
+    def _name(self, column: str) -> str | None:
+        """A short string; a number, as JSON may hold a speaker, is taken as it is written."""
+        value = self._value(column)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+        text = self._text(column)
+        return None if text is None else text.strip()
 
     def _number(self, column: str) -> float | None:
         value = self._value(column)
@@ -171,13 +194,6 @@ class _Row:
         elif end is not None and end <= (start or 0.0):
             self._problem("end_seconds", f"{end} does not lie after the start, {start or 0.0}")
         return start, end
-
-
-def _listing(path: Path, problems: list[str]) -> str:
-    shown = problems[:MAX_PROBLEMS_SHOWN]
-    if len(problems) > len(shown):
-        shown.append(f"and {len(problems) - len(shown)} more")
-    return "\n  ".join([f"{path}: {len(problems)} problem(s), nothing was run", *shown])
 
 
 # --- files -----------------------------------------------------------------------------------

@@ -87,6 +87,70 @@ def pack(inputs: ThinkerInputs, subsets: Sequence[Subset]) -> TokenTree:
     )
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """Tokens that may follow a leaf, themselves a tree: `parents[i]` is the place of the token
+    before token i, -1 for the leaf. A chain is one answer; a trie is many answers at once."""
+
+    token_ids: tuple[int, ...]  # n
+    parents: tuple[int, ...]  # n, each smaller than its own place
+
+    @classmethod
+    def chain(cls, token_ids: Sequence[int]) -> Continuation:
+        """One answer, token after token."""
+        return cls(tuple(token_ids), tuple(range(-1, len(token_ids) - 1)))
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """How far behind the leaf each token stands, from 1."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(1 if parent < 0 else depths[parent] + 1)
+        return tuple(depths)
+
+    def lines(self) -> torch.Tensor:
+        """Every root-to-end line as a row of bools: [number of ends, n]."""
+        ends = sorted(set(range(len(self.parents))) - set(self.parents))
+        rows = torch.zeros(len(ends), len(self.parents), dtype=torch.bool)
+        for row, end in zip(rows, ends, strict=True):
+            while end >= 0:
+                row[end] = True
+                end = self.parents[end]
+        return rows
+
+
+def grow(tree: TokenTree, continuations: Sequence[Continuation]) -> tuple[TokenTree, torch.Tensor]:
+    """Lets each leaf of a tree go on: continuation k grows on subset k.
+
+    Returns:
+        The larger tree, with a path for every line of every continuation, and `nodes` [K, 1 + n]:
+        where each leaf and the tokens behind it stand (n of the longest; shorter ones repeat
+        their leaf).
+    """
+    leaves = last_attended(tree.paths)
+    longest = max(len(c.token_ids) for c in continuations)
+    nodes = leaves[:, None].repeat(1, 1 + longest)
+    ids, positions, paths, subsets = [tree.token_ids], [tree.positions], [], []
+    length = total = len(tree.token_ids)
+    total += sum(len(c.token_ids) for c in continuations)
+    for k, continuation in enumerate(continuations):
+        n = len(continuation.token_ids)
+        nodes[k, 1 : 1 + n] = torch.arange(length, length + n)
+        ids.append(torch.tensor(continuation.token_ids, dtype=torch.long))
+        # behind the suffix, which is text: its three positions are equal
+        start = tree.positions[:, leaves[k]]
+        positions.append(start[:, None] + torch.tensor(continuation.depths))
+        lines = continuation.lines()
+        rows = torch.zeros(len(lines), total, dtype=torch.bool)
+        rows[:, : len(tree.token_ids)] = tree.paths[k]
+        rows[:, length : length + n] = lines
+        paths.append(rows)
+        subsets += [tree.subsets[k]] * len(lines)
+        length += n
+    grown = TokenTree(torch.cat(ids), torch.cat(positions, dim=1), torch.cat(paths), tuple(subsets))
+    return grown, nodes
+
+
 def collate(
     clips: Sequence[ThinkerInputs],
     trees: Sequence[TokenTree],

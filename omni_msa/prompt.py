@@ -19,7 +19,18 @@ assert set(PROMPT_ORDER) == set(MODALITIES)
 SYSTEM = "You measure the sentiment that a speaker expresses."
 # The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow
 # have the same tokens whatever comes before them.
-QUESTION = "How negative or positive is the speaker, from -3 to +3? Judge by what is shown.\n"
+_QUESTION = "How negative or positive is the speaker, from {low:+g} to {high:+g}? {how}\n"
+_JUDGE = "Judge by what is shown."
+_ANSWER = "Judge by what is shown. Answer with one number, such as {example:+.1f}."
+
+
+def question(low: float = -3.0, high: float = 3.0, speak: bool = False) -> str:
+    """The question for a label range; if the answer is to be words, it says how to answer."""
+    how = _ANSWER.format(example=high / 2) if speak else _JUDGE
+    return _QUESTION.format(low=low, high=high, how=how)
+
+
+QUESTION = question()
 WORDS = "Words: "
 
 _TRANSCRIPT_MARK = "\N{REPLACEMENT CHARACTER}transcript\N{REPLACEMENT CHARACTER}"
@@ -33,9 +44,9 @@ class PromptFrame:
     suffix: str
 
 
-def conversation(shown: Subset, transcript: str | None, question: str = QUESTION) -> list[dict]:
+def conversation(shown: Subset, transcript: str | None, asked: str = QUESTION) -> list[dict]:
     """The chat that the reference processor would be given for these modalities."""
-    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": asked}]
     if "video" in shown:
         content.append({"type": "video", "video": ""})
     if "audio" in shown:
@@ -46,16 +57,16 @@ def conversation(shown: Subset, transcript: str | None, question: str = QUESTION
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
-def render_frame(processor: Any, question: str = QUESTION) -> PromptFrame:
+def render_frame(processor: Any, asked: str = QUESTION) -> PromptFrame:
     """Renders the model's own chat template and finds where the parts go.
 
     Raises:
         ModelError: the template does not keep the transcript where it was put.
     """
-    chat = conversation(frozenset({"text"}), _TRANSCRIPT_MARK, question)
+    chat = conversation(frozenset({"text"}), _TRANSCRIPT_MARK, asked)
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     before, mark, suffix = text.partition(WORDS + _TRANSCRIPT_MARK)
-    if not mark or not before.endswith(question):
+    if not mark or not before.endswith(asked):
         raise ModelError("the model's chat template does not render text items as they are given")
     return PromptFrame(prefix=before, suffix=suffix)
 

@@ -9,18 +9,27 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import factorial, isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from omni_msa.checkpoint import Checkpoint, load_checkpoint, media_options, read_info
+from omni_msa.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    base_sha256,
+    load_checkpoint,
+    media_options,
+    read_info,
+)
 from omni_msa.config import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
 from omni_msa.errors import ConfigError, MediaError, ModelError
 from omni_msa.inputs import ThinkerInputs
 from omni_msa.media import read_clip
+from omni_msa.prompt import question
+from omni_msa.readouts import READOUTS, LabelScale, Reading, make_readout
 from omni_msa.thinker import TINY, Thinker, load_thinker, local_folder
 from omni_msa.values import (
     MODALITIES,
@@ -33,7 +42,7 @@ from omni_msa.values import (
     subset_name,
 )
 
-READOUTS = ("regression",)
+ZERO_SHOT = "verbalizer"  # how a base without a checkpoint is read
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,11 @@ class Scorer:
         self.thinker = thinker
         self.checkpoint = checkpoint
         self.media = media
+        self.readout = checkpoint.readout
+        self.hidden: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
         scale = checkpoint.info.scale
         self.label_range = (scale.low, scale.high)
+        thinker.ask(question(scale.low, scale.high, self.readout.speaks))
 
     @classmethod
     def load(cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None) -> Scorer:
@@ -78,31 +90,61 @@ class Scorer:
         """
         options = model or ModelOptions()
         folder = _checkpoint_folder(options)
+        if folder is None:
+            return cls._zero_shot(options, media)
         info = read_info(folder)
-        if options.readout not in (None, info.readout):
-            raise ConfigError(
-                f"readout {options.readout!r}: this checkpoint holds a {info.readout} readout"
-            )
+        _check_readout(options.readout, info.readout)
         chosen = media_options(info, media)
         thinker = load_thinker(options.model or info.base, options.quantize, options.device)
-        return cls(thinker, load_checkpoint(folder, thinker), chosen)
+        return cls(thinker, load_checkpoint(folder, thinker, options.readout), chosen)
+
+    @classmethod
+    def _zero_shot(cls, options: ModelOptions, media: dict[str, Any] | None) -> Scorer:
+        thinker = load_thinker(options.model or "tiny", options.quantize, options.device)
+        low, high = options.label_range
+        info = CheckpointInfo(
+            base=thinker.base.name,
+            base_sha256=base_sha256(thinker.base.folder),
+            readout=options.readout or ZERO_SHOT,
+            scale=LabelScale(0.0, 1.0, low, high),
+            media=MediaOptions().to_json(),
+        )
+        readout = make_readout(info.readout, thinker, info.scale).eval()
+        return cls(thinker, Checkpoint(None, info, readout), media_options(info, media))
 
     @property
     def notice(self) -> str | None:
         """One line the user should see before the first score, or None."""
-        return self.checkpoint.info.notice
+        return self.checkpoint.info.notice or self._protocol
+
+    @property
+    def _protocol(self) -> str | None:
+        if self.checkpoint.folder is None:
+            return f"zero-shot: no checkpoint, {self.thinker.base.name} is read by {self.name}"
+        if self.hidden:
+            names = " and ".join(m for m in MODALITIES if m in self.hidden)
+            return f"the checkpoint was trained without {names}, and is not shown it"
+        return None
+
+    @property
+    def _remarks(self) -> tuple[str, ...]:
+        return (self._protocol,) if self._protocol else ()
+
+    @property
+    def name(self) -> str:
+        """The readout's name."""
+        return self.readout.name
 
     def describe(self) -> dict[str, Any]:
         """The `model` object of a record, without its fingerprint."""
-        base, info = self.thinker.base, self.checkpoint.info
+        base, folder = self.thinker.base, self.checkpoint.folder
+        embedded = folder is not None and folder.parent == TINY
         return {
             "base": base.name,
-            "checkpoint": "tiny" if self.checkpoint.folder.parent == TINY else str(
-                self.checkpoint.folder
-            ),
-            "readout": info.readout,
+            "checkpoint": "tiny" if embedded else str(folder) if folder is not None else None,
+            "readout": self.name,
             "quantize": base.quantize,
-        }  # fmt: skip
+        }
 
     def fingerprint(self, ablation: AblationOptions, hide: Subset = frozenset()) -> str:
         """Hash of everything but the clip that changes a row: rows of one file share it."""
@@ -110,12 +152,12 @@ class Scorer:
         parts = {
             "base": info.base_sha256,
             "adapter": info.adapter_sha256,
-            "readout": info.readout_sha256,
+            "readout": [self.name, info.readout_sha256, list(self.label_range)],
             "quantize": self.thinker.base.quantize,
             "media": self.media.to_json(),
             "prompt": PROMPT_VERSION,
             "ablation": [ablation.enabled, sorted(ablation.drop)],
-            "hide": sorted(hide),
+            "hide": sorted(hide | self.hidden),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -137,14 +179,14 @@ class Scorer:
             TranscriptError: its transcript file cannot be read.
         """
         wanted = clip if isinstance(clip, Clip) else Clip(path=Path(clip))
-        content = read_clip(wanted, self.media, hide=hide)
+        content = read_clip(wanted, self.media, hide=hide | self.hidden)
         prepared = self.prepare(content, hide)
         return self.score_prepared([prepared], ablation or AblationOptions(), hide)[0]
 
     def prepare(self, content: ClipContent, hide: Subset = frozenset()) -> Prepared:
         """The CPU work before the forward pass: tokens, positions, patches, log-mel."""
         start = time.perf_counter()
-        inputs = self.thinker.builder.build(content, self.media, hide)
+        inputs = self.thinker.builder.build(content, self.media, hide | self.hidden)
         return Prepared(content, inputs, time.perf_counter() - start)
 
     def score_prepared(
@@ -163,29 +205,29 @@ class Scorer:
                 )
         start = time.perf_counter()
         wanted = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
-        scores = self._forward([p.inputs for p in prepared], wanted)
+        reading = self.read([p.inputs for p in prepared], wanted)
         seconds = (time.perf_counter() - start) / len(prepared)
-        for item, row in zip(prepared, scores, strict=True):
+        rows = [row[: len(k)] for row, k in zip(reading.scores.tolist(), wanted, strict=True)]
+        for item, row in zip(prepared, rows, strict=True):
             if not all(map(isfinite, row)):
                 raise ModelError(
                     f"{item.content.clip.name}: the model gave no number (NaN); its weights or the "
                     "precision do not fit (try --quantize none)"
                 )
         fingerprint = self.fingerprint(ablation, hide)
-        return [
+        records = [
             self._record(p, dict(zip(subsets, row, strict=True)), ablation, seconds, fingerprint)
-            for p, subsets, row in zip(prepared, wanted, scores, strict=True)
+            for p, subsets, row in zip(prepared, wanted, rows, strict=True)
         ]
+        if reading.answers is None:
+            return records
+        said = zip(records, reading.answers, wanted, strict=True)
+        return [replace(r, answer=answers[len(k) - 1]) for r, answers, k in said]
 
     @torch.inference_mode()
-    def _forward(
-        self, clips: Sequence[ThinkerInputs], subsets: Sequence[Sequence[Subset]]
-    ) -> list[list[float]]:
-        batch = self.thinker.batch(clips, subsets)
-        hidden = self.thinker.forward(batch)  # [B, K, H]
-        outputs = self.checkpoint.head(hidden)  # [B, K]
-        scores = self.checkpoint.info.scale.restore(outputs).tolist()
-        return [row[: len(wanted)] for row, wanted in zip(scores, subsets, strict=True)]
+    def read(self, clips: Sequence[ThinkerInputs], subsets: Sequence[Sequence[Subset]]) -> Reading:
+        """The readout's scores of each clip's subsets, in one forward pass."""
+        return self.readout.read(self.thinker, clips, subsets)
 
     def _record(
         self,
@@ -213,7 +255,7 @@ class Scorer:
             tokens=inputs.num_tokens,
             seconds=seconds,
             model=self.describe() | {"fingerprint": fingerprint},
-            warnings=content.warnings + inputs.warnings,
+            warnings=content.warnings + inputs.warnings + self._remarks,
             label=content.clip.label,
         )
 
@@ -268,13 +310,28 @@ def shapley(scores: dict[Subset, float], present: Subset) -> dict[str, float]:
     return values
 
 
-def _checkpoint_folder(options: ModelOptions) -> Path:
+def _checkpoint_folder(options: ModelOptions) -> Path | None:
+    """The checkpoint to load; None to read the bare base."""
     if options.checkpoint is not None:
         return Path(options.checkpoint)
-    if options.model in (None, "tiny"):
+    if options.model not in (None, "tiny"):
+        local_folder(options.model)  # a wrong path is the first thing to say
+    elif options.readout in (None, "regression"):
         return TINY / "checkpoint"
-    local_folder(options.model)  # a wrong path is the first thing to say
-    raise ConfigError(
-        f"model {options.model}: no checkpoint was given, and its language model alone does not "
-        "score; add --checkpoint DIR (a folder that training wrote)"
-    )
+    readout = options.readout or ZERO_SHOT
+    if readout in READOUTS and not READOUTS[readout].speaks:
+        raise ConfigError(
+            f"readout {readout}: it needs weights, and no checkpoint was given; add "
+            "--checkpoint DIR (a folder that train or calibrate wrote), or read the base "
+            "with --readout verbalizer"
+        )
+    return None
+
+
+def _check_readout(asked: str | None, stored: str) -> None:
+    """A checkpoint's own readout, or, between two that have no weights, either."""
+    if asked in (None, stored):
+        return
+    speak = [name for name in (asked, stored) if name in READOUTS and READOUTS[name].speaks]
+    if len(speak) < 2:
+        raise ConfigError(f"readout {asked!r}: this checkpoint holds a {stored} readout")

@@ -56,9 +56,18 @@ class Thinker:
         self.pad_token_id = pad if pad is not None else 0
 
     @property
+    def adapted(self) -> bool:
+        """Whether a LoRA adapter is on it."""
+        return hasattr(self.model, "peft_config")
+
+    @property
     def core(self) -> Any:
         """The transformers model itself, with any LoRA layers already inside it."""
-        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        return self.model.get_base_model() if self.adapted else self.model
+
+    def ask(self, question: str) -> None:
+        """Puts another question before every clip that is built from now on."""
+        self.builder = InputBuilder(self.processor, self.config, question)
 
     @property
     def width(self) -> int:
@@ -84,20 +93,43 @@ class Thinker:
         Towers run once a clip; the language model runs exactly once. Rows of subsets that a clip
         does not have (see `PackedBatch`) hold nothing of use.
         """
-        embeddings = self.embed(batch)  # [B, L, H]
-        paths = batch.paths.to(self.device)
-        allowed = tree_attention(paths)  # [B, 1, L, L]
+        hidden = self.states(batch)
+        leaves = last_attended(batch.paths.to(self.device)).clamp(min=0)  # [B, K]
+        return take(hidden, leaves)
+
+    def states(self, batch: PackedBatch, cache: Any = None) -> torch.Tensor:
+        """Hidden states of every token of the trees, in one pass: [B, L, H].
+
+        With a transformers cache, keys and values are kept for `step`.
+        """
+        allowed = tree_attention(batch.paths.to(self.device))  # [B, 1, L, L]
+        return self._language(self.embed(batch), allowed, batch.positions, cache)
+
+    def step(
+        self, token_ids: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
+        """One more token behind each leaf: ids [B, K], positions [3, B, K], and which of the
+        tokens so far each of them sees, [B, 1, K, L + K * steps]. Gives hidden states [B, K, H]."""
+        embeddings = self.core.get_input_embeddings()(token_ids.to(self.device))
+        return self._language(embeddings, allowed.to(self.device), positions, cache)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What comes next, over the vocabulary: hidden [..., H] -> [..., V] in fp32."""
+        head = self.core.lm_head
+        return head(hidden.to(head.weight.dtype)).float()
+
+    def _language(
+        self, embeddings: torch.Tensor, allowed: torch.Tensor, positions: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
         bias = torch.zeros(allowed.shape, dtype=embeddings.dtype, device=self.device)
         bias = bias.masked_fill(~allowed, torch.finfo(embeddings.dtype).min)
-        hidden = self.core.model.language_model(
+        return self.core.model.language_model(
             inputs_embeds=embeddings,
             attention_mask=bias,
-            position_ids=batch.positions.to(self.device),
-            use_cache=False,
+            position_ids=positions.to(self.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
-        leaves = last_attended(paths).clamp(min=0)  # [B, K]
-        index = leaves[..., None].expand(-1, -1, hidden.shape[-1])
-        return hidden.gather(1, index)
 
     def embed(self, batch: PackedBatch) -> torch.Tensor:
         """Token embeddings with what the towers saw and heard in their places: [B, L, H]."""
@@ -143,6 +175,11 @@ class Thinker:
         ).last_hidden_state
         features = iter(heard.split(num_tokens.tolist()))
         return [next(features) if clip.mel is not None else None for clip in clips]
+
+
+def take(hidden: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Rows of hidden states: [B, L, H] at places [B, K] -> [B, K, H]."""
+    return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
 def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thinker:

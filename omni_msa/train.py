@@ -1,298 +1,475 @@
-"""Training a LoRA adapter and a regression head on labelled clips.
+"""Training a LoRA adapter and a readout on labelled clips: one loop for every readout.
 
 The same packed pass that scores a clip's subsets trains on them, so a missing modality is not a
-surprise. The checkpoint with the lowest validation MAE is kept.
+surprise. The checkpoint with the lowest validation MAE is kept. Nothing random outlives a step:
+order and dropout follow from the seed and the step's number, so a run that was killed and goes on
+ends with the same weights, bit for bit on a CPU.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from omni_msa.checkpoint import CheckpointInfo, add_lora, base_sha256, save_checkpoint
-from omni_msa.config import AblationOptions, MediaOptions, ModelOptions, TrainOptions
-from omni_msa.errors import ConfigError, ManifestError
-from omni_msa.inputs import ThinkerInputs
-from omni_msa.readouts.regression import LabelScale, RegressionHead
-from omni_msa.scorer import subsets_to_score
-from omni_msa.thinker import Thinker, load_thinker
-from omni_msa.values import ClipContent, Subset, subset_name
+from omni_msa.checkpoint import (
+    CheckpointInfo,
+    add_lora,
+    base_sha256,
+    read_info,
+    save_checkpoint,
+)
+from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.errors import ManifestError, OmniMSAError, TrainingError
+from omni_msa.feed import Fed, Feed
+from omni_msa.memory import is_out_of_memory, peak_gib
+from omni_msa.processes import Processes
+from omni_msa.prompt import question
+from omni_msa.readouts import LabelScale, Readout, make_readout
+from omni_msa.run_folder import RunFolder
+from omni_msa.self_check import check_scores
+from omni_msa.thinker import FOUR_BIT_ABOVE, Thinker, count_parameters, load_thinker
+from omni_msa.training_data import (
+    LabelledInputs,
+    TrainingData,
+    label_matrix,
+    learning_rate_factor,
+    plan_epoch,
+    with_labels,
+)
+from omni_msa.values import Answer, Clip, Subset
 
-BUCKET = 16  # batches whose clips are sorted by length together
+RECENT = 50  # steps that the shown loss is averaged over
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """One optimizer step's figures, or an epoch's validation."""
+    """One optimizer step's figures, or an epoch's validation, or something to know."""
 
     epoch: int
     step: int
     total_steps: int
     loss: float
-    clips_per_second: float
-    seconds_left: float
+    clips_per_second: float = 0.0
+    seconds_left: float = 0.0
+    memory_gib: float = 0.0
     metrics: dict[str, float] | None = None  # at the end of an epoch
+    notice: str | None = None
 
 
-@dataclass(frozen=True)
-class LabelledInputs:
-    """A clip as tensors, with a label for each subset that is trained on."""
+@dataclass
+class Position:
+    """How far a run is: with the weights and the optimizer, all that it takes to go on."""
 
-    inputs: ThinkerInputs
-    subsets: tuple[Subset, ...]
-    labels: tuple[float, ...]
+    epoch: int = 1
+    place: int = 0  # steps done in this epoch
+    step: int = 0
+    best: float = math.inf
+    waited: int = 0
+    micro: int = 1  # clips a forward pass
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 class Trainer:
-    """One run: `Trainer(...).run(train, valid, out)`.
-
-    Contents come from a callable, so that clips are read when they are needed, from wherever the
-    caller keeps them.
-    """
+    """One run: `Trainer(...).run(data, out)`."""
 
     def __init__(
         self,
         model: ModelOptions,
         options: TrainOptions,
         media: MediaOptions,
-        label_range: tuple[float, float],
         progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> None:
         self.options = options
         self.media = media
-        self.label_range = label_range
         self.progress = progress
+        self.processes = Processes(model.device)
         self.thinker: Thinker = load_thinker(model.model or "tiny", model.quantize, model.device)
-        self.rng = random.Random(options.seed)
         torch.manual_seed(options.seed)
-        add_lora(self.thinker, options.lora_rank, options.lora_alpha, options.lora_dropout)
-        self.head = RegressionHead(self.thinker.width).to(self.thinker.device)
+        self.lora = add_lora(
+            self.thinker,
+            options.lora_rank,
+            options.lora_alpha,
+            options.lora_dropout,
+            options.lora_scope,
+        )
+        large = count_parameters(self.thinker.config) > FOUR_BIT_ABOVE
+        if options.checkpointing == "on" or (options.checkpointing == "auto" and large):
+            self.thinker.core.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
+        self.readout: Readout | None = None
+        self.hide: Subset = frozenset()
+        self.total_steps = 0
+        self.at = Position(micro=options.batch_size)
 
     def run(
         self,
-        train: Sequence[ClipContent],
-        valid: Sequence[ClipContent],
+        data: TrainingData,
         out: Path,
         base_name: str | None = None,
         notice: str | None = None,
+        fresh: bool = False,
     ) -> CheckpointInfo:
         """Trains, keeps the best epoch in `out`, and returns what its `omni_msa.json` says.
 
         Args:
-            train, valid: read clips whose `clip.label` is set.
-            out: the checkpoint folder.
+            data: what is trained and validated on.
+            out: the checkpoint folder; an unfinished run in it goes on.
             base_name: how the checkpoint calls its base, if not by the name it was loaded with.
             notice: a line that is shown whenever the checkpoint is used.
+            fresh: start anew, whatever is in the folder.
 
         Raises:
-            ManifestError: a clip without a label, or nothing to train or validate on.
+            TrainingError: the loss is no number, or memory does not hold one clip.
+            ConfigError: the folder holds something else.
         """
-        scale = label_scale(train, valid, self.label_range)
-        info = CheckpointInfo(
-            base=base_name or self.thinker.base.name,
-            base_sha256=base_sha256(self.thinker.base.folder),
-            readout="regression",
-            scale=scale,
-            media=self.media.to_json(),
-            quantize=self.thinker.base.quantize,
-            lora=self._lora_json(),
-            seed=self.options.seed,
-            notice=notice,
-        )
-        optimizer, schedule, total = self._optimizer(len(train))
-        best, waited, step = math.inf, 0, 0
-        for epoch in range(1, self.options.epochs + 1):
-            step = self._epoch(epoch, train, scale, optimizer, schedule, step, total)
-            metrics = self.validate(valid, scale)
-            self.progress(TrainProgress(epoch, step, total, metrics["loss"], 0.0, 0.0, metrics))
-            if metrics["mae"] < best:
-                best, waited = metrics["mae"], 0
-                info = save_checkpoint(out, self.thinker, self.head, replace(info, metrics=metrics))
-            elif (waited := waited + 1) >= self.options.patience:
-                break
-        return info
+        self.readout = self._make_readout(data.scale)
+        self.thinker.ask(question(*data.label_range, self.readout.speaks))
+        self.hide = data.hide
+        steps_an_epoch = math.ceil(len(data.train.clips) / self.options.clips_a_step)
+        self.total_steps = self.options.epochs * steps_an_epoch
+        info = self._info(data, base_name, notice)
+        fingerprint = _fingerprint(data, info, self.processes.count)
+        with RunFolder(out, fingerprint, fresh, writes=self.processes.leads) as folder:
+            optimizer = self._optimizer()
+            self._restore(folder, optimizer)
+            self.processes.wait()
+            return self._epochs(data, folder, optimizer, info)
 
     @torch.inference_mode()
-    def validate(self, contents: Sequence[ClipContent], scale: LabelScale) -> dict[str, float]:
-        """MAE and loss on whole clips, in label units."""
+    def validate(self, feed: Feed) -> dict[str, float]:
+        """MAE on whole clips, in label units; and of a readout that speaks, what went wrong."""
+        assert self.readout is not None
         self.thinker.model.eval()
-        self.head.eval()
-        errors: list[float] = []
-        for batch in self._batches(contents, shuffle=False):
-            whole = [LabelledInputs(b.inputs, b.subsets[-1:], b.labels[-1:]) for b in batch]
-            outputs, labels, _ = self._outputs(whole)
-            errors += (scale.restore(outputs) - labels)[:, 0].abs().tolist()
-        mae = sum(errors) / len(errors)
-        return {"mae": mae, "loss": mae / scale.deviation, "clips": float(len(errors))}
+        self.readout.eval()
+        mine = self.processes.share(list(range(len(feed.clips))))
+        found: list[tuple[float, Answer | None]] = []
+        waiting: list[LabelledInputs] = []
+        for i, fed in zip(mine, feed.read(mine), strict=True):
+            item = self._labelled(feed.clips[i], fed, packed=False)
+            waiting += [item] if item else []
+            if len(waiting) == self.options.batch_size:
+                found, waiting = found + self._errors(waiting), []
+        found = self.processes.gather(found + self._errors(waiting))
+        if not found:
+            raise ManifestError("no validation clip could be read; check the files it names")
+        metrics = {"mae": math.fsum(error for error, _ in found) / len(found)}
+        said = [answer for _, answer in found if answer is not None]
+        if said:
+            metrics["unparsable"] = sum(not a.parsable for a in said) / len(said)
+            metrics["out_of_range"] = sum(not a.in_range for a in said) / len(said)
+        return metrics | {"clips": float(len(found))}
+
+    def _errors(self, batch: Sequence[LabelledInputs]) -> list[tuple[float, Answer | None]]:
+        """Absolute errors of whole clips, and what was said."""
+        if not batch:
+            return []
+        assert self.readout is not None
+        reading = self.readout.read(
+            self.thinker, [b.inputs for b in batch], [b.subsets for b in batch]
+        )
+        said = [row[0] for row in reading.answers] if reading.answers else [None] * len(batch)
+        scores = reading.scores[:, 0].tolist()
+        return [(abs(s - b.labels[0]), a) for s, b, a in zip(scores, batch, said, strict=True)]
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def _epochs(
+        self,
+        data: TrainingData,
+        folder: RunFolder,
+        optimizer: torch.optim.Optimizer,
+        info: CheckpointInfo,
+    ) -> CheckpointInfo:
+        at, options = self.at, self.options
+        while at.epoch <= options.epochs and at.waited < options.patience:
+            try:
+                self._epoch(data, folder, optimizer)
+            except TrainingError as error:
+                raise self._stopped(error, folder, info) from error
+            metrics = self.validate(data.valid)
+            self._tell(metrics["mae"], metrics=metrics)
+            folder.log("epoch", epoch=at.epoch, step=at.step, left_out=at.left_out, **metrics)
+            at.waited += 1
+            if metrics["mae"] < at.best:
+                at.best, at.waited = metrics["mae"], 0
+                training = info.training | {"left_out": sorted(at.left_out)}
+                self._save(folder, replace(info, metrics=metrics, training=training))
+            at.epoch, at.place = at.epoch + 1, 0
+            folder.save_state(self._state(optimizer))
+        folder.finish()
+        self.processes.wait()
+        return read_info(folder.folder)
 
     def _epoch(
-        self,
-        epoch: int,
-        contents: Sequence[ClipContent],
-        scale: LabelScale,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LambdaLR,
-        step: int,
-        total: int,
-    ) -> int:
+        self, data: TrainingData, folder: RunFolder, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """The rest of the epoch that the position is in."""
+        at, options = self.at, self.options
+        steps = plan_epoch(data.train.sizes(), at.epoch, options)[at.place :]
+        shares = [self.processes.share(places) for places in steps]
+        feed = data.train.read([i for share in shares for i in share])
+        assert self.readout is not None
         self.thinker.model.train()
-        self.head.train()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        began, seen, losses = time.perf_counter(), 0, []
-        batches = list(self._index_batches(contents, shuffle=True))
-        for i, indices in enumerate(batches):
-            batch = [self._labelled(contents[j]) for j in indices]
-            loss = self._loss(batch, scale)
-            (loss / self.options.accumulate).backward()
-            losses.append(float(loss.detach()))
-            seen += len(batch)
-            if (i + 1) % self.options.accumulate and i + 1 < len(batches):
-                continue
-            clip_grad_norm_(parameters, self.options.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
+        self.readout.train()
+        began, seen = time.perf_counter(), 0
+        losses: list[float] = []
+        for places, share in zip(steps, shares, strict=True):
+            batch = [
+                self._labelled(data.train.clips[i], next(feed), options.subsets == "packed")
+                for i in share
+            ]
+            factor = learning_rate_factor(at.step, self.total_steps, options.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            loss, norm = self._step([b for b in batch if b is not None], len(places), optimizer)
+            at.step, at.place = at.step + 1, at.place + 1
+            seen += len(places)
+            losses = [*losses, loss][-RECENT:]
             rate = seen / (time.perf_counter() - began)
-            left = (total - step) * self.options.batch_size * self.options.accumulate / rate
-            recent = losses[-50:]
-            mean = sum(recent) / len(recent)
-            self.progress(TrainProgress(epoch, step, total, mean, rate, left))
-        return step
+            self._tell(sum(losses) / len(losses), rate)
+            folder.log(
+                "step",
+                epoch=at.epoch,
+                step=at.step,
+                loss=round(loss, 6),
+                grad_norm=round(norm, 6),
+                learning_rate=optimizer.param_groups[0]["lr"],
+                clips_per_second=round(rate, 3),
+                memory_gib=round(peak_gib(), 3),
+            )
+            if at.step % options.save_every == 0 and at.place < len(steps):
+                folder.save_state(self._state(optimizer))
+        if len(at.left_out) > len(data.train.clips) / 2:
+            raise ManifestError(
+                f"{len(at.left_out)} of {len(data.train.clips)} training clips cannot be used, "
+                f"such as: {next(iter(at.left_out.values()))}"
+            )
 
-    def _loss(self, batch: Sequence[LabelledInputs], scale: LabelScale) -> torch.Tensor:
-        """L1 on z-scored labels. The whole clip counts as much as its smaller subsets together."""
-        kind = self.thinker.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" or self.options.bf16):
-            outputs, labels, known = self._outputs(batch)
-        errors = (outputs - scale.normalise(labels)).abs() * known  # [B, K]
-        weights = known / (known.sum(1, keepdim=True) - 1).clamp(min=1)
-        last = known.sum(1).long() - 1
-        weights = weights.scatter(1, last[:, None], 1.0)
-        return (errors * weights).sum() / weights.sum()
+    def _step(
+        self, batch: Sequence[LabelledInputs], count: int, optimizer: torch.optim.Optimizer
+    ) -> tuple[float, float]:
+        """One optimizer step on this process's part of `count` clips: loss and gradient norm."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        while True:
+            for parameter in parameters:
+                parameter.grad = torch.zeros_like(parameter)
+            try:
+                loss = self._accumulate(batch, count)
+                break
+            except (RuntimeError, MemoryError) as error:
+                self._halve(error)
+        loss = sum(self.processes.gather([loss]))
+        self.processes.sum_gradients(parameters)
+        norm = float(clip_grad_norm_(parameters, self.options.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"step {self.at.step + 1}: the loss is {loss:g} and its gradient {norm:g}; lower "
+                "the learning rates (--lora-learning-rate, --head-learning-rate) or check the "
+                "base with --quantize none"
+            )
+        optimizer.step()
+        return loss, norm
 
-    def _outputs(
-        self, batch: Sequence[LabelledInputs]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Head outputs [B, K], labels [B, K] and which of them are real."""
-        packed = self.thinker.batch([b.inputs for b in batch], [b.subsets for b in batch])
-        outputs = self.head(self.thinker.forward(packed))
-        labels = torch.zeros_like(outputs)
-        known = torch.zeros_like(outputs)
-        for row, item in enumerate(batch):
-            labels[row, : len(item.labels)] = torch.tensor(item.labels)
-            known[row, : len(item.labels)] = 1.0
-        return outputs, labels, known
+    def _accumulate(self, batch: Sequence[LabelledInputs], count: int) -> float:
+        """Gradients of the mean loss over `count` clips, in passes of at most `micro` clips."""
+        total = 0.0
+        order = sorted(batch, key=lambda item: item.inputs.num_tokens["total"])
+        for start in range(0, len(order), self.at.micro):
+            part = order[start : start + self.at.micro]
+            torch.manual_seed(_seed(self.options.seed, self.at.step, self.processes.rank, start))
+            loss = self._loss(part) / count
+            loss.backward()
+            total += float(loss.detach())
+        return total
 
-    def _labelled(self, content: ClipContent) -> LabelledInputs:
-        """Inputs and labels of one clip; the whole clip is the last subset.
+    def _loss(self, batch: Sequence[LabelledInputs]) -> torch.Tensor:
+        """Sum over clips. The whole clip counts as much as its smaller subsets together."""
+        assert self.readout is not None
+        device = self.thinker.device
+        labels, weights = (m.to(device) for m in label_matrix(batch))
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=device.type == "cuda" or self.options.bf16
+        ):
+            losses = self.readout.losses(
+                self.thinker, [b.inputs for b in batch], [b.subsets for b in batch], labels
+            )
+        return (losses.where(weights > 0, 0.0) * weights).sum()
 
-        A smaller subset has its own label where the data has one, else the clip's.
-        """
-        inputs = self.thinker.builder.build(content, self.media)
-        packed = self.options.subsets == "packed"
-        subsets = subsets_to_score(inputs.present, AblationOptions(enabled=packed))
-        label = content.clip.label
-        assert label is not None  # label_scale has checked
-        own = content.clip.subset_labels
-        labels = [float(own.get(subset_name(s), label)) for s in subsets]
-        labels[-1] = label
-        return LabelledInputs(inputs, subsets, tuple(labels))
+    def _halve(self, error: Exception) -> None:
+        """After an allocation failed: half as many clips a pass, or, with one, the end."""
+        if not is_out_of_memory(error):
+            raise error
+        if self.at.micro == 1:
+            raise TrainingError(
+                "memory does not hold one clip's training step; use --subsets full, "
+                "--checkpointing on, --max-pixels or --max-frames lower, or --quantize 4bit"
+            ) from error
+        self.at.micro = math.ceil(self.at.micro / 2)
+        if self.thinker.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._tell(
+            0.0, notice=f"out of memory: from now on {self.at.micro} clips a pass, as many a step"
+        )
 
-    def _batches(
-        self, contents: Sequence[ClipContent], shuffle: bool
-    ) -> Iterator[list[LabelledInputs]]:
-        for indices in self._index_batches(contents, shuffle):
-            yield [self._labelled(contents[i]) for i in indices]
+    # --- clips ---------------------------------------------------------------------------------
 
-    def _index_batches(self, contents: Sequence[ClipContent], shuffle: bool) -> Iterator[list[int]]:
-        """Batches of clips of similar size, in random order when training."""
-        order = list(range(len(contents)))
-        if shuffle:
-            self.rng.shuffle(order)
-        size = self.options.batch_size
-        batches = []
-        for start in range(0, len(order), size * BUCKET):
-            bucket = sorted(order[start : start + size * BUCKET], key=lambda i: _size(contents[i]))
-            batches += [bucket[i : i + size] for i in range(0, len(bucket), size)]
-        if shuffle:
-            self.rng.shuffle(batches)
-        return iter(batches)
+    def _labelled(self, clip: Clip, fed: Fed, packed: bool) -> LabelledInputs | None:
+        """A clip as tensors; None, and that is said, if it cannot be shown."""
+        try:
+            if isinstance(fed, OmniMSAError):
+                raise fed
+            inputs = self.thinker.builder.build(fed, self.media, self.hide)
+        except OmniMSAError as error:
+            if clip.name not in self.at.left_out:
+                self.at.left_out[clip.name] = str(error)
+                self._tell(0.0, notice=f"left out: {error}")
+            return None
+        return with_labels(clip, inputs, packed)
 
-    def _optimizer(self, num_clips: int) -> tuple[Any, Any, int]:
-        """AdamW with two learning rates, linear warm-up and cosine; and the number of steps."""
+    # --- what a run consists of ----------------------------------------------------------------
+
+    def _make_readout(self, scale: LabelScale) -> Readout:
+        options = self.options
+        regression = {"head": options.head, "dropout": options.head_dropout}
+        settings = regression if options.readout == "regression" else None
+        torch.manual_seed(options.seed)
+        return make_readout(options.readout, self.thinker, scale, settings)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """AdamW with two learning rates; in 8 bits and paged on a GPU."""
+        assert self.readout is not None
         options = self.options
         lora = [p for p in self.thinker.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": lora, "lr": options.lora_learning_rate},
-            {"params": list(self.head.parameters()), "lr": options.head_learning_rate},
-        ]
-        optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
-        batches = math.ceil(num_clips / options.batch_size)
-        total = options.epochs * math.ceil(batches / options.accumulate)
-        warmup = max(1, round(total * options.warmup))
+        groups: list[dict[str, Any]] = [{"params": lora, "lr": options.lora_learning_rate}]
+        if own := list(self.readout.parameters()):
+            groups.append({"params": own, "lr": options.head_learning_rate})
+        for group in groups:
+            group["initial_lr"] = group["lr"]
+        if self.thinker.device.type == "cuda":
+            from bitsandbytes.optim import PagedAdamW8bit
 
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, total - warmup))
+            return PagedAdamW8bit(groups, weight_decay=options.weight_decay)
+        return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor), total
+    def _info(
+        self, data: TrainingData, base_name: str | None, notice: str | None
+    ) -> CheckpointInfo:
+        """What is known of the checkpoint before it is trained."""
+        return CheckpointInfo(
+            base=base_name or self.thinker.base.name,
+            base_sha256=base_sha256(self.thinker.base.folder),
+            readout=self.options.readout,
+            scale=data.scale,
+            media=self.media.to_json(),
+            quantize=self.thinker.base.quantize,
+            lora=self.lora,
+            seed=self.options.seed,
+            notice=notice,
+            hide=sorted(data.hide),
+            training=asdict(self.options)
+            | {
+                "train_clips": len(data.train.clips),
+                "valid_clips": len(data.valid.clips),
+                "data_sha256": _data_sha256(data),
+            },
+        )
 
-    def _lora_json(self) -> dict[str, Any]:
-        trainable = sum(p.numel() for p in self.thinker.model.parameters() if p.requires_grad)
-        options = self.options
+    def _save(self, folder: RunFolder, info: CheckpointInfo) -> None:
+        assert self.readout is not None
+        if self.processes.leads:
+            check = check_scores(self.thinker, self.readout, self.media, self.hide)
+            save_checkpoint(
+                folder.folder, self.thinker, self.readout, replace(info, self_check=check)
+            )
+
+    def _stopped(
+        self, error: TrainingError, folder: RunFolder, info: CheckpointInfo
+    ) -> TrainingError:
+        """The error with where the last good weights are; they are saved if none were yet."""
+        if math.isfinite(self.at.best):
+            kept = f"the best epoch so far (validation MAE {self.at.best:.4f})"
+        else:
+            self._save(folder, replace(info, metrics={}))
+            kept = f"the weights of step {self.at.step}, which were never validated"
+        folder.log("stopped", step=self.at.step, why=str(error))
+        return TrainingError(f"{error}; {folder.folder} holds {kept}")
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """Everything that is trained, by name."""
+        assert self.readout is not None
+        lora = {n: p for n, p in self.thinker.model.named_parameters() if p.requires_grad}
+        return lora | {f"readout.{n}": p for n, p in self.readout.named_parameters()}
+
+    def _state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         return {
-            "rank": options.lora_rank,
-            "alpha": options.lora_alpha,
-            "dropout": options.lora_dropout,
-            "scope": "all",
-            "parameters": trainable,
+            "position": asdict(self.at),
+            "weights": {name: p.detach().cpu() for name, p in self._weights().items()},
+            "optimizer": optimizer.state_dict(),
         }
 
+    def _restore(self, folder: RunFolder, optimizer: torch.optim.Optimizer) -> None:
+        """Goes on from the folder's state, or starts its log."""
+        if folder.state is None:
+            folder.log("start", lora=self.lora, **asdict(self.options))
+            return
+        self.at = Position(**folder.state["position"])
+        with torch.no_grad():
+            for name, parameter in self._weights().items():
+                parameter.copy_(folder.state["weights"][name])
+        optimizer.load_state_dict(folder.state["optimizer"])
+        self._tell(0.0, notice=f"going on after step {self.at.step} of {self.total_steps}")
 
-def label_scale(
-    train: Sequence[ClipContent], valid: Sequence[ClipContent], label_range: tuple[float, float]
-) -> LabelScale:
-    """Mean and deviation of the training labels.
-
-    Raises:
-        ManifestError: a split is empty, or a label is missing or outside the range.
-    """
-    low, high = label_range
-    if not train or not valid:
-        raise ManifestError(
-            f"{len(train)} training and {len(valid)} validation clips; both are needed: mark rows "
-            'with split "train" and "valid"'
+    def _tell(
+        self,
+        loss: float,
+        rate: float = 0.0,
+        metrics: dict[str, float] | None = None,
+        notice: str | None = None,
+    ) -> None:
+        left = (self.total_steps - self.at.step) * self.options.clips_a_step
+        self.progress(
+            TrainProgress(
+                epoch=self.at.epoch,
+                step=self.at.step,
+                total_steps=self.total_steps,
+                loss=loss,
+                clips_per_second=rate,
+                seconds_left=left / rate if rate else 0.0,
+                memory_gib=peak_gib(),
+                metrics=metrics,
+                notice=notice,
+            )
         )
-    bad = [
-        c.clip for c in (*train, *valid) if c.clip.label is None or not low <= c.clip.label <= high
+
+
+def _seed(*parts: int) -> int:
+    """A seed that is the same in every run, on every machine."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _data_sha256(data: TrainingData) -> str:
+    """Names, splits and labels of all clips, in their order."""
+    rows = [
+        (name, clip.name, clip.label, sorted(clip.subset_labels.items()), clip.transcript)
+        for name, feed in (("train", data.train), ("valid", data.valid))
+        for clip in feed.clips
     ]
-    if bad:
-        raise ManifestError(
-            f"{len(bad)} clips have no label in [{low}, {high}], such as {bad[0].name} "
-            f"({bad[0].label}); fix the manifest's label column"
-        )
-    labels = torch.tensor([float(c.clip.label or 0.0) for c in train], dtype=torch.float64)
-    deviation = float(labels.std(correction=0))
-    if deviation == 0:
-        raise ConfigError("all training labels are equal; there is nothing to learn")
-    return LabelScale(float(labels.mean()), deviation, low, high)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _size(content: ClipContent) -> int:
-    """Roughly how long a clip's token tree is, without building it."""
-    size = len(content.transcript.text) if content.transcript else 0
-    if content.frames is not None:
-        size += content.frames.rgb.size // 4704
-    if content.waveform is not None:
-        size += 2 * len(content.waveform.samples) // 640
-    return size
+def _fingerprint(data: TrainingData, info: CheckpointInfo, processes: int) -> str:
+    """What must be the same for a run to go on: all that its weights follow from."""
+    parts: list[Any] = [info.base_sha256, info.quantize, info.training, info.media, info.hide]
+    parts += [info.scale.to_json(), data.label_range, processes]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -40,7 +40,8 @@ class Clip:
     `transcript` holds words that were given (by option or manifest); when it is None the reader
     looks beside the file and inside it. Times are seconds from the start of the presentation.
     `subset_labels` holds labels of what is shown alone ("T", "A", "V", "TA"...), where a data set
-    has them, as CH-SIMS does.
+    has them, as CH-SIMS does. `speaker`, `emotion` (a class of the data set) and `dataset` (a key
+    of `datasets.DATASETS`) are what the manifest says, if it does.
     """
 
     path: Path | None = None
@@ -52,6 +53,9 @@ class Clip:
     label: float | None = None
     subset_labels: dict[str, float] = field(default_factory=dict, hash=False)
     split: str | None = None
+    speaker: str | None = None
+    emotion: str | None = None
+    dataset: str | None = None
 
     def __post_init__(self) -> None:
         if self.path is None and self.transcript is None:
@@ -220,6 +224,19 @@ class Ablation:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a speaking readout said of one subset. `value` is 0 when no number could be read."""
+
+    text: str
+    value: float
+    parsable: bool
+    in_range: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {"text": self.text, "parsable": self.parsable, "in_range": self.in_range}
+
+
+@dataclass(frozen=True)
 class Record:
     """One clip's result, one row of every output. A failed clip has `score` None and `error`."""
 
@@ -236,6 +253,7 @@ class Record:
     warnings: tuple[str, ...] = ()
     error: dict[str, str] | None = None
     label: float | None = None
+    answer: Answer | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, in the order users read it (README, "The record")."""
@@ -244,6 +262,8 @@ class Record:
         row["modalities"] = self.modalities
         if self.ablation is not None:
             row["ablation"] = self.ablation.to_json()
+        if self.answer is not None:
+            row["answer"] = self.answer.to_json()
         if self.label is not None:
             row["label"] = self.label
         row |= {"media": self.media, "tokens": self.tokens, "seconds": self.seconds}

@@ -38,7 +38,7 @@ def base_folder(tmp_path_factory) -> Path:
 def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
     """A checkpoint for that base whose adapter and head are random, not zero."""
     from omni_msa.checkpoint import CheckpointInfo, add_lora, base_sha256, save_checkpoint
-    from omni_msa.readouts.regression import LabelScale, RegressionHead
+    from omni_msa.readouts import LabelScale, make_readout
     from omni_msa.thinker import load_thinker
 
     torch.manual_seed(2)
@@ -55,7 +55,7 @@ def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
         "media": MEDIA,
     }
     info = CheckpointInfo(**{**values, **changes})
-    save_checkpoint(out, thinker, RegressionHead(thinker.width), info)
+    save_checkpoint(out, thinker, make_readout("regression", thinker, info.scale), info)
     return out
 
 

@@ -51,15 +51,15 @@ def test_the_adapter_matters(base_folder, scorer, tmp_path):
 
 def test_the_head_is_fp32_and_outside_the_quantizer(base_folder, checkpoint_folder):
     options = ModelOptions(str(base_folder), str(checkpoint_folder), quantize="4bit")
-    head = Scorer.load(options).checkpoint.head
+    head = Scorer.load(options).readout
     assert {p.dtype for p in head.parameters()} == {torch.float32}
     assert all(type(m).__module__.startswith("torch.") for m in head.layers)
 
 
 def test_the_published_head_has_the_published_size():
-    from omni_msa.readouts.regression import RegressionHead
+    from omni_msa.readouts.regression import mlp_head
 
-    assert sum(p.numel() for p in RegressionHead(3584).parameters()) == 918_529
+    assert sum(p.numel() for p in mlp_head(3584).parameters()) == 918_529
 
 
 def test_another_base_is_refused_by_name(copy, base_folder, tmp_path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("PIL", reason="drawing faces needs the tiny extra")
+pytest.importorskip("espeakng_loader", reason="speaking needs the tiny extra")
 
 from clips import CASES, draw_spec, make, sentiment  # noqa: E402
 from face import Expression, draw_head, draw_look, face_term  # noqa: E402
@@ -62,7 +62,6 @@ def test_a_smile_and_a_frown_differ_around_the_mouth_only():
     assert len(rows) and rows.min() > 0.5 and rows.max() < 0.78
 
 
-@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="speaking needs espeak-ng")
 def test_a_made_clip_is_read_back_with_what_it_should_have(tmp_path):
     from omni_msa.config import MediaOptions
     from omni_msa.media import read_clip

@@ -20,15 +20,19 @@ PACKAGE = Path(__file__).parents[1] / "omni_msa"
 FLOORS = (
     ("errors", "values", "config"),  # words
     # files
-    ("transcripts", "locks", "rows", "manifest", "results", "metrics", "sources", "media"),
+    ("transcripts", "locks", "rows", "manifest", "results", "metrics", "sources", "media", "cache",
+     "feed"),
     ("prompt", "datasets"),  # formats
     ("inputs", "packing"),  # tensors
-    ("thinker", "readouts", "methods", "checkpoint"),  # model
+    # model
+    ("architecture", "memory", "thinker", "readouts", "methods", "self_check", "checkpoint"),
     ("scorer",),  # product
-    ("batch", "train", "evaluate"),  # workflows
-    ("render", "report", "bench", "web"),  # leaves: only the door opens them, and only when needed
+    # workflows
+    ("batch", "processes", "run_folder", "training_data", "train", "calibrate", "evaluate",
+     "inspection", "plan"),
+    ("render", "tables", "report", "bench", "web"),  # leaves: only the door opens them, when needed
     ("flags", "cli", "__main__"),  # door
-)
+)  # fmt: skip
 LAST_FILE_FLOOR, LEAVES, DOOR = 1, 7, 8
 PLACE = {
     name: (floor, position)

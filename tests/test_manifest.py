@@ -118,6 +118,24 @@ def test_labels_of_what_is_shown_alone(tmp_path, name, content):
     assert (clip.label, clip.subset_labels) == (1.0, {"T": 0.2, "AV": -1.0})
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "m.jsonl",
+            jsonl(
+                {"clip": "a", "speaker": 7, "emotion": "joy", "dataset": " meld "}, {"clip": "b"}
+            ),
+        ),
+        ("m.csv", "clip,speaker,emotion,dataset\na,7,joy,meld\nb,,,\n"),
+    ],
+)
+def test_speaker_emotion_and_data_set(tmp_path, name, content):
+    named, bare = read_manifest(write(tmp_path / name, content))
+    assert (named.speaker, named.emotion, named.dataset) == ("7", "joy", "meld")
+    assert (bare.speaker, bare.emotion, bare.dataset) == (None, None, None)
+
+
 def test_an_empty_text_is_no_text(tmp_path):
     assert read_manifest(write(tmp_path / "m.csv", "clip,text\na.mp4, \n"))[0].transcript is None
 
@@ -143,6 +161,8 @@ def test_an_empty_text_is_no_text(tmp_path):
         ({"text": "a", "end_seconds": 1}, "a window needs a clip"),
         ({"clip": 7}, "clip: 7 is not a string"),
         ({"clip": "a", "text": 7}, "text: 7 is not a string"),
+        ({"clip": "a", "speaker": ["Joey"]}, "speaker: ['Joey'] is not a string"),
+        ({"clip": "a", "emotion": True}, "emotion: True is not a string"),
         ({"clip": "http://x/a.mp4"}, "is a URL; download it"),
         ({"clip": "a\0b"}, "is not a path"),
         ({"label": 1}, "clip: is empty, and so is text; a row needs one of them"),

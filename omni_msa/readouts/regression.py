@@ -1,48 +1,87 @@
 """The published discriminative head (arXiv 2606.05713, eq. 3): an MLP on the last hidden state.
 
-It is fp32 whatever the Thinker is held in, and it is made outside the quantizer.
+One forward pass, no decoding; L1 on z-scored labels (eq. 6). `linear` is our own, plainer head.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+
+from omni_msa.errors import ConfigError
+from omni_msa.inputs import ThinkerInputs
+from omni_msa.readouts.interface import LabelScale, Reading, Readout
+from omni_msa.thinker import Thinker
+from omni_msa.values import Subset
 
 HEAD_WIDTH = 256
 HEAD_DROPOUT = 0.2
 
 
-@dataclass(frozen=True)
-class LabelScale:
-    """Training labels' mean and deviation, and the range that predictions are clipped to."""
-
-    mean: float
-    deviation: float
-    low: float
-    high: float
-
-    def normalise(self, labels: torch.Tensor) -> torch.Tensor:
-        return (labels - self.mean) / self.deviation
-
-    def restore(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Head outputs -> scores in label units, clipped to the label range."""
-        return (outputs * self.deviation + self.mean).clamp(self.low, self.high)
+def mlp_head(width: int, dropout: float = HEAD_DROPOUT) -> nn.Sequential:
+    """Linear H -> 256, LayerNorm, ReLU, Dropout 0.2, Linear 256 -> 1 (the paper's eq. 3)."""
+    return nn.Sequential(
+        nn.Linear(width, HEAD_WIDTH),
+        nn.LayerNorm(HEAD_WIDTH),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(HEAD_WIDTH, 1),
+    )
 
 
-class RegressionHead(nn.Module):
-    """Linear H -> 256, LayerNorm, ReLU, Dropout 0.2, Linear 256 -> 1: hidden [..., H] -> [...]."""
+def linear_head(width: int, dropout: float = HEAD_DROPOUT) -> nn.Module:
+    """Dropout, Linear H -> 1 (ours)."""
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
 
-    def __init__(self, width: int, hidden: int = HEAD_WIDTH, dropout: float = HEAD_DROPOUT) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(width, hidden),
-            nn.LayerNorm(hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, 1),
-        )
+
+HEADS: dict[str, Callable[[int, float], nn.Module]] = {"mlp": mlp_head, "linear": linear_head}
+
+
+class Regression(Readout):
+    """Head outputs are z-scores of the training labels."""
+
+    name = "regression"
+    learns_by_gradient = True
+
+    def __init__(
+        self,
+        thinker: Thinker,
+        scale: LabelScale,
+        head: str = "mlp",
+        dropout: float = HEAD_DROPOUT,
+    ) -> None:
+        super().__init__(thinker, scale)
+        if head not in HEADS:
+            raise ConfigError(f"head {head!r} is not known; choose one of: {', '.join(HEADS)}")
+        self.head, self.dropout = head, dropout
+        self.layers = HEADS[head](thinker.width, dropout)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states [..., H] -> z-scores [...], in fp32."""
         return self.layers(hidden.float()).squeeze(-1)
+
+    def read(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+    ) -> Reading:
+        hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
+        return Reading(self.scale.restore(self(hidden)))
+
+    def losses(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+        labels: torch.Tensor,
+    ) -> torch.Tensor:
+        """Absolute error in z-scores."""
+        hidden = thinker.forward(thinker.batch(clips, subsets))
+        return (self(hidden) - self.scale.normalise(labels)).abs()
+
+    def settings(self) -> dict[str, Any]:
+        return {"head": self.head, "dropout": self.dropout}

@@ -56,26 +56,40 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE with Qwen's own normaliser, splitting rule and special tokens."""
-    tokenizer = Tokenizer(models.BPE())
+def plain_tokenizer(model: models.BPE) -> Tokenizer:
+    """Byte-level BPE with Qwen's own normaliser and splitting rule, still without special tokens."""
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def add_special_tokens(tokenizer: Tokenizer) -> None:
+    """Gives the special tokens the ids that follow the vocabulary's last one (in place)."""
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in SPECIAL_TOKENS])
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A tokenizer in Qwen's manner with a small vocabulary, learned from these texts."""
+    tokenizer = plain_tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in SPECIAL_TOKENS])
+    add_special_tokens(tokenizer)
     return tokenizer
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> dict[str, int]:
-    """Writes the published tokenizer files and returns the ids of the special tokens."""
+    """Writes the published tokenizer files; returns the ids that `thinker_config` speaks of.
+
+    These are the special tokens and `user`, which is 0 where the vocabulary lacks that word.
+    """
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer.model.save(str(folder))  # vocab.json, merges.txt
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
@@ -106,7 +120,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> dict[str, int]:
     }
     _write_json(folder / "special_tokens_map.json", special)
     _write_json(folder / "added_tokens.json", ids)
-    return ids
+    return ids | {"user": tokenizer.token_to_id("user") or 0}
 
 
 def save_processor(folder: Path) -> None:
@@ -177,7 +191,7 @@ def thinker_config(ids: dict[str, int], vocab_size: int, width: int = 192, layer
         "vision_start_token_id": ids["<|vision_bos|>"],
         "vision_end_token_id": ids["<|vision_eos|>"], "bos_token_id": ids["<|im_start|>"],
         "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
-        "position_id_per_seconds": 25, "seconds_per_chunk": 2, "user_token_id": 0,
+        "position_id_per_seconds": 25, "seconds_per_chunk": 2, "user_token_id": ids["user"],
         "initializer_range": spread,
     }  # fmt: skip
 

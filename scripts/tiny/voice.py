@@ -7,14 +7,13 @@ Recording conditions (noise, gain, band, room) vary on their own and carry no se
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 import numpy as np
+from espeak import SPEECH_RATE, say
 from scipy import signal
 
-SPEECH_RATE = 22_050  # Hz, what espeak-ng speaks in
 MALE_HZ, FEMALE_HZ = 118.0, 218.0
 PITCH_SEMITONES = 5.0  # pitch = 1 is this far above the habit
 VOICE_LIMIT = 1.5
@@ -120,11 +119,9 @@ def speak(text: str, voice: Voice, prosody: Prosody, rng: np.random.Generator) -
         f'<prosody pitch="{int(np.clip(pitch + step / 0.16, 0, 99))}">{escape(word)}</prosody> '
         for word, step in zip(spoken, steps, strict=True)
     )
-    command = ["espeak-ng", "-m", "-v", f"{voice.accent}+{voice.variant}", "-z", "--stdout"]
-    command += ["-s", str(round(words_per_minute(prosody.pace)))]
     ssml = f'<speak><prosody range="{round(pitch_range)}">{marked}</prosody></speak>'
-    wav = subprocess.run([*command, ssml], capture_output=True, check=True).stdout
-    samples = np.frombuffer(wav[44:], np.int16).astype(np.float32) / 32768
+    speaker, rate = f"{voice.accent}+{voice.variant}", round(words_per_minute(prosody.pace))
+    samples = say(ssml, speaker, rate).astype(np.float32) / 32768
     if not len(samples) or not samples.any():
         raise RuntimeError(f"espeak-ng said nothing for {text!r}")
     level = np.sqrt(np.mean(samples**2))

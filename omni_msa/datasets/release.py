@@ -1,0 +1,93 @@
+"""What an importer is made of: a data set's facts, and what its reader found in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omni_msa.errors import ManifestError
+
+FAMILIES = ("mosi", "sims", "emotion")
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a data set before a file of it is opened.
+
+    Attributes:
+        name: How commands and manifests call it.
+        title: How its authors call it.
+        label_range: Lowest and highest label.
+        family: Which metrics are usual: "mosi", "sims" (regression) or "emotion" (classes).
+        split_sizes: Published number of clips of train, valid and test; None without such splits.
+        known_bad: Clips that are broken in the release itself, and why; they are left out.
+        classes: Its emotions, in the usual order.
+        remarks: What a user should know of every import.
+    """
+
+    name: str
+    title: str
+    label_range: tuple[float, float]
+    family: str
+    split_sizes: dict[str, int] | None = field(default=None, hash=False)
+    known_bad: dict[str, str] = field(default_factory=dict, hash=False)
+    classes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ValueError(f"family is one of {', '.join(FAMILIES)}, got {self.family!r}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled clip of a release; its file may turn out to be missing or damaged.
+
+    `name` is unique in the release ("VIDEO/CLIP", "train/dia0_utt0"), and what `known_bad` and
+    notices call it.
+    """
+
+    name: str
+    path: Path
+    split: str
+    label: float
+    text: str | None = None
+    subset_labels: dict[str, float] = field(default_factory=dict, hash=False)
+    speaker: str | None = None
+    emotion: str | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """The samples of a release and what the user should know of them, one line each.
+
+    A check takes one and returns another, with fewer samples or more notices.
+    """
+
+    samples: tuple[Sample, ...]
+    notices: tuple[str, ...] = ()
+
+    def but(self, kept: Sequence[Sample] | None = None, notices: Sequence[str] = ()) -> Release:
+        """The same release with only these samples (None: all of them), and more notices."""
+        samples = self.samples if kept is None else tuple(kept)
+        return Release(samples, (*self.notices, *notices))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that can be imported: its facts, and the function that reads its layout."""
+
+    facts: DatasetFacts
+    read: Callable[[Path, DatasetFacts], Release]
+
+
+def layout_error(
+    folder: Path, facts: DatasetFacts, looked_for: Mapping[str, bool]
+) -> ManifestError:
+    """That a folder is not laid out as the release is; `looked_for` says of each part if it is."""
+    parts = [f"{part} ({'found' if found else 'not found'})" for part, found in looked_for.items()]
+    return ManifestError(
+        f"{folder}: is not laid out as {facts.title} is released; looked for {', '.join(parts)}; "
+        "give the folder that holds them"
+    )

@@ -1,0 +1,26 @@
+"""How much memory the process has needed, and whether an error says that there was too little."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+
+def peak_gib() -> float:
+    """Peak so far: of the GPU where there is one in use, else the process's resident memory."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a failed allocation is what is behind it; torch's CPU allocator has no own class."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

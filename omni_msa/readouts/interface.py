@@ -1,0 +1,87 @@
+"""What every readout is: it reads scores off the Thinker, and may be trained to.
+
+Shapes: B clips, K subsets of each, H width of the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from omni_msa.inputs import ThinkerInputs
+from omni_msa.thinker import Thinker
+from omni_msa.values import Answer, Subset
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Training labels' mean and deviation, and the range that predictions are clipped to."""
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+    def normalise(self, labels: torch.Tensor) -> torch.Tensor:
+        return (labels - self.mean) / self.deviation
+
+    def restore(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Head outputs -> scores in label units, clipped to the label range."""
+        return self.clip(outputs * self.deviation + self.mean)
+
+    def clip(self, scores: torch.Tensor) -> torch.Tensor:
+        return scores.clamp(self.low, self.high)
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Scores of several clips' subsets, and what was said where the readout is a sentence."""
+
+    scores: torch.Tensor  # [B, K], in label units, within the label range
+    answers: list[list[Answer]] | None = None  # B x K
+
+
+class Readout(nn.Module):
+    """A way to read a score: `READOUTS` in this package lists them all.
+
+    Its own parameters are fp32 and outside the quantizer. The question that it needs the prompt to
+    ask depends on whether the model answers in words (`speaks`).
+    """
+
+    name: ClassVar[str]
+    speaks: ClassVar[bool] = False
+    learns_by_gradient: ClassVar[bool] = False
+
+    def __init__(self, thinker: Thinker, scale: LabelScale) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def read(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+    ) -> Reading:
+        """Scores of each clip's subsets. Rows of clips with fewer of them end in nothing of use."""
+        raise NotImplementedError
+
+    def losses(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+        labels: torch.Tensor,
+    ) -> torch.Tensor:
+        """What training makes small, for labels [B, K] in label units: [B, K]."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """What its maker was given beside the scale, for `omni_msa.json`."""
+        return {}

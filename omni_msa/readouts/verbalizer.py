@@ -1,0 +1,85 @@
+"""Zero-shot: the expectation of the label over the model's own probabilities of every label text.
+
+The labels' tokens form a trie ("+" and "-", then the units, the point, the tenths). It grows behind
+each leaf of the token tree, so one forward pass holds every probability; where labels are single
+tokens this is the next-token distribution at the last position. Nothing is decoded, and every clip
+gets a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from omni_msa.inputs import ThinkerInputs
+from omni_msa.packing import Continuation, collate, grow, pack
+from omni_msa.readouts.interface import LabelScale, Reading, Readout
+from omni_msa.readouts.labels import label_texts
+from omni_msa.thinker import Thinker
+from omni_msa.values import Subset
+
+
+class Verbalizer(Readout):
+    """Labels in steps of a tenth, as the generative readout writes them. It has no parameters."""
+
+    name = "verbalizer"
+    speaks = True
+
+    def __init__(self, thinker: Thinker, scale: LabelScale) -> None:
+        super().__init__(thinker, scale)
+        labels = label_texts(scale.low, scale.high)
+        tokenizer = thinker.processor.tokenizer
+        spelled = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in labels]
+        self.values = torch.tensor(list(labels.values()))  # [labels]
+        self.trie, self.choices, self.steps = spell(spelled)
+
+    def read(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+    ) -> Reading:
+        trees, nodes = [], []
+        for clip, wanted in zip(clips, subsets, strict=True):
+            tree, places = grow(pack(clip, wanted), [self.trie] * len(wanted))
+            trees.append(tree)
+            nodes.append(places)
+        hidden = thinker.states(collate(clips, trees, thinker.pad_token_id))
+        scores = torch.zeros(len(clips), max(len(wanted) for wanted in subsets))
+        for b, places in enumerate(nodes):  # a clip at a time: vocabularies are large
+            logits = thinker.logits(hidden[b, places.to(hidden.device)])  # [K, nodes, V]
+            scores[b, : len(places)] = self.probabilities(logits).cpu() @ self.values
+        return Reading(self.scale.clip(scores))
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits at the trie's nodes [K, nodes, V] -> probabilities of the labels [K, labels]."""
+        nodes, tokens = self.choices.to(logits.device).unbind(1)  # [choices] each
+        likelihood = logits[:, nodes, tokens] - logits.logsumexp(-1)[:, nodes]
+        return (likelihood @ self.steps.to(logits).T).softmax(-1)
+
+
+def spell(spelled: Sequence[Sequence[int]]) -> tuple[Continuation, torch.Tensor, torch.Tensor]:
+    """The trie of some token strings, none of which begins another.
+
+    Returns:
+        The tokens that must be shown (the last of each string is only predicted); every choice as
+        (node, token) [choices, 2], node 0 being the leaf; and which choices each string makes
+        [strings, choices].
+    """
+    nodes: dict[tuple[int, ...], int] = {(): 0}
+    for tokens in spelled:
+        for end in range(1, len(tokens)):
+            nodes.setdefault(tuple(tokens[:end]), len(nodes))
+    prefixes = [prefix for prefix in nodes if prefix]
+    trie = Continuation(
+        tuple(prefix[-1] for prefix in prefixes),
+        tuple(nodes[prefix[:-1]] - 1 for prefix in prefixes),
+    )
+    made = [[(nodes[tuple(t[:end])], t[end]) for end in range(len(t))] for t in spelled]
+    choices = sorted({choice for steps in made for choice in steps})
+    place = {choice: i for i, choice in enumerate(choices)}
+    taken = torch.zeros(len(spelled), len(choices))
+    for row, steps in zip(taken, made, strict=True):
+        row[[place[choice] for choice in steps]] = 1.0
+    return trie, torch.tensor(choices), taken

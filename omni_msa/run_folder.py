@@ -1,0 +1,115 @@
+"""What a training run leaves behind while it runs: its log, and the state that it can go on from.
+
+`train_log.jsonl` gets a line a step; `training_state.pt` is replaced now and then and removed at
+the end. A run that was killed at any moment goes on from the last state as if nothing had happened:
+what the log says beyond it is taken back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omni_msa.errors import ConfigError, ModelError
+from omni_msa.locks import OutputLock
+
+LOG = "train_log.jsonl"
+STATE = "training_state.pt"
+CHECKPOINT = "omni_msa.json"
+
+
+class RunFolder:
+    """The output folder of one run; a context manager that keeps other runs out.
+
+    Only one process of a run writes: the others pass `writes=False`.
+
+    Raises:
+        ConfigError: it holds a finished checkpoint, or a run with other settings.
+        ResultsError: another run is writing to it.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, fresh: bool, writes: bool = True) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.writes = writes
+        self.state: dict[str, Any] | None = None
+        self._lock: OutputLock | None = None
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = OutputLock(folder / LOG)
+        if fresh:
+            self._clear()
+        else:
+            self._resume()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def log(self, event: str, **values: Any) -> None:
+        """One line of the log, flushed."""
+        if self.writes:
+            line = json.dumps({"event": event, **values}, ensure_ascii=False)
+            with (self.folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Replaces the state that a rerun goes on from."""
+        if not self.writes:
+            return
+        log = self.folder / LOG
+        whole = {
+            **state,
+            "fingerprint": self.fingerprint,
+            "log_bytes": log.stat().st_size if log.exists() else 0,
+        }
+        temporary = self.folder / f"{STATE}.partial"
+        torch.save(whole, temporary)
+        os.replace(temporary, self.folder / STATE)
+
+    def finish(self) -> None:
+        """The run is complete: its state is no longer needed."""
+        if self.writes:
+            (self.folder / STATE).unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        if self.writes:
+            for name in (CHECKPOINT, STATE, LOG):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _resume(self) -> None:
+        path = self.folder / STATE
+        if not path.exists():
+            if (self.folder / CHECKPOINT).exists():
+                raise ConfigError(
+                    f"{self.folder}: holds a finished checkpoint; give another -o, or --fresh to "
+                    "train it anew"
+                )
+            self._cut_log(0)
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            raise ModelError(
+                f"{path}: is damaged, the run cannot go on from it; --fresh starts anew"
+            ) from error
+        if state["fingerprint"] != self.fingerprint:
+            raise ConfigError(
+                f"{self.folder}: holds an unfinished run with other settings or data; repeat its "
+                "command to go on, or give --fresh to start anew"
+            )
+        self.state = state
+        self._cut_log(state["log_bytes"])
+
+    def _cut_log(self, length: int) -> None:
+        """Takes back what was logged after the state was saved."""
+        path = self.folder / LOG
+        if self.writes and path.exists():
+            os.truncate(path, min(length, path.stat().st_size))

@@ -1,0 +1,127 @@
+"""What a run is trained and validated on: labels, their scale, and the order of the clips."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from omni_msa.config import AblationOptions, TrainOptions
+from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.feed import Feed
+from omni_msa.inputs import ThinkerInputs
+from omni_msa.readouts import LabelScale
+from omni_msa.scorer import subsets_to_score
+from omni_msa.values import Clip, Subset, subset_name
+
+BUCKET = 16  # steps whose clips are sorted by length together
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Labelled clips, and how they are labelled.
+
+    Raises:
+        ManifestError: a split is empty, or a label is missing or outside the range.
+        ConfigError: all training labels are equal.
+    """
+
+    train: Feed
+    valid: Feed
+    label_range: tuple[float, float] = (-3.0, 3.0)
+    hide: Subset = frozenset()  # modalities that are never shown
+    scale: LabelScale = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.train.clips or not self.valid.clips:
+            raise ManifestError(
+                f"{len(self.train.clips)} training and {len(self.valid.clips)} validation clips; "
+                'both are needed: mark rows with split "train" and "valid"'
+            )
+        check_labels([*self.train.clips, *self.valid.clips], self.label_range)
+        object.__setattr__(self, "scale", label_scale(self.train.clips, self.label_range))
+
+
+@dataclass(frozen=True)
+class LabelledInputs:
+    """A clip as tensors, with a label for each subset that is trained on."""
+
+    inputs: ThinkerInputs
+    subsets: tuple[Subset, ...]
+    labels: tuple[float, ...]
+
+
+def check_labels(clips: Sequence[Clip], label_range: tuple[float, float]) -> None:
+    """Every clip needs a label in the range.
+
+    Raises:
+        ManifestError: how many have none, and the first of them.
+    """
+    low, high = label_range
+    bad = [c for c in clips if c.label is None or not low <= c.label <= high]
+    if bad:
+        raise ManifestError(
+            f"{len(bad)} clips have no label in [{low:g}, {high:g}], such as {bad[0].name} "
+            f"({bad[0].label}); fix the manifest's label column, or give --label-range LOW HIGH"
+        )
+
+
+def label_scale(clips: Sequence[Clip], label_range: tuple[float, float]) -> LabelScale:
+    """Mean and (population) deviation of the training labels."""
+    labels = torch.tensor([float(c.label or 0.0) for c in clips], dtype=torch.float64)
+    deviation = float(labels.std(correction=0))
+    if deviation == 0:
+        raise ConfigError("all training labels are equal; there is nothing to learn")
+    return LabelScale(float(labels.mean()), deviation, *label_range)
+
+
+def with_labels(clip: Clip, inputs: ThinkerInputs, packed: bool) -> LabelledInputs:
+    """The subsets that are trained on, the whole clip last, each with its label.
+
+    A smaller subset has its own label where the data has one, else the clip's.
+    """
+    subsets = subsets_to_score(inputs.present, AblationOptions(enabled=packed))
+    assert clip.label is not None  # checked with the data
+    labels = [float(clip.subset_labels.get(subset_name(s), clip.label)) for s in subsets]
+    return LabelledInputs(inputs, subsets, (*labels[:-1], clip.label))
+
+
+def label_matrix(batch: Sequence[LabelledInputs]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels and weights [B, K]: the whole clip counts as much as its smaller subsets together,
+    and every clip counts 1. Rows of clips with fewer subsets end in weight 0."""
+    most = max(len(item.labels) for item in batch)
+    labels, weights = torch.zeros(len(batch), most), torch.zeros(len(batch), most)
+    for row, item in enumerate(batch):
+        k = len(item.labels)
+        labels[row, :k] = torch.tensor(item.labels)
+        weights[row, :k] = 0.5 / (k - 1) if k > 1 else 1.0
+        weights[row, k - 1] = 0.5 if k > 1 else 1.0
+    return labels, weights
+
+
+def plan_epoch(sizes: Sequence[int], epoch: int, options: TrainOptions) -> list[list[int]]:
+    """The clips of every step of an epoch: alike in size within a step, steps in random order.
+
+    It follows from the seed and the epoch alone.
+    """
+    rng = random.Random(f"{options.seed} {epoch}")
+    order = list(range(len(sizes)))
+    rng.shuffle(order)
+    count = options.clips_a_step
+    steps = []
+    for start in range(0, len(order), count * BUCKET):
+        bucket = sorted(order[start : start + count * BUCKET], key=lambda i: sizes[i])
+        steps += [bucket[i : i + count] for i in range(0, len(bucket), count)]
+    rng.shuffle(steps)
+    return steps
+
+
+def learning_rate_factor(step: int, total: int, warmup: float) -> float:
+    """Linear warm-up over a share of all steps, then a cosine to zero."""
+    rising = max(1, round(total * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, total - rising))
