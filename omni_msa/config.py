@@ -172,6 +172,24 @@ class TrainOptions:
         return self.batch_size * self.accumulate
 
 
+METRIC_FAMILIES = ("auto", "mosi", "sims")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How scores are compared with labels."""
+
+    split: str | None = None  # None: test where there are splits
+    family: str = "auto"  # conventions of the metrics
+    ablate: bool = False  # the seven subsets too
+    resamples: int = 1000  # of the bootstrap
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("metrics", self.family, METRIC_FAMILIES)
+        _require(self.resamples >= 1, f"resamples must be 1 or more, got {self.resamples}")
+
+
 def quiet_notice() -> bool:
     """True when OMNI_MSA_NO_NOTICE is set: the demonstration-model line is not printed."""
     return bool(os.environ.get("OMNI_MSA_NO_NOTICE"))
@@ -185,3 +203,8 @@ def offline() -> bool:
 def world_size() -> int:
     """How many processes `accelerate launch` (or torchrun) has started for one run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def world_rank() -> int:
+    """Which of them this is; 0 leads."""
+    return int(os.environ.get("RANK", "0"))

@@ -16,7 +16,18 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from omni_msa.config import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
+from omni_msa.config import (
+    CHECKPOINTING,
+    DECODERS,
+    DEVICES,
+    HEADS,
+    LORA_SCOPES,
+    QUANTIZE,
+    TRAINED_READOUTS,
+    BatchOptions,
+    ModelOptions,
+    TrainOptions,
+)
 from omni_msa.errors import ConfigError
 from omni_msa.results import SUFFIXES
 from omni_msa.values import MODALITIES, Subset
@@ -78,60 +89,80 @@ _BATCH = "Many clips"
 _SHOW = "Output"
 
 
+Model = Annotated[
+    str | None,
+    _option(
+        "--model",
+        metavar="tiny|DIR|HUB_ID",
+        panel=_MODEL,
+        help="The Thinker: the embedded demonstration model, a folder, or a hub id. "
+        "Default: what the checkpoint was trained on, else tiny.",
+    ),
+]
+CheckpointFolder = Annotated[
+    str | None,
+    _option(
+        "--checkpoint",
+        metavar="DIR",
+        panel=_MODEL,
+        help="A trained adapter and readout for that Thinker.",
+    ),
+]
+Quantize = Annotated[
+    str,
+    _option(
+        "--quantize",
+        metavar="|".join(QUANTIZE),
+        panel=_MODEL,
+        help="Weights in memory; auto is 4-bit above a billion parameters.",
+    ),
+]
+Device = Annotated[
+    str,
+    _option(
+        "--device",
+        metavar="|".join(DEVICES),
+        panel=_MODEL,
+        help="Where it runs; auto takes the GPU when there is one.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class ModelFlags:
     """Which model scores."""
 
-    model: Annotated[
-        str | None,
-        _option(
-            "--model",
-            metavar="tiny|DIR|HUB_ID",
-            panel=_MODEL,
-            help="The Thinker: the embedded demonstration model, a folder, or a hub id. "
-            "Default: what the checkpoint was trained on, else tiny.",
-        ),
-    ] = ModelOptions.model
-    checkpoint: Annotated[
-        str | None,
-        _option(
-            "--checkpoint",
-            metavar="DIR",
-            panel=_MODEL,
-            help="A trained adapter and readout for that Thinker.",
-        ),
-    ] = ModelOptions.checkpoint
+    model: Model = ModelOptions.model
+    checkpoint: CheckpointFolder = ModelOptions.checkpoint
     readout: Annotated[
         str | None,
         _option(
             "--readout",
             metavar="NAME",
             panel=_MODEL,
-            help="How the number is read off the Thinker. Default: what the checkpoint says.",
+            help="How the number is read off the Thinker. Default: what the checkpoint says; "
+            "without one, verbalizer.",
         ),
     ] = ModelOptions.readout
-    quantize: Annotated[
-        str,
-        _option(
-            "--quantize",
-            metavar="|".join(QUANTIZE),
-            panel=_MODEL,
-            help="Weights in memory; auto is 4-bit above a billion parameters.",
-        ),
-    ] = ModelOptions.quantize
-    device: Annotated[
-        str,
-        _option(
-            "--device",
-            metavar="|".join(DEVICES),
-            panel=_MODEL,
-            help="Where it runs; auto takes the GPU when there is one.",
-        ),
-    ] = ModelOptions.device
+    quantize: Quantize = ModelOptions.quantize
+    device: Device = ModelOptions.device
 
     def options(self) -> ModelOptions:
         """The checked options that the library takes."""
         return ModelOptions(self.model, self.checkpoint, self.readout, self.quantize, self.device)
+
+
+@dataclass(frozen=True)
+class BaseFlags:
+    """Which Thinker is trained or calibrated."""
+
+    model: Model = ModelOptions.model
+    quantize: Quantize = ModelOptions.quantize
+    device: Device = ModelOptions.device
+
+    def options(self) -> ModelOptions:
+        """The checked options that the library takes."""
+        return ModelOptions(self.model, quantize=self.quantize, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -225,3 +256,123 @@ class ShowFlags:
         bool,
         _option("--quiet", "-q", panel=_SHOW, help="No progress and no notices on stderr."),
     ] = False
+
+    def note(self, message: str) -> None:
+        """A line for people, on stderr, unless they want none."""
+        if not self.quiet:
+            typer.echo(f"omni-msa: {message}", err=True)
+
+
+_TRAIN = "Training (default: as published, ours where that is silent)"
+_READ = "Reading many clips"
+
+
+def _rate(name: str, help: str) -> Any:
+    return _option(name, metavar="RATE", panel=_TRAIN, help=help)
+
+
+def _number(name: str, help: str) -> Any:
+    return _option(name, metavar="N", panel=_TRAIN, help=help)
+
+
+def _choice(name: str, choices: Sequence[str], help: str) -> Any:
+    return _option(name, metavar="|".join(choices), panel=_TRAIN, help=help)
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """How a run is trained."""
+
+    readout: Annotated[
+        str,
+        _choice("--readout", TRAINED_READOUTS, "A head on the last token, or the score as text."),
+    ] = TrainOptions.readout
+    head: Annotated[
+        str, _choice("--head", HEADS, "Of the regression readout.")
+    ] = TrainOptions.head
+    epochs: Annotated[int, _number("--epochs", "At most.")] = TrainOptions.epochs
+    batch_size: Annotated[
+        int,
+        _number("--batch-size", "Clips a forward pass; halved when memory runs out."),
+    ] = TrainOptions.batch_size
+    accumulate: Annotated[
+        int, _number("--accumulate", "Forward passes an optimizer step.")
+    ] = TrainOptions.accumulate
+    subsets: Annotated[
+        str,
+        _choice(
+            "--subsets", ("packed", "full"), "Train on all modality subsets in the same pass, or not."
+        ),
+    ] = TrainOptions.subsets
+    lora_rank: Annotated[int, _number("--lora-rank", "Of the adapter.")] = TrainOptions.lora_rank
+    lora_alpha: Annotated[
+        int, _number("--lora-alpha", "Its scale, times the rank.")
+    ] = TrainOptions.lora_alpha
+    lora_dropout: Annotated[
+        float, _rate("--lora-dropout", "Of its input.")
+    ] = TrainOptions.lora_dropout
+    lora_scope: Annotated[
+        str,
+        _choice("--lora-scope", LORA_SCOPES, "The whole Thinker, or its language model."),
+    ] = TrainOptions.lora_scope
+    head_dropout: Annotated[
+        float, _rate("--head-dropout", "Of the regression readout.")
+    ] = TrainOptions.head_dropout
+    lora_learning_rate: Annotated[
+        float, _rate("--lora-learning-rate", "AdamW, after warm-up; then a cosine to zero.")
+    ] = TrainOptions.lora_learning_rate
+    head_learning_rate: Annotated[
+        float, _rate("--head-learning-rate", "The same for the readout.")
+    ] = TrainOptions.head_learning_rate
+    patience: Annotated[
+        int, _number("--patience", "Epochs without a better validation MAE before it stops.")
+    ] = TrainOptions.patience
+    checkpointing: Annotated[
+        str,
+        _choice(
+            "--checkpointing",
+            CHECKPOINTING,
+            "Recompute activations to save memory; auto: above a billion parameters.",
+        ),
+    ] = TrainOptions.checkpointing
+    bf16: Annotated[
+        bool, _option("--bf16", panel=_TRAIN, help="bfloat16 on a CPU too: faster, less exact.")
+    ] = TrainOptions.bf16
+    save_every: Annotated[
+        int, _number("--save-every", "Steps between the states that a killed run goes on from.")
+    ] = TrainOptions.save_every
+    seed: Annotated[int, _number("--seed", "Order, dropout, fresh weights.")] = TrainOptions.seed
+
+    def options(self) -> TrainOptions:
+        """The checked options that the library takes."""
+        return TrainOptions(**{option.name: getattr(self, option.name) for option in fields(self)})
+
+
+@dataclass(frozen=True)
+class ReadFlags:
+    """How labelled clips are read, again and again."""
+
+    workers: Annotated[
+        int, _option("--workers", metavar="N", panel=_READ, help="Processes that read clips.")
+    ] = BatchOptions.workers
+    cache: Annotated[
+        Path | None,
+        _option(
+            "--cache",
+            metavar="DIR",
+            panel=_READ,
+            help="Keep what was read: later epochs and runs do not decode again.",
+        ),
+    ] = None
+    cache_gb: Annotated[
+        float, _option("--cache-gb", metavar="GB", panel=_READ, help="Size of the cache at most.")
+    ] = 20.0
+    label_range: Annotated[
+        tuple[float, float] | None,
+        _option(
+            "--label-range",
+            metavar="LOW HIGH",
+            panel=_READ,
+            help="Of the labels. Default: the data set's, else -3 3.",
+        ),
+    ] = None

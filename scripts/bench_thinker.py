@@ -135,6 +135,7 @@ def random_model(config: Any, device: str) -> Any:
             module.to_empty(device=device, recurse=False)
             with torch.no_grad():
                 model._init_weights(module)
+    model.is_loaded_in_4bit = True  # what PEFT goes by
     return model.eval().requires_grad_(False)
 
 

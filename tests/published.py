@@ -24,6 +24,7 @@ NUM_SHARDS = 3
 FOREIGN_TENSORS = {
     "talker.codec_head.weight": (96, 64),
     "talker.model.layers.0.self_attn.q_proj.weight": (64, 64),
+    "talker.thinker_to_talker_proj.weight": (64, 64),
     "token2wav.code2wav_dit_model.x": (32, 32),
 }
 

@@ -341,3 +341,13 @@ def test_real_files_hold_what_a_full_decode_says():
             stored = fact["video"][0]
             height, width = content.frames.rgb.shape[1:3]
             assert (height > width) == (stored["width"] > stored["height"]), name
+
+
+def test_a_picture_in_an_unknown_codec_is_named_and_the_sound_is_kept(tmp_path):
+    path = write_media(
+        tmp_path / "a.avi", 8, codec="mpeg4", sound=tone(1.0), audio_codec="pcm_s16le"
+    )
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
+    facts = probe(path)
+    assert facts.video is None and facts.audio is not None
+    assert any("track 0 has a codec that is not known" in w for w in facts.warnings)

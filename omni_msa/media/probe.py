@@ -122,7 +122,11 @@ def _what_was_found(video: int | None, audio: int | None, container: str) -> str
 def _pick_video(container: Any, warnings: list[str]) -> Any:
     """The picture a player shows: never cover art; the default track, else the largest."""
     attached = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & attached]
+    pictures = [s for s in container.streams.video if not s.disposition & attached]
+    streams = [s for s in pictures if s.codec_context]
+    for stream in pictures:
+        if stream not in streams:  # and PyAV then knows no width either
+            warnings.append(f"video track {stream.index} has a codec that is not known")
     if not streams:
         return None
     default = [s for s in streams if s.disposition & av.stream.Disposition.default]

@@ -7,12 +7,20 @@ from typing import Any
 from omni_msa.errors import ConfigError
 from omni_msa.readouts.generative import Generative
 from omni_msa.readouts.interface import LabelScale, Reading, Readout
-from omni_msa.readouts.probe import Probe
+from omni_msa.readouts.probe import Probe, fit_ridge
 from omni_msa.readouts.regression import Regression
 from omni_msa.readouts.verbalizer import Verbalizer
 from omni_msa.thinker import Thinker
 
-__all__ = ["READOUTS", "LabelScale", "Reading", "Readout", "make_readout"]
+__all__ = [
+    "READOUTS",
+    "LabelScale",
+    "Probe",
+    "Reading",
+    "Readout",
+    "fit_ridge",
+    "make_readout",
+]
 
 READOUTS: dict[str, type[Readout]] = {
     kind.name: kind for kind in (Regression, Verbalizer, Probe, Generative)

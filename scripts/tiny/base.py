@@ -57,7 +57,7 @@ CHAT_TEMPLATE = (
 
 
 def plain_tokenizer(model: models.BPE) -> Tokenizer:
-    """Byte-level BPE with Qwen's own normaliser and splitting rule, still without special tokens."""
+    """Byte-level BPE with Qwen's own normaliser and splitting rule, and no special tokens yet."""
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
@@ -92,7 +92,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> dict[str, int]:
     """
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer.model.save(str(folder))  # vocab.json, merges.txt
-    ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+    vocabulary = tokenizer.get_vocab()
+    ids = {token: vocabulary[token] for token in SPECIAL_TOKENS}
     added = {
         str(i): {"content": t, "lstrip": False, "normalized": False, "rstrip": False,
                  "single_word": False, "special": True}
@@ -120,7 +121,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> dict[str, int]:
     }
     _write_json(folder / "special_tokens_map.json", special)
     _write_json(folder / "added_tokens.json", ids)
-    return ids | {"user": tokenizer.token_to_id("user") or 0}
+    return ids | {"user": vocabulary.get("user", 0)}
 
 
 def save_processor(folder: Path) -> None:
@@ -228,7 +229,7 @@ def save_published(
     tensors = {published_name(k): v.to(dtype).contiguous() for k, v in thinker.state_dict().items()}
     names = sorted(tensors | (extra or {}))
     tensors |= extra or {}
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i in range(shards):
         file = f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
         part = {name: tensors[name] for name in names[i::shards]}

@@ -56,7 +56,10 @@ def _start(library: ctypes.CDLL, callback: ctypes._FuncPointer) -> None:
     data = espeakng_loader.get_data_path()
     rate = library.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DO_NOT_EXIT)
     if rate != SPEECH_RATE:
-        raise RuntimeError(f"espeak-ng does not start with the data in {data} (it says {rate})")
+        raise RuntimeError(
+            f"espeak-ng does not start with the data in {data} (it says {rate}); "
+            "the path may have up to 159 characters"
+        )
     library.espeak_ng_SetRandSeed(RANDOM_SEED)  # or the hour would decide how a voice breathes
     library.espeak_SetSynthCallback(callback)
 

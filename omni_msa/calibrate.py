@@ -1,0 +1,117 @@
+"""A ridge probe from some fifty labelled clips: one forward pass each, nothing is trained.
+
+The base, and the adapter of a checkpoint if one is given, stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omni_msa.checkpoint import CheckpointInfo, save_checkpoint
+from omni_msa.config import ModelOptions
+from omni_msa.errors import ConfigError, ManifestError, OmniMSAError
+from omni_msa.feed import Feed
+from omni_msa.readouts import Probe, fit_ridge
+from omni_msa.run_folder import CHECKPOINT
+from omni_msa.scorer import Scorer
+from omni_msa.self_check import check_scores
+from omni_msa.training_data import check_labels, label_scale
+from omni_msa.values import Subset
+
+FEWEST = 8  # clips, below which leaving one out says little
+BATCH = 8
+
+
+def load_frozen(
+    model: ModelOptions, label_range: tuple[float, float], media: dict[str, Any] | None = None
+) -> Scorer:
+    """The model whose states are read: a base alone, or with a checkpoint's adapter."""
+    readout = None if model.checkpoint else "verbalizer"
+    return Scorer.load(replace(model, label_range=label_range, readout=readout), media)
+
+
+def calibrate(
+    frozen: Scorer,
+    feed: Feed,
+    out: Path,
+    label_range: tuple[float, float],
+    hide: Subset = frozenset(),
+    progress: Callable[[int, str | None], None] = lambda *_: None,
+) -> CheckpointInfo:
+    """Fits a probe on the whole clips' last-token states and writes a checkpoint with it.
+
+    Args:
+        frozen: the model (see `load_frozen`).
+        progress: called after each clip with how many are read, and why one is left out.
+
+    Raises:
+        ManifestError: too few clips, or labels missing or outside the range.
+        ConfigError: the folder holds a checkpoint already.
+    """
+    if (out / CHECKPOINT).exists():
+        raise ConfigError(f"{out}: holds a checkpoint; give another -o")
+    check_labels(feed.clips, label_range)
+    scale = label_scale(feed.clips, label_range)
+    probe = Probe(frozen.thinker, scale).to(frozen.thinker.device)
+    model = Scorer(frozen.thinker, replace(frozen.checkpoint, readout=probe), frozen.media)
+    states, labels = last_states(model, feed, hide, progress)
+    if len(states) < FEWEST:
+        raise ManifestError(f"{len(states)} clips could be read; a probe needs {FEWEST} or more")
+    fit = fit_ridge(states, labels)
+    probe.take_fit(fit)
+    left_out = scale.clip(fit.left_out)
+    info = replace(
+        frozen.checkpoint.info,
+        readout=probe.name,
+        scale=scale,
+        media=frozen.media.to_json(),
+        quantize=frozen.thinker.base.quantize,
+        notice=None,
+        hide=sorted(hide | model.hidden),
+        training={"clips": len(states), "penalty": fit.penalty},
+        metrics={"leave_one_out_mae": float((left_out - labels).abs().mean())},
+        self_check=check_scores(model.thinker, probe, frozen.media, hide | model.hidden),
+    )
+    return save_checkpoint(out, frozen.thinker, probe, info)
+
+
+@torch.inference_mode()
+def last_states(
+    model: Scorer,
+    feed: Feed,
+    hide: Subset = frozenset(),
+    progress: Callable[[int, str | None], None] = lambda *_: None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states [N, H] at the last token of whole clips, and labels [N], on the CPU in fp32."""
+    states: list[torch.Tensor] = []
+    labels: list[float] = []
+    waiting: list = []
+
+    def flush() -> None:
+        if waiting:
+            subsets = [(inputs.present,) for inputs in waiting]
+            hidden = model.thinker.forward(model.thinker.batch(waiting, subsets))
+            states.append(hidden[:, 0].float().cpu())
+            waiting.clear()
+
+    order: Sequence[int] = range(len(feed.clips))
+    for i, fed in zip(order, feed.read(order), strict=True):
+        try:
+            if isinstance(fed, OmniMSAError):
+                raise fed
+            waiting.append(model.prepare(fed, hide).inputs)
+        except OmniMSAError as error:
+            progress(i + 1, str(error))
+            continue
+        labels.append(float(feed.clips[i].label or 0.0))
+        if len(waiting) == BATCH:
+            flush()
+        progress(i + 1, None)
+    flush()
+    width = model.thinker.width
+    return torch.cat(states) if states else torch.zeros(0, width), torch.tensor(labels)

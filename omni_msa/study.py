@@ -1,0 +1,411 @@
+"""The door's second half: the commands of those who train and measure.
+
+data import -> train (or calibrate) -> evaluate -> inspect; and plan, before any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omni_msa.config import (
+    METRIC_FAMILIES,
+    AblationOptions,
+    EvaluateOptions,
+    MediaOptions,
+    ModelOptions,
+    world_rank,
+)
+from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.flags import (
+    BaseFlags,
+    BatchFlags,
+    CheckpointFolder,
+    MediaFlags,
+    ModelFlags,
+    ReadFlags,
+    ShowFlags,
+    TrainFlags,
+    parse_drop,
+    takes_flags,
+)
+from omni_msa.scoring import all_rows, load_scorer, score_clips
+from omni_msa.values import Clip, Subset
+
+if TYPE_CHECKING:
+    from omni_msa.evaluate import Evaluation, ScoredClip
+    from omni_msa.feed import FileFeed
+
+data_app = typer.Typer(help="Data sets as manifests.", no_args_is_help=True)
+
+Manifest = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A manifest (.jsonl, .csv) with labels and splits.")
+]
+Out = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="The checkpoint's folder.")
+]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option("--drop", metavar="MODALITY", help="Never show text, audio or video."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, whatever the folder holds.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to the program."""
+    app.command(epilog="Example:\n\nomni-msa train mosi.jsonl -o mosi-checkpoint --cache cache")(
+        train
+    )
+    app.command(
+        epilog="Examples:\n\nomni-msa evaluate mosi.jsonl --checkpoint DIR --ablate\n\n"
+        "omni-msa evaluate mosi.jsonl --checkpoint seed0 --also seed1 --also seed2\n\n"
+        "omni-msa evaluate mosi.jsonl --checkpoint new --against old"
+    )(evaluate)
+    app.command()(calibrate)
+    app.command()(inspect)
+    app.command(
+        epilog="Examples:\n\nomni-msa plan --model 7b --seconds 8\n\n"
+        "omni-msa plan --model 7b --task train --vram-budget 24"
+    )(plan)
+    data_app.command("import")(import_data)
+    app.add_typer(data_app, name="data")
+
+
+@takes_flags
+def train(
+    *,
+    data: Manifest,
+    output: Out,
+    drop: Drop = None,
+    fresh: Fresh = False,
+    base: BaseFlags,
+    train: TrainFlags,
+    read: ReadFlags,
+    media: MediaFlags,
+    show: ShowFlags,
+) -> None:
+    """Train a LoRA adapter and a readout; the epoch with the best validation MAE is kept."""
+    from omni_msa.manifest import read_manifest
+
+    hide, options, model = parse_drop(drop or []), train.options(), base.options()
+    chosen = MediaOptions(**media.overrides())
+    clips = read_manifest(data)
+    show = replace(show, quiet=show.quiet or world_rank() > 0)
+    from omni_msa import render
+
+    with render.working("loading the model ...", show.quiet):
+        from omni_msa.train import Trainer
+        from omni_msa.training_data import TrainingData
+
+        parts = {name: [c for c in clips if c.split == name] for name in ("train", "valid")}
+        feeds = {name: _feed(part, chosen, hide, read) for name, part in parts.items()}
+        labelled = TrainingData(feeds["train"], feeds["valid"], _label_range(clips, read), hide)
+        trainer = Trainer(model, options, chosen)
+    lora = trainer.lora
+    show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
+    with render.train_progress(show.quiet) as progress:
+        trainer.progress = progress
+        info = trainer.run(labelled, output, fresh=fresh)
+    if world_rank() == 0:
+        render.print_trained(output, info, show.json)
+
+
+@takes_flags
+def calibrate(
+    *,
+    data: Manifest,
+    output: Out,
+    drop: Drop = None,
+    base: BaseFlags,
+    checkpoint: CheckpointFolder = None,
+    read: ReadFlags,
+    media: MediaFlags,
+    show: ShowFlags,
+) -> None:
+    """Fit a ridge probe on frozen states: some fifty labelled clips, one pass each."""
+    from omni_msa.manifest import read_manifest
+
+    clips = read_manifest(data)
+    known = [c for c in clips if c.split in (None, "train")]
+    label_range, hide = _label_range(clips, read), parse_drop(drop or [])
+    from omni_msa import render
+
+    with render.working("loading the model ...", show.quiet):
+        from omni_msa.calibrate import calibrate as fit
+        from omni_msa.calibrate import load_frozen
+
+        model = replace(base.options(), checkpoint=checkpoint)
+        frozen = load_frozen(model, label_range, media.overrides())
+    with render.count_progress("reading", len(known), show.quiet) as progress:
+        feed = _feed(known, frozen.media, hide, read)
+        info = fit(frozen, feed, output, label_range, hide, progress)
+    render.print_trained(output, info, show.json)
+
+
+@takes_flags
+def evaluate(
+    *,
+    data: Manifest,
+    model: ModelFlags,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="The same training with another seed: give mean and sd."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Compare with this checkpoint, on the same clips."),
+    ] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="The seven-row table: test-time drop of modalities.")
+    ] = False,
+    drop: Drop = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: test, where there are splits.")
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(metavar="|".join(METRIC_FAMILIES), help="Conventions; auto: the data set's."),
+    ] = EvaluateOptions.family,
+    resamples: Annotated[
+        int, typer.Option(metavar="N", help="Of the bootstrap that gives the intervals.")
+    ] = EvaluateOptions.resamples,
+    media: MediaFlags,
+    batch: BatchFlags,
+    show: ShowFlags,
+) -> None:
+    """Compare scores with labels: metrics by their conventions, intervals, the mean predictor."""
+    from omni_msa.evaluate import compare, over_seeds, select
+    from omni_msa.manifest import read_manifest
+
+    if batch.output is not None and batch.output.suffix != ".jsonl":
+        raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
+    options = EvaluateOptions(split, metrics, ablate, resamples)
+    clips = read_manifest(data)
+    chosen, split_name = select(clips, split)
+    job = _Job(clips, chosen, split_name, options, parse_drop(drop or []), media, batch, show)
+    asked = replace(model.options(), label_range=_label_range(clips, None))
+    results = [job.run(replace(asked, checkpoint=c)) for c in (asked.checkpoint, *(also or []))]
+    evaluations = [evaluation for evaluation, _ in results]
+    difference = None
+    if against is not None:
+        other, scored = job.run(replace(asked, checkpoint=against, readout=None))
+        change, shared = compare(scored, results[0][1], evaluations[0].family, options)
+        difference = (other, change, shared)
+    from omni_msa.tables import evaluation_document, print_evaluation
+    from omni_msa.render import print_json
+
+    spread = over_seeds(evaluations) if also else {}
+    if show.json:
+        print_json(evaluation_document(evaluations, spread, difference))
+    else:
+        print_evaluation(evaluations, spread, difference)
+    raise typer.Exit(3 if any(e.failed for e in evaluations) else 0)
+
+
+class _Job:
+    """The clips of one evaluation, scored by one checkpoint after the other."""
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        chosen: Sequence[Clip],
+        split: str,
+        options: EvaluateOptions,
+        hide: Subset,
+        media: MediaFlags,
+        batch: BatchFlags,
+        show: ShowFlags,
+    ) -> None:
+        self.clips, self.chosen, self.split, self.options = clips, chosen, split, options
+        self.hide, self.media, self.batch, self.show = hide, media, batch, show
+        self.num_runs = 0
+
+    def run(self, model: ModelOptions) -> tuple[Evaluation, list[ScoredClip]]:
+        """Scores the clips with one checkpoint, and measures it."""
+        from omni_msa.evaluate import evaluate as measure
+        from omni_msa.evaluate import family_of, scored_clips
+
+        scorer = load_scorer(model, self.media.overrides(), self.show)
+        ablation = AblationOptions(enabled=self.options.ablate)
+        batch = replace(self.batch, output=self._output())
+        done = score_clips(scorer, self.chosen, ablation, self.hide, batch, self.show)
+        rows = all_rows(done.summary, self.chosen, batch.output)
+        scored, failed = scored_clips(self.chosen, rows)
+        family, notice = family_of(self.chosen, self.options.family, scorer.label_range)
+        told = scorer.describe()
+        evaluation = measure(
+            f"{told['checkpoint'] or told['base']} ({told['readout']}), split {self.split}",
+            scored,
+            family,
+            self._constant(scored),
+            self.options,
+            failed,
+            scorer.readout.speaks and scorer.name == "generative",
+        )
+        notices = tuple(n for n in (notice, self._foreign(scorer.label_range)) if n)
+        return replace(evaluation, notices=notices), scored
+
+    def _output(self) -> Path | None:
+        """Rows of further checkpoints go to files of their own."""
+        self.num_runs += 1
+        output = self.batch.output
+        if output is None or self.num_runs == 1:
+            return output
+        return output.with_name(f"{output.stem}-{self.num_runs}{output.suffix}")
+
+    def _constant(self, scored: Sequence[ScoredClip]) -> tuple[float, str]:
+        known = [c.label for c in self.clips if c.split == "train" and c.label is not None]
+        if known:
+            return sum(known) / len(known), "mean of the training labels"
+        return sum(c.label for c in scored) / len(scored), "mean of these labels"
+
+    def _foreign(self, label_range: tuple[float, float]) -> str | None:
+        low, high = label_range
+        outside = sum(not low <= (c.label or 0.0) <= high for c in self.chosen)
+        if not outside:
+            return None
+        return f"{outside} labels lie outside the checkpoint's range {low:g}..{high:g}"
+
+
+@takes_flags
+def inspect(
+    *,
+    checkpoint: Annotated[str, typer.Argument(metavar="DIR", help="A checkpoint's folder.")],
+    base: BaseFlags,
+    show: ShowFlags,
+) -> None:
+    """Show what a checkpoint holds, and verify that the built-in clip still gets its scores."""
+    from omni_msa import render
+
+    with render.working("loading the model ...", show.quiet):
+        from omni_msa.inspection import inspect_checkpoint
+
+        model = replace(base.options(), checkpoint=checkpoint)
+        found = inspect_checkpoint(Path(checkpoint), model)
+    if show.json:
+        render.print_json(found.to_json())
+    else:
+        from omni_msa.tables import print_inspection
+
+        print_inspection(found)
+    raise typer.Exit(0 if found.sound else 4)
+
+
+@takes_flags
+def plan(
+    *,
+    model: Annotated[
+        str, typer.Option(metavar="7b|3b|tiny|DIR", help="A published size, or a folder.")
+    ] = "7b",
+    task: Annotated[str, typer.Option(metavar="score|train", help="What memory is for.")] = "score",
+    seconds: Annotated[float, typer.Option(metavar="S", help="Length of a clip.")] = 8.0,
+    subsets: Annotated[
+        str, typer.Option(metavar="packed|full", help="All modality subsets in a pass, or not.")
+    ] = "packed",
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Clips a pass; the most tried.")] = 8,
+    vram_budget: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", help="Pick frames, pixels and batch that fit this."),
+    ] = None,
+    quantize: Annotated[str, typer.Option(metavar="auto|none|4bit|8bit", help="Weights.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="cuda|cpu", help="Where it is to run.")] = "cuda",
+    lora_scope: Annotated[
+        str, typer.Option(metavar="all|language", help="What is adapted.")
+    ] = "all",
+    media: MediaFlags,
+    show: ShowFlags,
+) -> None:
+    """Estimate tokens and memory before anything is loaded, and what fits a budget."""
+    from omni_msa import render
+
+    with render.working("counting ...", show.quiet):
+        from omni_msa.plan import GIB, Holding, Workload, make_plan
+
+        workload = Workload(
+            seconds,
+            media=MediaOptions(**media.overrides()),
+            task=task,
+            subsets=subsets,
+            batch_size=batch_size,
+        )
+        holding = Holding(
+            device, quantize, lora_scope=lora_scope, adam_8bit=device == "cuda"
+        )
+        budget = int(vram_budget * GIB) if vram_budget is not None else None
+        made = make_plan(model, workload, holding, budget)
+    if show.json:
+        render.print_json(made.to_json())
+    else:
+        from omni_msa.tables import print_plan
+
+        print_plan(made)
+
+
+@takes_flags
+def import_data(
+    *,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="mosi, mosei, sims, simsv2, meld or iemocap.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The release, as unpacked.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The manifest, .jsonl.")
+    ],
+    check_media: Annotated[
+        bool, typer.Option(help="Open every file, and leave out those that cannot be read.")
+    ] = True,
+    show: ShowFlags,
+) -> None:
+    """Turn a public release into a manifest; all that is wrong with it is said at once."""
+    from omni_msa import render
+    from omni_msa.datasets import import_dataset
+
+    with render.count_progress("checking", None, show.quiet) as progress:
+        report = import_dataset(name, folder, output, check_media, progress)
+    for notice in report.notices:
+        show.note(notice)
+    sizes = ", ".join(f"{count} {split}" for split, count in report.split_sizes.items())
+    if show.json:
+        render.print_json(
+            {
+                "manifest": str(output),
+                "rows": len(report.rows),
+                "splits": report.split_sizes,
+                "notices": list(report.notices),
+            }
+        )
+    else:
+        typer.echo(f"{output}: {len(report.rows)} rows ({sizes})")
+
+
+def _feed(clips: Sequence[Clip], media: MediaOptions, hide: Subset, read: ReadFlags) -> FileFeed:
+    from omni_msa.cache import ContentCache
+    from omni_msa.feed import FileFeed
+
+    if read.cache_gb <= 0:
+        raise ConfigError(f"--cache-gb must be positive, got {read.cache_gb}")
+    size = int(read.cache_gb * 1e9)
+    cache = ContentCache(read.cache, size) if read.cache is not None else None
+    return FileFeed(clips, media, read.workers, cache, hide)
+
+
+def _label_range(clips: Sequence[Clip], read: ReadFlags | None) -> tuple[float, float]:
+    """Asked for, or the data set's own, or that of MOSI."""
+    from omni_msa.datasets import DATASETS
+
+    if read is not None and read.label_range is not None:
+        low, high = read.label_range
+        if low >= high:
+            raise ConfigError(f"--label-range {low:g} {high:g}: the first must be the smaller")
+        return low, high
+    ranges = {DATASETS[c.dataset].facts.label_range for c in clips if c.dataset in DATASETS}
+    if len(ranges) > 1:
+        raise ManifestError(
+            f"the manifest mixes data sets with label ranges {sorted(ranges)}; bring the labels to "
+            "one scale, remove the column dataset, and give --label-range"
+        )
+    return ranges.pop() if ranges else ModelOptions.label_range
