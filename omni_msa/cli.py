@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from omni_msa import __version__
-from omni_msa import study
+from omni_msa import __version__, study
 from omni_msa.config import AblationOptions
 from omni_msa.flags import (
     BatchFlags,

@@ -287,37 +287,37 @@ class TrainFlags:
         str,
         _choice("--readout", TRAINED_READOUTS, "A head on the last token, or the score as text."),
     ] = TrainOptions.readout
-    head: Annotated[
-        str, _choice("--head", HEADS, "Of the regression readout.")
-    ] = TrainOptions.head
+    head: Annotated[str, _choice("--head", HEADS, "Of the regression readout.")] = TrainOptions.head
     epochs: Annotated[int, _number("--epochs", "At most.")] = TrainOptions.epochs
     batch_size: Annotated[
         int,
         _number("--batch-size", "Clips a forward pass; halved when memory runs out."),
     ] = TrainOptions.batch_size
-    accumulate: Annotated[
-        int, _number("--accumulate", "Forward passes an optimizer step.")
-    ] = TrainOptions.accumulate
+    accumulate: Annotated[int, _number("--accumulate", "Forward passes an optimizer step.")] = (
+        TrainOptions.accumulate
+    )
     subsets: Annotated[
         str,
         _choice(
-            "--subsets", ("packed", "full"), "Train on all modality subsets in the same pass, or not."
+            "--subsets",
+            ("packed", "full"),
+            "Train on all modality subsets in the same pass, or not.",
         ),
     ] = TrainOptions.subsets
     lora_rank: Annotated[int, _number("--lora-rank", "Of the adapter.")] = TrainOptions.lora_rank
-    lora_alpha: Annotated[
-        int, _number("--lora-alpha", "Its scale, times the rank.")
-    ] = TrainOptions.lora_alpha
-    lora_dropout: Annotated[
-        float, _rate("--lora-dropout", "Of its input.")
-    ] = TrainOptions.lora_dropout
+    lora_alpha: Annotated[int, _number("--lora-alpha", "Its scale, times the rank.")] = (
+        TrainOptions.lora_alpha
+    )
+    lora_dropout: Annotated[float, _rate("--lora-dropout", "Of its input.")] = (
+        TrainOptions.lora_dropout
+    )
     lora_scope: Annotated[
         str,
         _choice("--lora-scope", LORA_SCOPES, "The whole Thinker, or its language model."),
     ] = TrainOptions.lora_scope
-    head_dropout: Annotated[
-        float, _rate("--head-dropout", "Of the regression readout.")
-    ] = TrainOptions.head_dropout
+    head_dropout: Annotated[float, _rate("--head-dropout", "Of the regression readout.")] = (
+        TrainOptions.head_dropout
+    )
     lora_learning_rate: Annotated[
         float, _rate("--lora-learning-rate", "AdamW, after warm-up; then a cosine to zero.")
     ] = TrainOptions.lora_learning_rate

@@ -1,15 +1,11 @@
 """What a clip costs before anything is loaded: tokens, and bytes by part; and what fits a budget.
 
 Arithmetic on a configuration. Tokens are those that `inputs.py` and `packing.py` build, because
-the reader's own frame plan and the packer itself count them. Bytes follow the shapes below.
+the reader's own frame plan and the packer itself count them. Weights and adapter follow from the
+parameters; activations from what one layer holds for a token, as `_stages` says.
 
-Shapes: L tokens, P patches, M sound frames (50 a second), H width, I MLP width, Q query width,
-e bytes of an element, B clips. What a layer holds at once for one token, in bytes:
-
-    scoring     the MLP: I (2e + 8) + H (2e + 4)    gate, up, and LoRA's output in fp32, twice
-    training    saved for the backward pass: I (4e + 1) + 6 Q e + H (5e + 13), which counts LoRA's
-                dropout (values and a one-byte mask), fp32 copies in the norms, and what the
-                attention and the MLP keep; and 4 I e of gradients on the way
+Shapes: L tokens, P patches, M sound frames (50 a second), H width, I MLP width, B clips,
+e bytes of an element.
 """
 
 from __future__ import annotations
@@ -401,76 +397,124 @@ def _adapter_bytes(size: ModelSize, workload: Workload, holding: Holding) -> int
     return (4 + 4 + adam + copies) * lora + 16 * head
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """A tower or the language model: what one of its layers holds, in bytes a token."""
+
+    count: int  # tokens of the whole batch
+    layers: int
+    trained: bool  # whether a backward pass goes through it
+    hidden: int  # the state between layers
+    held: int  # until the layer is done; in training, what its backward pass needs
+    passing: int  # at the widest point, beside that
+    around: int  # outside the layers: inputs, positions, what follows the last one
+    unpacked: int  # in all, not a token: the largest weight, unpacked where it is quantized
+
+    @property
+    def peak(self) -> int:
+        """While one layer runs. Its weights are unpacked where its activations are narrow."""
+        return self.count * (self.held + self.around) + max(
+            self.count * self.passing, self.unpacked
+        )
+
+    def kept(self, checkpointing: bool) -> int:
+        """Until the backward pass: of every layer."""
+        return self.count * (
+            self.layers * (self.hidden if checkpointing else self.held) + self.around
+        )
+
+
 def _activation_bytes(
     size: ModelSize, workload: Workload, holding: Holding, tokens: TokenCounts
 ) -> int:
-    """Peak of what one pass holds beside the weights."""
+    """Peak of what one pass holds beside weights and adapter."""
+    stages = _stages(size, workload, holding, tokens)
+    bias = workload.batch_size * tokens.packed**2 * (holding.element_bytes + 1)  # and its booleans
+    kept = sum(s.kept(holding.checkpointing) for s in stages if s.trained)
+    if kept and not holding.checkpointing:
+        kept -= min(s.count * s.held for s in stages)  # one layer's is in the peak as well
+    return kept + max(stage.peak for stage in stages) + bias
+
+
+def _stages(
+    size: ModelSize, workload: Workload, holding: Holding, tokens: TokenCounts
+) -> tuple[_Stage, ...]:
+    """What a layer holds, counted from the allocations of one layer at the published widths.
+
+    Scoring, MLP: two of its width, and LoRA's output and its product with the scale in fp32 (where
+    the weights are not quantized, in bf16, a sum in fp32 too). Training, MLP: gate, activation, up,
+    and the input of the last product behind LoRA's dropout, with the dropout's mask. The rest is in
+    widths of the state: residuals, norms in fp32, queries, keys, values, and LoRA's inputs.
+    Autocast lets LoRA take its inputs in bf16 on a GPU; on a CPU, PEFT casts them to fp32.
+    """
+    e, batch = holding.element_bytes, workload.batch_size
+    casts = holding.device == "cpu" or e == 4  # LoRA's inputs, to fp32
+    mask, wide = (4, e + 8) if casts else (1, e)
+    lora = 8 if holding.quantize != "none" or e == 4 else 12
     text, vision, audio = (
         size.config.text_config,
         size.config.vision_config,
         size.config.audio_config,
     )
-    e, batch = holding.element_bytes, workload.batch_size
-    training = workload.task == "train"
-    length = batch * tokens.packed
-    stages = (  # tokens, layers, width, bytes a token that one layer holds, is it trained
-        (length, text.num_hidden_layers, text.hidden_size, _text_layer(text, e, training), True),
-        (
-            batch * tokens.patches,
-            vision.depth,
-            vision.hidden_size,
-            _vision_layer(vision, e, training and holding.lora_scope == "all"),
-            holding.lora_scope == "all",
-        ),
-        (
-            batch * tokens.sound_frames,
-            audio.encoder_layers,
-            audio.d_model,
-            _audio_layer(audio, e, training and holding.lora_scope == "all"),
-            holding.lora_scope == "all",
-        ),
-    )
-    kept = 0  # until the backward pass reaches it
-    if training:
-        for count, layers, width, working, trained in stages:
-            each = width * e if holding.checkpointing else working
-            kept += count * layers * each * trained
-    largest = max(count * working for count, _, _, working, _ in stages)
-    bias = length * tokens.packed * (e + 1)  # B x L x L, and the booleans it was made from
-    embedded = 2 * length * text.hidden_size * e  # what goes into the first layer, before and after
-    return kept + largest + bias + embedded + _unpacked_bytes(size, holding)
 
+    def stage(count: int, layers: int, width: int, name: str, **bytes_each: int) -> _Stage:
+        trained = workload.task == "train" and (
+            name == "language_model" or holding.lora_scope == "all"
+        )
+        chosen = {k.removeprefix("train_"): v for k, v in bytes_each.items() if "train_" in k}
+        scoring = {k: v for k, v in bytes_each.items() if "train_" not in k}
+        each = scoring | chosen if trained else scoring
+        unpacked = _unpacked_bytes(size, name, holding)
+        return _Stage(batch * count, layers, trained, width * e, unpacked=unpacked, **each)
 
-def _text_layer(text: Any, e: int, training: bool) -> int:
-    """Bytes a token that a layer of the language model holds at once."""
     width, mlp = text.hidden_size, text.intermediate_size
-    if not training:
-        return mlp * (2 * e + 8) + width * (2 * e + 4)
-    saved = mlp * (4 * e + 1) + 6 * width * e + width * (5 * e + 13)
-    return saved + 4 * mlp * e
-
-
-def _vision_layer(vision: Any, e: int, training: bool) -> int:
-    """Bytes a patch that a block of the vision tower holds at once."""
+    language = stage(
+        tokens.packed,
+        text.num_hidden_layers,
+        width,
+        "language_model",
+        held=2 * mlp * e + width * (4 * e + 4),
+        passing=lora * mlp,
+        around=0,
+        train_held=mlp * (4 * e + mask) + width * (15 * e + 32 if casts else 17 * e + 13),
+        train_passing=mlp * wide,
+    )
     width, mlp = vision.hidden_size, vision.intermediate_size
-    if not training:
-        return max(mlp * (2 * e + 8) + width * (2 * e + 4), width * (5 * e + 24))
-    return mlp * (4 * e + 1) + width * (6 * e + 10) + 4 * mlp * e
-
-
-def _audio_layer(audio: Any, e: int, training: bool) -> int:
-    """Bytes a sound frame that a layer of the audio tower holds at once."""
+    angles = 4 * width // vision.num_heads  # cosines and sines of a patch are fp32
+    pixels = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    seeing = stage(
+        tokens.patches,
+        vision.depth,
+        width,
+        "visual",
+        held=2 * mlp * e + width * (3 * e + 4),
+        passing=lora * mlp,
+        around=2 * angles + pixels * (4 + e),
+        train_held=mlp * (4 * e + mask) + width * (11 * e + 16 if casts else 11 * e + 10),
+        train_passing=mlp * wide,
+        train_around=10 * angles + width * (2 * e + 4),
+    )
     width, mlp = audio.d_model, audio.encoder_ffn_dim
-    if not training:
-        return 2 * mlp * e + 3 * width * e
-    return 3 * mlp * e + width * (7 * e + 11)
+    hearing = stage(
+        tokens.sound_frames,
+        audio.encoder_layers,
+        width,
+        "audio_tower",
+        held=mlp * e + width * 3 * e,
+        passing=mlp * e,
+        around=2 * audio.num_mel_bins * (4 + e),
+        train_held=2 * mlp * e + width * (11 * e + 11),
+        train_passing=width * e,
+        train_around=width * (2 * e + 4),
+    )
+    return language, seeing, hearing
 
 
-def _unpacked_bytes(size: ModelSize, holding: Holding) -> int:
-    """The largest quantized weight, which is unpacked when its layer is computed."""
+def _unpacked_bytes(size: ModelSize, part: str, holding: Holding) -> int:
+    """The largest weight of a part, in full: it is unpacked when its layer is computed."""
     if holding.quantize == "none":
         return 0
-    return max(a * b for _, a, b in size.linears) * holding.element_bytes
+    return max(a * b for name, a, b in size.linears if f".{part}." in name) * holding.element_bytes
 
 
 def picture_track(workload: Workload) -> VideoTrack:

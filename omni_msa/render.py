@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,11 @@ from rich.text import Text
 from omni_msa.values import MODALITIES, Ablation, Record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omni_msa.batch import BatchProgress
+    from omni_msa.checkpoint import CheckpointInfo
+    from omni_msa.train import TrainProgress
 
 BAR_CELLS = 8  # each way
 PLAIN_SECONDS = 10.0  # between progress lines when stderr is no terminal
@@ -224,14 +229,114 @@ class _Lines:
             say(", ".join(filter(None, (f"{now.done} of {now.total} clips", _pace(now)))))
 
 
+def _clock(seconds: float) -> str:
+    """`3725.0` -> `1:02:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
 def _pace(now: BatchProgress) -> str:
     """`2.1 clips/s, 0:03:10 left, 2 failed`; nothing when an earlier run did everything."""
     rate = now.clips_per_second
     words = [f"{rate:.1f} clips/s"] if rate else []
     left = now.seconds_left
     if left:
-        minutes, seconds = divmod(round(left), 60)
-        words.append(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left")
+        words.append(f"{_clock(left)} left")
     if now.failed:
         words.append(f"{now.failed} failed")
     return ", ".join(words)
+
+
+@contextmanager
+def count_progress(
+    what: str, total: int | None, quiet: bool
+) -> Iterator[Callable[[int, Any], None]]:
+    """Progress of something that is counted: a bar on a terminal, nothing in a log file.
+
+    The callable takes the number done and either the total or why one is left out.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _, why: say(f"left out: {why}") if isinstance(why, str) and not quiet else None
+        return
+    with _bar() as progress:
+        task = progress.add_task(what, total=total, detail="")
+
+        def move(done: int, more: Any) -> None:
+            whole = more if isinstance(more, int) else total
+            progress.update(task, completed=done, total=whole)
+            if isinstance(more, str):
+                progress.console.print(Text(f"omni-msa: left out: {more}"))
+
+        yield move
+
+
+@contextmanager
+def train_progress(quiet: bool) -> Iterator[Callable[[TrainProgress], None]]:
+    """Training while it runs: a bar on a terminal, else a line now and then; every epoch a line."""
+    if quiet:
+        yield lambda now: say(now.notice) if now.notice else None
+    elif sys.stderr.isatty():
+        with _bar() as progress:
+            task = progress.add_task("training", total=None, detail="")
+
+            def move(now: TrainProgress) -> None:
+                if now.notice or now.metrics:
+                    progress.console.print(Text(f"omni-msa: {now.notice or _epoch(now)}"))
+                else:
+                    progress.update(
+                        task, completed=now.step, total=now.total_steps, detail=_training(now)
+                    )
+
+            yield move
+    else:
+        yield _TrainLines()
+
+
+class _TrainLines:
+    """Training in a log file: a line at most every ten seconds, and one an epoch."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, now: TrainProgress) -> None:
+        if now.notice or now.metrics:
+            say(now.notice or _epoch(now))
+        elif time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            say(f"step {now.step} of {now.total_steps}, {_training(now)}")
+
+
+def _training(now: TrainProgress) -> str:
+    """`epoch 1, loss 0.412, 3.1 clips/s, 10.2 GiB, 0:12:01 left`."""
+    return (
+        f"epoch {now.epoch}, loss {now.loss:.3f}, {now.clips_per_second:.1f} clips/s, "
+        f"{now.memory_gib:.1f} GiB, {_clock(now.seconds_left)} left"
+    )
+
+
+def _epoch(now: TrainProgress) -> str:
+    """`epoch 1: validation MAE 0.412`, and of a readout that speaks, what went wrong."""
+    metrics = now.metrics or {}
+    words = f"epoch {now.epoch}: validation MAE {metrics['mae']:.4f}"
+    if "unparsable" in metrics:
+        words += f", {metrics['unparsable']:.1%} unparsable"
+        words += f", {metrics['out_of_range']:.1%} out of range"
+    return words
+
+
+def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
+    """Where the checkpoint is, and how good it was on validation clips."""
+    figures = {name: round(value, 4) for name, value in info.metrics.items()}
+    if as_json:
+        print_json({"checkpoint": str(folder), "readout": info.readout, "metrics": figures})
+        return
+    told = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+    with _until_reader_leaves():
+        _stdout().print(Text(f"{folder}: {info.readout}, {told}"))
+
+
+def show_parts(*parts: Any) -> None:
+    """Tables and lines on stdout."""
+    with _until_reader_leaves():
+        for part in parts:
+            _stdout().print(part)

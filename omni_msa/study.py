@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -195,8 +195,8 @@ def evaluate(
         other, scored = job.run(replace(asked, checkpoint=against, readout=None))
         change, shared = compare(scored, results[0][1], evaluations[0].family, options)
         difference = (other, change, shared)
-    from omni_msa.tables import evaluation_document, print_evaluation
     from omni_msa.render import print_json
+    from omni_msa.tables import evaluation_document, print_evaluation
 
     spread = over_seeds(evaluations) if also else {}
     if show.json:
@@ -332,9 +332,7 @@ def plan(
             subsets=subsets,
             batch_size=batch_size,
         )
-        holding = Holding(
-            device, quantize, lora_scope=lora_scope, adam_8bit=device == "cuda"
-        )
+        holding = Holding(device, quantize, lora_scope=lora_scope, adam_8bit=device == "cuda")
         budget = int(vram_budget * GIB) if vram_budget is not None else None
         made = make_plan(model, workload, holding, budget)
     if show.json:

@@ -31,7 +31,7 @@ FLOORS = (
     ("batch", "processes", "run_folder", "training_data", "train", "calibrate", "evaluate",
      "inspection", "plan"),
     ("render", "tables", "report", "bench", "web"),  # leaves: only the door opens them, when needed
-    ("flags", "cli", "__main__"),  # door
+    ("flags", "scoring", "study", "cli", "__main__"),  # door
 )  # fmt: skip
 LAST_FILE_FLOOR, LEAVES, DOOR = 1, 7, 8
 PLACE = {
