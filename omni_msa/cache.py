@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import tokenize
 import zipfile
 from contextlib import suppress
 from importlib.metadata import version
@@ -22,12 +23,16 @@ import numpy as np
 from omni_msa.config import MediaOptions
 from omni_msa.errors import ConfigError
 from omni_msa.results import clip_sha256
+from omni_msa.transcripts import sidecar_paths
 from omni_msa.values import Clip, ClipContent, Frames, Subset, Transcript, Waveform
 
 FORMAT = 1
 KEEP = 0.9  # of the size, once it was exceeded
-# What NumPy raises on a file that was cut short or damaged.
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+LOOK = 0.02  # of the size, written since the folder was last looked at
+# What NumPy raises on a file that was cut short or damaged, wherever the damage is.
+DAMAGED = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError
+)  # fmt: skip
 
 
 class ContentCache:
@@ -46,6 +51,7 @@ class ContentCache:
         except OSError as error:
             raise ConfigError(f"--cache {folder}: cannot be written ({error.strerror})") from error
         self._bytes = sum(size for _, size, _ in self._files())
+        self._written = 0  # since it was looked at
 
     def key(self, clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> str | None:
         """The name of a clip's file; None when the clip cannot be read."""
@@ -59,6 +65,7 @@ class ContentCache:
             clip.end_seconds,
             clip.transcript,
             clip.transcript_source,
+            _words_format(clip),
             options.to_json(),
             sorted(hide),
             version("av"),
@@ -80,33 +87,38 @@ class ContentCache:
         except FileNotFoundError:
             return None
         except DAMAGED:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
         return content
 
     def put(self, key: str, content: ClipContent) -> None:
         """Keeps what was read; a full disk is no reason to stop."""
         path = self._path(key)
+        temporary = path.with_suffix(f".{os.getpid()}.partial")
         try:
             path.parent.mkdir(exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as f:
-                np.savez(f, **_pack(content))
-            os.replace(f.name, path)
+            with temporary.open("wb") as file:
+                np.savez(file, **_pack(content))
+            size = temporary.stat().st_size
+            os.replace(temporary, path)  # from here on others may remove it
         except OSError:
-            with suppress(OSError, UnboundLocalError):
-                os.unlink(f.name)
+            with suppress(OSError):
+                temporary.unlink()
             return
-        self._bytes += path.stat().st_size
-        if self._bytes > self.max_bytes:
+        self._bytes += size
+        self._written += size
+        # what others have written is only seen by looking
+        if self._bytes > self.max_bytes or self._written > LOOK * self.max_bytes:
             self._make_room()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npz"
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """Every file with when it was last used and its size; others may be removing them."""
+        """Every file, unfinished ones of killed processes too, with its size, oldest use first."""
         found = []
-        for path in self.folder.glob("*/*.npz"):
+        for path in self.folder.glob("*/*"):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 found.append((status.st_mtime, status.st_size, path))
@@ -114,12 +126,21 @@ class ContentCache:
 
     def _make_room(self) -> None:
         files = self._files()
-        self._bytes = sum(size for _, size, _ in files)
+        self._bytes, self._written = sum(size for _, size, _ in files), 0
+        if self._bytes <= self.max_bytes:
+            return
         for _, size, path in files:
             if self._bytes <= KEEP * self.max_bytes:
                 return
             path.unlink(missing_ok=True)
             self._bytes -= size
+
+
+def _words_format(clip: Clip) -> str | None:
+    """`.srt`, `.en.vtt`...: what kind of file beside the clip its words are read from."""
+    if clip.path is None or clip.transcript is not None:
+        return None
+    return next((p.name.removeprefix(clip.path.stem) for p in sidecar_paths(clip.path)), None)
 
 
 def _pack(content: ClipContent) -> dict[str, Any]:
@@ -129,6 +150,7 @@ def _pack(content: ClipContent) -> dict[str, Any]:
         "media": content.media,
         "warnings": content.warnings,
         "decode_seconds": content.decode_seconds,
+        "sound": content.waveform is not None,
     }
     arrays: dict[str, Any] = {}
     if (frames := content.frames) is not None:
@@ -147,7 +169,7 @@ def _unpack(stored: Any, clip: Clip) -> ClipContent:
     if "frames" in about:
         times, step = about["frames"]
         frames = Frames(stored["rgb"], tuple(times), step)
-    if "samples" in stored:
+    if about["sound"]:
         waveform = Waveform(stored["samples"])
     if "transcript" in about:
         text, source, warnings = about["transcript"]

@@ -58,7 +58,9 @@ def calibrate(
     check_labels(feed.clips, label_range)
     scale = label_scale(feed.clips, label_range)
     probe = Probe(frozen.thinker, scale).to(frozen.thinker.device)
-    model = Scorer(frozen.thinker, replace(frozen.checkpoint, readout=probe), frozen.media)
+    info = replace(frozen.checkpoint.info, readout=probe.name, scale=scale)
+    checkpoint = replace(frozen.checkpoint, info=info, readout=probe)
+    model = Scorer(frozen.thinker, checkpoint, frozen.media)  # it asks for this label range
     states, labels = last_states(model, feed, hide, progress)
     if len(states) < FEWEST:
         raise ManifestError(f"{len(states)} clips could be read; a probe needs {FEWEST} or more")
@@ -66,9 +68,7 @@ def calibrate(
     probe.take_fit(fit)
     left_out = scale.clip(fit.left_out)
     info = replace(
-        frozen.checkpoint.info,
-        readout=probe.name,
-        scale=scale,
+        info,
         media=frozen.media.to_json(),
         quantize=frozen.thinker.base.quantize,
         notice=None,

@@ -93,8 +93,8 @@ class Evaluation:
         }
         if self.said:
             row["said"] = self.said
-            assert self.parsable_only is not None
-            row["unparsable_excluded"] = self.parsable_only.to_json()
+            only = self.parsable_only
+            row["unparsable_excluded"] = only.to_json() if only is not None else None
         if self.ablation:
             row["protocol"] = TEST_TIME_DROP
             row["ablation"] = {name: part.to_json() for name, part in self.ablation.items()}
@@ -111,7 +111,8 @@ def select(clips: Sequence[Clip], split: str | None) -> tuple[list[Clip], str]:
     wanted = split or ("test" if splits else None)
     chosen = [clip for clip in clips if wanted is None or clip.split == wanted]
     if not chosen:
-        raise ManifestError(f"no clip of split {wanted!r}; the manifest has: {', '.join(splits)}")
+        known = ", ".join(splits) or "no splits"
+        raise ManifestError(f"no clip of split {wanted!r}; the manifest has: {known}")
     bare = [clip for clip in chosen if clip.label is None]
     if bare:
         raise ManifestError(

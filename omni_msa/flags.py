@@ -16,18 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from omni_msa.config import (
-    CHECKPOINTING,
-    DECODERS,
-    DEVICES,
-    HEADS,
-    LORA_SCOPES,
-    QUANTIZE,
-    TRAINED_READOUTS,
-    BatchOptions,
-    ModelOptions,
-    TrainOptions,
-)
+from omni_msa.config import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
 from omni_msa.errors import ConfigError
 from omni_msa.results import SUFFIXES
 from omni_msa.values import MODALITIES, Subset
@@ -79,7 +68,8 @@ def parse_drop(values: Sequence[str]) -> Subset:
     return frozenset(names)
 
 
-def _option(*names: str, help: str, metavar: str | None = None, panel: str) -> Any:
+def option(*names: str, help: str, metavar: str | None = None, panel: str) -> Any:
+    """A flag, under the heading of its group."""
     return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
 
 
@@ -91,7 +81,7 @@ _SHOW = "Output"
 
 Model = Annotated[
     str | None,
-    _option(
+    option(
         "--model",
         metavar="tiny|DIR|HUB_ID",
         panel=_MODEL,
@@ -101,7 +91,7 @@ Model = Annotated[
 ]
 CheckpointFolder = Annotated[
     str | None,
-    _option(
+    option(
         "--checkpoint",
         metavar="DIR",
         panel=_MODEL,
@@ -110,7 +100,7 @@ CheckpointFolder = Annotated[
 ]
 Quantize = Annotated[
     str,
-    _option(
+    option(
         "--quantize",
         metavar="|".join(QUANTIZE),
         panel=_MODEL,
@@ -119,7 +109,7 @@ Quantize = Annotated[
 ]
 Device = Annotated[
     str,
-    _option(
+    option(
         "--device",
         metavar="|".join(DEVICES),
         panel=_MODEL,
@@ -136,7 +126,7 @@ class ModelFlags:
     checkpoint: CheckpointFolder = ModelOptions.checkpoint
     readout: Annotated[
         str | None,
-        _option(
+        option(
             "--readout",
             metavar="NAME",
             panel=_MODEL,
@@ -171,7 +161,7 @@ class MediaFlags:
 
     decoder: Annotated[
         str | None,
-        _option(
+        option(
             "--decoder",
             metavar="|".join(DECODERS),
             panel=_MEDIA,
@@ -180,15 +170,15 @@ class MediaFlags:
     ] = None
     fps: Annotated[
         float | None,
-        _option("--fps", metavar="RATE", panel=_MEDIA, help="Frames sampled a second."),
+        option("--fps", metavar="RATE", panel=_MEDIA, help="Frames sampled a second."),
     ] = None
     max_frames: Annotated[
         int | None,
-        _option("--max-frames", metavar="N", panel=_MEDIA, help="Most frames sampled from a clip."),
+        option("--max-frames", metavar="N", panel=_MEDIA, help="Most frames sampled from a clip."),
     ] = None
     max_pixels: Annotated[
         int | None,
-        _option(
+        option(
             "--max-pixels", metavar="N", panel=_MEDIA, help="Most pixels a frame is shown with."
         ),
     ] = None
@@ -205,7 +195,7 @@ class BatchFlags:
 
     output: Annotated[
         Path | None,
-        _option(
+        option(
             "--output",
             "-o",
             metavar="FILE",
@@ -215,19 +205,19 @@ class BatchFlags:
     ] = None
     batch_size: Annotated[
         int,
-        _option("--batch-size", metavar="N", panel=_BATCH, help="Clips in one forward pass."),
+        option("--batch-size", metavar="N", panel=_BATCH, help="Clips in one forward pass."),
     ] = BatchOptions.batch_size
     workers: Annotated[
         int,
-        _option("--workers", metavar="N", panel=_BATCH, help="Processes that read clips."),
+        option("--workers", metavar="N", panel=_BATCH, help="Processes that read clips."),
     ] = BatchOptions.workers
     retry_failed: Annotated[
         bool,
-        _option("--retry-failed", panel=_BATCH, help="A rerun tries failed clips again."),
+        option("--retry-failed", panel=_BATCH, help="A rerun tries failed clips again."),
     ] = BatchOptions.retry_failed
     fresh: Annotated[
         bool,
-        _option("--fresh", panel=_BATCH, help="Start the output file anew."),
+        option("--fresh", panel=_BATCH, help="Start the output file anew."),
     ] = BatchOptions.fresh
 
     def options(self) -> BatchOptions:
@@ -246,7 +236,7 @@ class ShowFlags:
 
     json: Annotated[
         bool,
-        _option(
+        option(
             "--json",
             panel=_SHOW,
             help="One JSON document on stdout: an object for one clip, an array for several.",
@@ -254,125 +244,10 @@ class ShowFlags:
     ] = False
     quiet: Annotated[
         bool,
-        _option("--quiet", "-q", panel=_SHOW, help="No progress and no notices on stderr."),
+        option("--quiet", "-q", panel=_SHOW, help="No progress and no notices on stderr."),
     ] = False
 
     def note(self, message: str) -> None:
         """A line for people, on stderr, unless they want none."""
         if not self.quiet:
             typer.echo(f"omni-msa: {message}", err=True)
-
-
-_TRAIN = "Training (default: as published, ours where that is silent)"
-_READ = "Reading many clips"
-
-
-def _rate(name: str, help: str) -> Any:
-    return _option(name, metavar="RATE", panel=_TRAIN, help=help)
-
-
-def _number(name: str, help: str) -> Any:
-    return _option(name, metavar="N", panel=_TRAIN, help=help)
-
-
-def _choice(name: str, choices: Sequence[str], help: str) -> Any:
-    return _option(name, metavar="|".join(choices), panel=_TRAIN, help=help)
-
-
-@dataclass(frozen=True)
-class TrainFlags:
-    """How a run is trained."""
-
-    readout: Annotated[
-        str,
-        _choice("--readout", TRAINED_READOUTS, "A head on the last token, or the score as text."),
-    ] = TrainOptions.readout
-    head: Annotated[str, _choice("--head", HEADS, "Of the regression readout.")] = TrainOptions.head
-    epochs: Annotated[int, _number("--epochs", "At most.")] = TrainOptions.epochs
-    batch_size: Annotated[
-        int,
-        _number("--batch-size", "Clips a forward pass; halved when memory runs out."),
-    ] = TrainOptions.batch_size
-    accumulate: Annotated[int, _number("--accumulate", "Forward passes an optimizer step.")] = (
-        TrainOptions.accumulate
-    )
-    subsets: Annotated[
-        str,
-        _choice(
-            "--subsets",
-            ("packed", "full"),
-            "Train on all modality subsets in the same pass, or not.",
-        ),
-    ] = TrainOptions.subsets
-    lora_rank: Annotated[int, _number("--lora-rank", "Of the adapter.")] = TrainOptions.lora_rank
-    lora_alpha: Annotated[int, _number("--lora-alpha", "Its scale, times the rank.")] = (
-        TrainOptions.lora_alpha
-    )
-    lora_dropout: Annotated[float, _rate("--lora-dropout", "Of its input.")] = (
-        TrainOptions.lora_dropout
-    )
-    lora_scope: Annotated[
-        str,
-        _choice("--lora-scope", LORA_SCOPES, "The whole Thinker, or its language model."),
-    ] = TrainOptions.lora_scope
-    head_dropout: Annotated[float, _rate("--head-dropout", "Of the regression readout.")] = (
-        TrainOptions.head_dropout
-    )
-    lora_learning_rate: Annotated[
-        float, _rate("--lora-learning-rate", "AdamW, after warm-up; then a cosine to zero.")
-    ] = TrainOptions.lora_learning_rate
-    head_learning_rate: Annotated[
-        float, _rate("--head-learning-rate", "The same for the readout.")
-    ] = TrainOptions.head_learning_rate
-    patience: Annotated[
-        int, _number("--patience", "Epochs without a better validation MAE before it stops.")
-    ] = TrainOptions.patience
-    checkpointing: Annotated[
-        str,
-        _choice(
-            "--checkpointing",
-            CHECKPOINTING,
-            "Recompute activations to save memory; auto: above a billion parameters.",
-        ),
-    ] = TrainOptions.checkpointing
-    bf16: Annotated[
-        bool, _option("--bf16", panel=_TRAIN, help="bfloat16 on a CPU too: faster, less exact.")
-    ] = TrainOptions.bf16
-    save_every: Annotated[
-        int, _number("--save-every", "Steps between the states that a killed run goes on from.")
-    ] = TrainOptions.save_every
-    seed: Annotated[int, _number("--seed", "Order, dropout, fresh weights.")] = TrainOptions.seed
-
-    def options(self) -> TrainOptions:
-        """The checked options that the library takes."""
-        return TrainOptions(**{option.name: getattr(self, option.name) for option in fields(self)})
-
-
-@dataclass(frozen=True)
-class ReadFlags:
-    """How labelled clips are read, again and again."""
-
-    workers: Annotated[
-        int, _option("--workers", metavar="N", panel=_READ, help="Processes that read clips.")
-    ] = BatchOptions.workers
-    cache: Annotated[
-        Path | None,
-        _option(
-            "--cache",
-            metavar="DIR",
-            panel=_READ,
-            help="Keep what was read: later epochs and runs do not decode again.",
-        ),
-    ] = None
-    cache_gb: Annotated[
-        float, _option("--cache-gb", metavar="GB", panel=_READ, help="Size of the cache at most.")
-    ] = 20.0
-    label_range: Annotated[
-        tuple[float, float] | None,
-        _option(
-            "--label-range",
-            metavar="LOW HIGH",
-            panel=_READ,
-            help="Of the labels. Default: the data set's, else -3 3.",
-        ),
-    ] = None

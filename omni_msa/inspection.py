@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,31 +65,28 @@ class Inspection:
         }
 
 
-def inspect_checkpoint(folder: Path, model: ModelOptions) -> Inspection:
+def inspect_checkpoint(model: ModelOptions) -> Inspection:
     """Loads a checkpoint on its base and scores the built-in clip.
 
     Raises:
         ModelError: it cannot be loaded: another base, a damaged or missing file, a foreign key.
     """
     scorer = Scorer.load(model)
-    info = scorer.checkpoint.info
-    now = check_scores(
-        scorer.thinker,
-        scorer.readout,
-        media_options(info),
-        scorer.hidden,
-    )
-    recorded = info.self_check.get("scores", {})
-    difference = max((abs(recorded[k] - now["scores"][k]) for k in recorded), default=None)
+    info, folder = scorer.checkpoint.info, scorer.checkpoint.folder
+    assert folder is not None  # a checkpoint was named
+    now = check_scores(scorer.thinker, scorer.readout, media_options(info), scorer.hidden)
+    recorded, scores = info.self_check.get("scores", {}), now["scores"]
+    differences = [abs(score - scores.get(name, math.nan)) for name, score in recorded.items()]
+    largest = max(differences, key=lambda d: math.inf if math.isnan(d) else d, default=None)
     return Inspection(
         folder=folder,
         info=info,
         wrapped=_wrapped(scorer.thinker.model),
         quantized=_linears(scorer.thinker.core),
         readout_parameters=sum(p.numel() for p in scorer.readout.parameters()),
-        check=_verdict(info.self_check, now, difference),
-        largest_difference=difference,
-        scores=now["scores"],
+        check=_verdict(info.self_check, now, largest),
+        largest_difference=largest if largest is None or math.isfinite(largest) else None,
+        scores=scores,
     )
 
 
@@ -98,7 +96,7 @@ def _verdict(recorded: dict[str, Any], now: dict[str, Any], difference: float | 
     if difference <= TOLERANCE:
         return "passed"
     alike = all(recorded.get(name) == now[name] for name in ("quantize", "device"))
-    return "failed" if alike else "other conditions"
+    return "failed" if alike or math.isnan(difference) else "other conditions"
 
 
 def _wrapped(model: Any) -> dict[str, int]:
@@ -114,5 +112,9 @@ def _wrapped(model: Any) -> dict[str, int]:
 def _linears(model: Any) -> dict[str, int]:
     """Linear layers by class: what the quantizer has replaced, and what it has not."""
     kinds = ("Linear", "Linear4bit", "Linear8bitLt")
-    names = [type(module).__name__ for module in model.modules() if not hasattr(module, "lora_A")]
+    names = [
+        type(module).__name__
+        for name, module in model.named_modules()
+        if not hasattr(module, "lora_A") and ".lora_" not in name
+    ]
     return dict(Counter(name for name in names if name in kinds))

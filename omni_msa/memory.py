@@ -23,4 +23,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a failed allocation is what is behind it; torch's CPU allocator has no own class."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

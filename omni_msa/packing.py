@@ -109,8 +109,8 @@ class Continuation:
         return tuple(depths)
 
     def lines(self) -> torch.Tensor:
-        """Every root-to-end line as a row of bools: [number of ends, n]."""
-        ends = sorted(set(range(len(self.parents))) - set(self.parents))
+        """Every root-to-end line as a row of bools: [number of ends, n]; of nothing, the leaf's."""
+        ends = sorted(set(range(len(self.parents))) - set(self.parents)) or [-1]
         rows = torch.zeros(len(ends), len(self.parents), dtype=torch.bool)
         for row, end in zip(rows, ends, strict=True):
             while end >= 0:
@@ -139,7 +139,7 @@ def grow(tree: TokenTree, continuations: Sequence[Continuation]) -> tuple[TokenT
         ids.append(torch.tensor(continuation.token_ids, dtype=torch.long))
         # behind the suffix, which is text: its three positions are equal
         start = tree.positions[:, leaves[k]]
-        positions.append(start[:, None] + torch.tensor(continuation.depths))
+        positions.append(start[:, None] + torch.tensor(continuation.depths, dtype=torch.long))
         lines = continuation.lines()
         rows = torch.zeros(len(lines), total, dtype=torch.bool)
         rows[:, : len(tree.token_ids)] = tree.paths[k]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from omni_msa.errors import ConfigError, ModelError
+from omni_msa.errors import ConfigError, ModelError, OmniMSAError
 from omni_msa.locks import OutputLock
 
 LOG = "train_log.jsonl"
@@ -41,10 +42,14 @@ class RunFolder:
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = OutputLock(folder / LOG)
-        if fresh:
-            self._clear()
-        else:
-            self._resume()
+        try:
+            if fresh:
+                self._clear()
+            else:
+                self._resume()
+        except OmniMSAError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> RunFolder:
         return self
@@ -96,7 +101,7 @@ class RunFolder:
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             raise ModelError(
                 f"{path}: is damaged, the run cannot go on from it; --fresh starts anew"
             ) from error

@@ -64,7 +64,10 @@ class Prepared:
 
 
 class Scorer:
-    """A Thinker with its checkpoint. Make it with `Scorer.load()`."""
+    """A Thinker with its checkpoint. Make it with `Scorer.load()`.
+
+    It makes the Thinker ask its readout's question: two scorers do not share one.
+    """
 
     def __init__(self, thinker: Thinker, checkpoint: Checkpoint, media: MediaOptions) -> None:
         self.thinker = thinker
@@ -319,7 +322,8 @@ def _checkpoint_folder(options: ModelOptions) -> Path | None:
     elif options.readout in (None, "regression"):
         return TINY / "checkpoint"
     readout = options.readout or ZERO_SHOT
-    if readout in READOUTS and not READOUTS[readout].speaks:
+    _check_known(readout)
+    if not READOUTS[readout].speaks:
         raise ConfigError(
             f"readout {readout}: it needs weights, and no checkpoint was given; add "
             "--checkpoint DIR (a folder that train or calibrate wrote), or read the base "
@@ -332,6 +336,14 @@ def _check_readout(asked: str | None, stored: str) -> None:
     """A checkpoint's own readout, or, between two that have no weights, either."""
     if asked in (None, stored):
         return
-    speak = [name for name in (asked, stored) if name in READOUTS and READOUTS[name].speaks]
-    if len(speak) < 2:
-        raise ConfigError(f"readout {asked!r}: this checkpoint holds a {stored} readout")
+    _check_known(asked)
+    if not (READOUTS[asked].speaks and READOUTS[stored].speaks):
+        raise ConfigError(
+            f"readout {asked!r}: this checkpoint holds a {stored} readout; leave --readout out "
+            "(only verbalizer and generative, which have no weights, can replace each other)"
+        )
+
+
+def _check_known(readout: str) -> None:
+    if readout not in READOUTS:
+        raise ConfigError(f"readout {readout!r} is not known; choose one of: {', '.join(READOUTS)}")

@@ -6,14 +6,13 @@ data import -> train (or calibrate) -> evaluate -> inspect; and plan, before any
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omni_msa.config import (
-    METRIC_FAMILIES,
     AblationOptions,
     EvaluateOptions,
     MediaOptions,
@@ -27,13 +26,12 @@ from omni_msa.flags import (
     CheckpointFolder,
     MediaFlags,
     ModelFlags,
-    ReadFlags,
     ShowFlags,
-    TrainFlags,
     parse_drop,
     takes_flags,
 )
 from omni_msa.scoring import all_rows, load_scorer, score_clips
+from omni_msa.study_flags import EvaluateFlags, PlanFlags, ReadFlags, TrainFlags
 from omni_msa.values import Clip, Subset
 
 if TYPE_CHECKING:
@@ -47,10 +45,6 @@ Manifest = Annotated[
 ]
 Out = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="The checkpoint's folder.")
-]
-Drop = Annotated[
-    list[str] | None,
-    typer.Option("--drop", metavar="MODALITY", help="Never show text, audio or video."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, whatever the folder holds.")]
 
@@ -80,7 +74,6 @@ def train(
     *,
     data: Manifest,
     output: Out,
-    drop: Drop = None,
     fresh: Fresh = False,
     base: BaseFlags,
     train: TrainFlags,
@@ -91,7 +84,7 @@ def train(
     """Train a LoRA adapter and a readout; the epoch with the best validation MAE is kept."""
     from omni_msa.manifest import read_manifest
 
-    hide, options, model = parse_drop(drop or []), train.options(), base.options()
+    options, model = train.options(), base.options()
     chosen = MediaOptions(**media.overrides())
     clips = read_manifest(data)
     show = replace(show, quiet=show.quiet or world_rank() > 0)
@@ -102,8 +95,10 @@ def train(
         from omni_msa.training_data import TrainingData
 
         parts = {name: [c for c in clips if c.split == name] for name in ("train", "valid")}
-        feeds = {name: _feed(part, chosen, hide, read) for name, part in parts.items()}
-        labelled = TrainingData(feeds["train"], feeds["valid"], _label_range(clips, read), hide)
+        feeds = {name: _feed(part, chosen, read) for name, part in parts.items()}
+        labelled = TrainingData(
+            feeds["train"], feeds["valid"], _label_range(clips, read), read.hide
+        )
         trainer = Trainer(model, options, chosen)
     lora = trainer.lora
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
@@ -119,7 +114,6 @@ def calibrate(
     *,
     data: Manifest,
     output: Out,
-    drop: Drop = None,
     base: BaseFlags,
     checkpoint: CheckpointFolder = None,
     read: ReadFlags,
@@ -131,7 +125,7 @@ def calibrate(
 
     clips = read_manifest(data)
     known = [c for c in clips if c.split in (None, "train")]
-    label_range, hide = _label_range(clips, read), parse_drop(drop or [])
+    label_range = _label_range(clips, read)
     from omni_msa import render
 
     with render.working("loading the model ...", show.quiet):
@@ -141,8 +135,8 @@ def calibrate(
         model = replace(base.options(), checkpoint=checkpoint)
         frozen = load_frozen(model, label_range, media.overrides())
     with render.count_progress("reading", len(known), show.quiet) as progress:
-        feed = _feed(known, frozen.media, hide, read)
-        info = fit(frozen, feed, output, label_range, hide, progress)
+        feed = _feed(known, frozen.media, read)
+        info = fit(frozen, feed, output, label_range, read.hide, progress)
     render.print_trained(output, info, show.json)
 
 
@@ -151,28 +145,7 @@ def evaluate(
     *,
     data: Manifest,
     model: ModelFlags,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="The same training with another seed: give mean and sd."),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Compare with this checkpoint, on the same clips."),
-    ] = None,
-    ablate: Annotated[
-        bool, typer.Option("--ablate", help="The seven-row table: test-time drop of modalities.")
-    ] = False,
-    drop: Drop = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Default: test, where there are splits.")
-    ] = None,
-    metrics: Annotated[
-        str,
-        typer.Option(metavar="|".join(METRIC_FAMILIES), help="Conventions; auto: the data set's."),
-    ] = EvaluateOptions.family,
-    resamples: Annotated[
-        int, typer.Option(metavar="N", help="Of the bootstrap that gives the intervals.")
-    ] = EvaluateOptions.resamples,
+    measured: EvaluateFlags,
     media: MediaFlags,
     batch: BatchFlags,
     show: ShowFlags,
@@ -183,56 +156,54 @@ def evaluate(
 
     if batch.output is not None and batch.output.suffix != ".jsonl":
         raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
-    options = EvaluateOptions(split, metrics, ablate, resamples)
+    options, hide = measured.options(), parse_drop(measured.drop or [])
     clips = read_manifest(data)
-    chosen, split_name = select(clips, split)
-    job = _Job(clips, chosen, split_name, options, parse_drop(drop or []), media, batch, show)
+    job = _Job(clips, *select(clips, options.split), options, hide)
     asked = replace(model.options(), label_range=_label_range(clips, None))
-    results = [job.run(replace(asked, checkpoint=c)) for c in (asked.checkpoint, *(also or []))]
-    evaluations = [evaluation for evaluation, _ in results]
-    difference = None
-    if against is not None:
-        other, scored = job.run(replace(asked, checkpoint=against, readout=None))
-        change, shared = compare(scored, results[0][1], evaluations[0].family, options)
-        difference = (other, change, shared)
+    runs = [
+        job.run(replace(asked, checkpoint=folder), media, batch, show)
+        for folder in (asked.checkpoint, *(measured.also or []))
+    ]
+    compared = None
+    if measured.against is not None:
+        other = replace(asked, checkpoint=measured.against, readout=None)
+        against, scored = job.run(other, media, batch, show)
+        change, shared = compare(scored, runs[0][1], against.family, options)
+        compared = (against, change, shared)
     from omni_msa.render import print_json
     from omni_msa.tables import evaluation_document, print_evaluation
 
-    spread = over_seeds(evaluations) if also else {}
+    evaluations = [evaluation for evaluation, _ in runs]
+    spread = over_seeds(evaluations) if measured.also else {}
     if show.json:
-        print_json(evaluation_document(evaluations, spread, difference))
+        print_json(evaluation_document(evaluations, spread, compared))
     else:
-        print_evaluation(evaluations, spread, difference)
+        print_evaluation(evaluations, spread, compared)
     raise typer.Exit(3 if any(e.failed for e in evaluations) else 0)
 
 
+@dataclass
 class _Job:
     """The clips of one evaluation, scored by one checkpoint after the other."""
 
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        chosen: Sequence[Clip],
-        split: str,
-        options: EvaluateOptions,
-        hide: Subset,
-        media: MediaFlags,
-        batch: BatchFlags,
-        show: ShowFlags,
-    ) -> None:
-        self.clips, self.chosen, self.split, self.options = clips, chosen, split, options
-        self.hide, self.media, self.batch, self.show = hide, media, batch, show
-        self.num_runs = 0
+    clips: Sequence[Clip]
+    chosen: Sequence[Clip]
+    split: str
+    options: EvaluateOptions
+    hide: Subset
+    num_runs: int = 0
 
-    def run(self, model: ModelOptions) -> tuple[Evaluation, list[ScoredClip]]:
+    def run(
+        self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
+    ) -> tuple[Evaluation, list[ScoredClip]]:
         """Scores the clips with one checkpoint, and measures it."""
         from omni_msa.evaluate import evaluate as measure
         from omni_msa.evaluate import family_of, scored_clips
 
-        scorer = load_scorer(model, self.media.overrides(), self.show)
+        scorer = load_scorer(model, media.overrides(), show)
         ablation = AblationOptions(enabled=self.options.ablate)
-        batch = replace(self.batch, output=self._output())
-        done = score_clips(scorer, self.chosen, ablation, self.hide, batch, self.show)
+        batch = replace(batch, output=self._output(batch.output))
+        done = score_clips(scorer, self.chosen, ablation, self.hide, batch, show)
         rows = all_rows(done.summary, self.chosen, batch.output)
         scored, failed = scored_clips(self.chosen, rows)
         family, notice = family_of(self.chosen, self.options.family, scorer.label_range)
@@ -244,15 +215,14 @@ class _Job:
             self._constant(scored),
             self.options,
             failed,
-            scorer.readout.speaks and scorer.name == "generative",
+            speaks=scorer.name == "generative",
         )
         notices = tuple(n for n in (notice, self._foreign(scorer.label_range)) if n)
         return replace(evaluation, notices=notices), scored
 
-    def _output(self) -> Path | None:
+    def _output(self, output: Path | None) -> Path | None:
         """Rows of further checkpoints go to files of their own."""
         self.num_runs += 1
-        output = self.batch.output
         if output is None or self.num_runs == 1:
             return output
         return output.with_name(f"{output.stem}-{self.num_runs}{output.suffix}")
@@ -285,7 +255,7 @@ def inspect(
         from omni_msa.inspection import inspect_checkpoint
 
         model = replace(base.options(), checkpoint=checkpoint)
-        found = inspect_checkpoint(Path(checkpoint), model)
+        found = inspect_checkpoint(model)
     if show.json:
         render.print_json(found.to_json())
     else:
@@ -296,29 +266,7 @@ def inspect(
 
 
 @takes_flags
-def plan(
-    *,
-    model: Annotated[
-        str, typer.Option(metavar="7b|3b|tiny|DIR", help="A published size, or a folder.")
-    ] = "7b",
-    task: Annotated[str, typer.Option(metavar="score|train", help="What memory is for.")] = "score",
-    seconds: Annotated[float, typer.Option(metavar="S", help="Length of a clip.")] = 8.0,
-    subsets: Annotated[
-        str, typer.Option(metavar="packed|full", help="All modality subsets in a pass, or not.")
-    ] = "packed",
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Clips a pass; the most tried.")] = 8,
-    vram_budget: Annotated[
-        float | None,
-        typer.Option(metavar="GIB", help="Pick frames, pixels and batch that fit this."),
-    ] = None,
-    quantize: Annotated[str, typer.Option(metavar="auto|none|4bit|8bit", help="Weights.")] = "auto",
-    device: Annotated[str, typer.Option(metavar="cuda|cpu", help="Where it is to run.")] = "cuda",
-    lora_scope: Annotated[
-        str, typer.Option(metavar="all|language", help="What is adapted.")
-    ] = "all",
-    media: MediaFlags,
-    show: ShowFlags,
-) -> None:
+def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
     """Estimate tokens and memory before anything is loaded, and what fits a budget."""
     from omni_msa import render
 
@@ -326,15 +274,20 @@ def plan(
         from omni_msa.plan import GIB, Holding, Workload, make_plan
 
         workload = Workload(
-            seconds,
+            work.seconds,
             media=MediaOptions(**media.overrides()),
-            task=task,
-            subsets=subsets,
-            batch_size=batch_size,
+            task=work.task,
+            subsets=work.subsets,
+            batch_size=work.batch_size,
         )
-        holding = Holding(device, quantize, lora_scope=lora_scope, adam_8bit=device == "cuda")
-        budget = int(vram_budget * GIB) if vram_budget is not None else None
-        made = make_plan(model, workload, holding, budget)
+        holding = Holding(
+            work.device,
+            work.quantize,
+            lora_scope=work.lora_scope,
+            adam_8bit=work.device == "cuda",
+        )
+        budget = int(work.vram_budget * GIB) if work.vram_budget is not None else None
+        made = make_plan(work.model, workload, holding, budget)
     if show.json:
         render.print_json(made.to_json())
     else:
@@ -380,7 +333,7 @@ def import_data(
         typer.echo(f"{output}: {len(report.rows)} rows ({sizes})")
 
 
-def _feed(clips: Sequence[Clip], media: MediaOptions, hide: Subset, read: ReadFlags) -> FileFeed:
+def _feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> FileFeed:
     from omni_msa.cache import ContentCache
     from omni_msa.feed import FileFeed
 
@@ -388,7 +341,7 @@ def _feed(clips: Sequence[Clip], media: MediaOptions, hide: Subset, read: ReadFl
         raise ConfigError(f"--cache-gb must be positive, got {read.cache_gb}")
     size = int(read.cache_gb * 1e9)
     cache = ContentCache(read.cache, size) if read.cache is not None else None
-    return FileFeed(clips, media, read.workers, cache, hide)
+    return FileFeed(clips, media, read.workers, cache, read.hide)
 
 
 def _label_range(clips: Sequence[Clip], read: ReadFlags | None) -> tuple[float, float]:

@@ -51,7 +51,7 @@ def print_evaluation(
         show_parts(*_evaluation(evaluation))
     first = evaluations[0]
     if spread:
-        table = Table("metric", "mean", "deviation", box=None, title_justify="left")
+        table = Table("metric", "mean", "deviation", box=None, pad_edge=False)
         for key, (mean, deviation) in spread.items():
             table.add_row(first.family.short[key], _shown(mean), _shown(deviation))
         show_parts(Text(f"over {len(evaluations)} seeds (mean, sample deviation)"), table, Text())
@@ -129,7 +129,8 @@ def _differences(evaluation: Evaluation, change: Mapping[str, Difference]) -> Ta
     table = Table("metric", "change", "95 %", box=None, pad_edge=False)
     for key, d in change.items():
         short = evaluation.family.short[key]
-        table.add_row(Text(short), f"{d.value:+.4f}", _span(d.low, d.high))
+        value = "undefined" if math.isnan(d.value) else f"{d.value:+.4f}"
+        table.add_row(Text(short), value, _span(d.low, d.high))
     return table
 
 
@@ -183,7 +184,7 @@ def print_plan(made: Plan) -> None:
     told = made.to_json()
     table = Table(box=None, pad_edge=False, show_header=False)
     media = f"{told['max_frames']} frames of {told['max_pixels']} pixels at most"
-    table.add_row("model", f"{told['model']}, {told['parameters']:,} parameters")
+    table.add_row("model", Text(f"{told['model']}, {told['parameters']:,} parameters"))
     if made.trainable:
         table.add_row(
             "LoRA", f"{told['trainable']:,} parameters ({told['trainable_percent']:.4f} %)"

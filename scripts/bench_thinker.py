@@ -32,17 +32,10 @@ from torch import nn
 from omni_msa.architecture import published_thinker_config
 from omni_msa.checkpoint import add_lora
 from omni_msa.config import MediaOptions
+from omni_msa.footprint import GIB, Holding, model_size
 from omni_msa.media.sampling import plan_frames
 from omni_msa.packing import pack
-from omni_msa.plan import (
-    GIB,
-    Holding,
-    PromptTokens,
-    Workload,
-    estimate,
-    model_size,
-    picture_track,
-)
+from omni_msa.plan import PromptTokens, Workload, estimate, picture_track
 from omni_msa.readouts import LabelScale, Readout, make_readout
 from omni_msa.readouts.generative import greedy
 from omni_msa.thinker import TINY, LoadedBase, Thinker, load_thinker, quiet_loading
@@ -389,6 +382,7 @@ def main() -> None:
     # All scoring before any training: what training leaves behind would be counted.
     rows = [measure_scoring(thinker, readout, s, media, steps) for s in lengths]
     training = TrainingStep(thinker, readout, media)
+    training.measure(lengths[0], 1)  # makes the Adam states, which every later step holds
     for row in rows:
         row |= training.measure(row["seconds"], steps)
         row |= planned(thinker, row["seconds"], row["text_tokens"], media)

@@ -143,7 +143,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     [
         (["--model", "no_such_folder", "--checkpoint", "{checkpoint}"], 4, "no such folder"),
         (["--checkpoint", "no_such_folder"], 4, "no omni_msa.json in it"),
-        (["--model", "{base}"], 2, "add --checkpoint DIR"),
+        (["--model", "{base}", "--readout", "probe"], 2, "add --checkpoint DIR"),
         (["--checkpoint", "{checkpoint}", "--readout", "tarot"], 2, "readout 'tarot'"),
         (["--checkpoint", "{checkpoint}", "--decoder", "vlc"], 2, "'vlc' is not known"),
         (["--checkpoint", "{checkpoint}", "--fps", "0"], 2, "fps must lie in (0, 120]"),

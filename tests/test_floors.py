@@ -29,9 +29,9 @@ FLOORS = (
     ("scorer",),  # product
     # workflows
     ("batch", "processes", "run_folder", "training_data", "train", "calibrate", "evaluate",
-     "inspection", "plan"),
+     "inspection", "footprint", "plan"),
     ("render", "tables", "report", "bench", "web"),  # leaves: only the door opens them, when needed
-    ("flags", "scoring", "study", "cli", "__main__"),  # door
+    ("flags", "study_flags", "scoring", "study", "cli", "__main__"),  # door
 )  # fmt: skip
 LAST_FILE_FLOOR, LEAVES, DOOR = 1, 7, 8
 PLACE = {

@@ -7,7 +7,14 @@ import torch
 from conftest import make_content
 
 from omni_msa.config import MediaOptions
-from omni_msa.packing import collate, last_attended, pack, tree_attention
+from omni_msa.packing import (
+    Continuation,
+    collate,
+    grow,
+    last_attended,
+    pack,
+    tree_attention,
+)
 from omni_msa.values import all_subsets, subset_name
 
 TOLERANCE = 1e-4  # fp32: sums are taken in another order
@@ -131,3 +138,65 @@ def test_pack_refuses_what_the_clip_does_not_have(thinker):
     for wrong in ([], [frozenset({"text"})], [frozenset(), frozenset()]):
         with pytest.raises(ValueError, match="cannot pack"):
             pack(inputs, wrong)
+
+
+TRIE = Continuation((21, 31, 22, 41), (-1, 0, -1, 1))  # 21 31 41, and 22
+
+
+@pytest.mark.parametrize(
+    ("continuation", "depths", "lines"),
+    [
+        (TRIE, (1, 2, 1, 3), [[0, 0, 1, 0], [1, 1, 0, 1]]),
+        (Continuation.chain([5, 6, 5]), (1, 2, 3), [[1, 1, 1]]),
+        (Continuation.chain([]), (), [[]]),
+    ],
+)
+def test_a_continuation_knows_its_depths_and_lines(continuation, depths, lines):
+    assert continuation.depths == depths
+    assert continuation.lines().int().tolist() == lines
+
+
+def test_each_line_of_a_grown_tree_is_the_subset_and_then_that_line(thinker):
+    inputs = build(thinker)
+    subsets = all_subsets(inputs.present)
+    chains = [Continuation.chain(range(100, 100 + n)) for n in range(6)]
+    continuations = [TRIE, *chains, TRIE]  # one of them is empty
+    tree, nodes = grow(pack(inputs, subsets), continuations)
+    lines = [
+        (s, [t for t, on in zip(c.token_ids, line, strict=True) if on])
+        for s, c in zip(subsets, continuations, strict=True)
+        for line in c.lines()
+    ]
+    assert tree.subsets == tuple(s for s, _ in lines) and len(lines) == 8 + 2
+    assert tree.positions.dtype == torch.long
+    for path, (subset, said) in zip(tree.paths, lines, strict=True):
+        alone = pack(inputs, [subset])
+        assert tree.token_ids[path].tolist() == alone.token_ids.tolist() + said
+        after = alone.positions[:, -1:] + torch.arange(1, 1 + len(said))
+        assert torch.equal(tree.positions[:, path], torch.cat([alone.positions, after], dim=1))
+    leaves = last_attended(pack(inputs, subsets).paths)
+    assert nodes.shape == (8, 1 + 5) and torch.equal(nodes[:, 0], leaves)
+    for row, continuation in zip(nodes, continuations, strict=True):
+        n = len(continuation.token_ids)
+        assert tree.token_ids[row[1 : 1 + n]].tolist() == list(continuation.token_ids)
+        assert (row[1 + n :] == row[0]).all()  # shorter ones repeat their leaf
+
+
+@torch.inference_mode()
+def test_what_grows_behind_a_leaf_equals_separate_passes_and_disturbs_nothing(thinker):
+    clips = [build(thinker, seed=1), build(thinker, seconds=None, num_frames=None, seed=2)]
+    subsets = [all_subsets(c.present) for c in clips]
+    grown = [grow(pack(c, s), [TRIE] * len(s)) for c, s in zip(clips, subsets, strict=True)]
+    trees, nodes = zip(*grown, strict=True)
+    hidden = thinker.states(collate(clips, trees, thinker.pad_token_id))
+    before = thinker.forward(thinker.batch(clips, subsets))
+    for b, (inputs, wanted) in enumerate(zip(clips, subsets, strict=True)):
+        states = hidden[b, nodes[b]]  # [K, 1 + n, H]
+        torch.testing.assert_close(states[:, 0], before[b, : len(wanted)], atol=TOLERANCE, rtol=0)
+        for k, subset in enumerate(wanted):
+            for places, said in (([1, 2, 4], [21, 31, 41]), ([3], [22])):
+                chain, _ = grow(pack(inputs, [subset]), [Continuation.chain(said)])
+                alone = thinker.states(collate([inputs], [chain], thinker.pad_token_id))[0]
+                torch.testing.assert_close(
+                    states[k, places], alone[-len(said) :], atol=TOLERANCE, rtol=0
+                )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +16,11 @@ from conftest import MEDIA, make_content
 from safetensors.torch import load_file
 
 from omni_msa.config import AblationOptions, MediaOptions, ModelOptions, TrainOptions
-from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.errors import ConfigError, ManifestError, MediaError, ModelError, TrainingError
 from omni_msa.feed import MemoryFeed
 from omni_msa.scorer import Scorer
 from omni_msa.train import Trainer
-from omni_msa.training_data import TrainingData, with_labels
+from omni_msa.training_data import TrainingData, plan_epoch, with_labels
 
 RANGE = (-3.0, 3.0)
 
@@ -29,12 +35,12 @@ def clips(labels, seconds=None, num_frames=None):
     return contents
 
 
-def run(base_folder, out, train, progress=lambda _: None, **changes):
+def run(base_folder, out, train, progress=lambda _: None, fresh=True, **changes):
     small = {"epochs": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4}
     options = TrainOptions(**(small | changes))
     model = ModelOptions(model=str(base_folder))
     data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]), RANGE)
-    return Trainer(model, options, MediaOptions(**MEDIA), progress).run(data, out, fresh=True)
+    return Trainer(model, options, MediaOptions(**MEDIA), progress).run(data, out, fresh=fresh)
 
 
 @pytest.mark.parametrize("subsets", ["packed", "full"])
@@ -99,7 +105,276 @@ def test_labels_are_checked_before_anything_is_trained(train, valid, error, mess
         TrainingData(MemoryFeed(contents(train)), MemoryFeed(contents(valid)), RANGE)
 
 
-@pytest.mark.parametrize("changes", [{"epochs": 0}, {"subsets": "some"}, {"lora_dropout": 1.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"subsets": "some"},
+        {"lora_dropout": 1.0},
+        {"readout": "probe"},
+        {"lora_scope": "none"},
+        {"head": "deep"},
+        {"checkpointing": "maybe"},
+        {"save_every": 0},
+    ],
+)
 def test_options_are_checked(changes):
     with pytest.raises(ConfigError):
         TrainOptions(**changes)
+
+
+class Killed(Exception):
+    pass
+
+
+def same_files(first, second):
+    for file in ("adapter_model.safetensors", "readout.safetensors"):
+        a, b = load_file(first / file), load_file(second / file)
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a), file
+
+
+def nearly_same_training(first, second):
+    """The same losses, and the same weights but for rounding: AdamW turns a gradient that is all
+    rounding into a step of the learning rate, so single weights may differ by that."""
+    logs = [(folder / "train_log.jsonl").read_text().splitlines() for folder in (first, second)]
+    a, b = ([e["loss"] for e in map(json.loads, log) if e["event"] == "step"] for log in logs)
+    assert a == pytest.approx(b, rel=1e-3)
+    for file in ("adapter_model.safetensors", "readout.safetensors"):
+        a, b = load_file(first / file), load_file(second / file)
+        differences = torch.cat([(a[key] - b[key]).abs().flatten() for key in a])
+        print(file, differences.mean(), differences.max())
+        assert differences.mean() < 2e-6 and differences.max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("last_step", "readout"),
+    [(1, "regression"), (4, "regression"), (5, "generative"), (11, "regression")],
+)
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(
+    base_folder, tmp_path, last_step, readout
+):
+    train = clips([1.0, -1.5, 2.0, -0.5, 0.7, -2.0], seconds=0.5, num_frames=2)
+    options = {"epochs": 4, "batch_size": 2, "save_every": 2, "readout": readout}
+
+    def killer(now):
+        if now.step == last_step and now.metrics is None and not now.notice:
+            raise Killed
+
+    run(base_folder, tmp_path / "whole", train, **options)
+    with pytest.raises(Killed):
+        run(base_folder, tmp_path / "killed", train, killer, fresh=False, **options)
+    seen = []
+    run(base_folder, tmp_path / "killed", train, seen.append, fresh=False, **options)
+    same_files(tmp_path / "whole", tmp_path / "killed")
+    if last_step > 2:  # not from the start again
+        assert "going on after step" in seen[0].notice
+    logs = [(tmp_path / n / "train_log.jsonl").read_text() for n in ("whole", "killed")]
+    whole, killed = ([json.loads(line) for line in log.splitlines()] for log in logs)
+    assert [e.get("loss") for e in whole] == [e.get("loss") for e in killed]
+    assert [e["event"] for e in whole].count("step") == 12
+    assert not (tmp_path / "killed" / "training_state.pt").exists()
+
+
+def test_a_finished_folder_and_one_of_another_run_are_not_touched(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5])
+
+    def killer(now):
+        raise Killed
+
+    run(base_folder, tmp_path / "done", train, epochs=1)
+    with pytest.raises(ConfigError, match="holds a finished checkpoint"):
+        run(base_folder, tmp_path / "done", train, epochs=1, fresh=False)
+    with pytest.raises(Killed):
+        run(base_folder, tmp_path / "half", train, killer, epochs=2, save_every=1, fresh=False)
+    run(base_folder, tmp_path / "half", train, epochs=1, fresh=False)  # no state was saved yet
+    stops = iter([False, True])
+    with pytest.raises(Killed):
+        run(
+            base_folder, tmp_path / "other", train,
+            lambda _: next(stops) and killer(_), batch_size=2, save_every=1, fresh=False,
+        )  # fmt: skip
+    with pytest.raises(ConfigError, match="other settings or data"):
+        run(base_folder, tmp_path / "other", train, batch_size=2, save_every=1, fresh=False, seed=5)
+    (tmp_path / "other" / "training_state.pt").write_bytes(b"PK")
+    with pytest.raises(ModelError, match="is damaged"):
+        run(base_folder, tmp_path / "other", train, batch_size=2, save_every=1, fresh=False)
+
+
+def test_nan_stops_with_the_last_good_weights(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5])
+    with pytest.raises(TrainingError, match="the loss is .*lower the learning rates.*holds the"):
+        run(base_folder, tmp_path, train, lora_learning_rate=1e30, head_learning_rate=1e30)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    assert log[-1]["event"] == "stopped"
+    assert Scorer.load(ModelOptions(str(base_folder), str(tmp_path)))  # it is whole
+
+
+class SmallMemory(Trainer):
+    """Passes of more than `holds` clips ask for more memory than there is: a real failure."""
+
+    holds = 1
+
+    def _loss(self, batch):
+        if len(batch) > self.holds:
+            torch.empty(2**60, dtype=torch.uint8)
+        return super()._loss(batch)
+
+
+def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_step_stays(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5] * 2)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]), RANGE)
+    options = TrainOptions(
+        epochs=2, batch_size=8, lora_rank=4, lora_alpha=4, lora_dropout=0.0, head_dropout=0.0
+    )
+    model, media, seen = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA), []
+    Trainer(model, options, media).run(data, tmp_path / "large")
+    small = SmallMemory(model, options, media, seen.append)
+    small.run(data, tmp_path / "small")
+    notices = [now.notice for now in seen if now.notice]
+    assert [n.split(";")[0] for n in notices] == [
+        f"out of memory: from now on {n} clips a pass, as many a step" for n in (4, 2, 1)
+    ]
+    nearly_same_training(tmp_path / "large", tmp_path / "small")
+    small.holds, small.at.micro = 0, 1
+    with pytest.raises(TrainingError, match="memory does not hold one clip"):
+        small._step(
+            [with_labels(train[0].clip, small.thinker.builder.build(train[0], media), False)],
+            1,
+            small._optimizer(),
+        )
+
+
+def test_recomputing_activations_changes_no_weight(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
+    for name in ("on", "off"):
+        run(
+            base_folder, tmp_path / name, train, epochs=1, checkpointing=name,
+            lora_dropout=0.0, head_dropout=0.0,
+        )  # fmt: skip
+    for file in ("adapter_model.safetensors", "readout.safetensors"):
+        a, b = (load_file(tmp_path / name / file) for name in ("on", "off"))
+        assert all(torch.allclose(a[key], b[key], atol=1e-6) for key in a)
+
+
+def test_a_clip_that_cannot_be_read_is_left_out_and_named(base_folder, tmp_path):
+    class Broken(MemoryFeed):
+        def read(self, order):
+            for i in order:
+                yield MediaError("clip1.mp4: damaged") if i == 1 else self.contents[i]
+
+    train, seen = clips([1.0, -1.5, 2.0, -0.5]), []
+    data = TrainingData(Broken(train), MemoryFeed(train), RANGE)
+    options = TrainOptions(epochs=2, batch_size=2, lora_rank=4, lora_alpha=4)
+    trainer = Trainer(
+        ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA), seen.append
+    )
+    info = trainer.run(data, tmp_path)
+    assert info.training["left_out"] == ["clip1.mp4"]
+    assert [n.notice for n in seen if n.notice] == ["left out: clip1.mp4: damaged"]
+
+
+def test_a_modality_that_was_dropped_in_training_is_dropped_in_scoring(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE, frozenset({"audio"}))
+    options = TrainOptions(epochs=1, lora_rank=4, lora_alpha=4)
+    Trainer(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA)).run(
+        data, tmp_path
+    )
+    scorer = Scorer.load(ModelOptions(str(base_folder), str(tmp_path)))
+    record = scorer.score_prepared([scorer.prepare(train[0])], AblationOptions())[0]
+    assert record.modalities["audio"] is None and set(record.ablation.contribution) == {
+        "text",
+        "video",
+    }
+    assert any("trained without audio" in w for w in record.warnings)
+    # what it is not shown cannot change the score
+    silent = replace(train[0], waveform=None)
+    assert scorer.score_prepared([scorer.prepare(silent)], AblationOptions())[0].score == (
+        pytest.approx(record.score, abs=1e-6)
+    )
+
+
+def test_lora_on_the_language_model_alone_trains_nothing_else(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5])
+    info = run(base_folder, tmp_path, train, epochs=1, lora_scope="language")
+    keys = load_file(tmp_path / "adapter_model.safetensors")
+    assert keys and not [k for k in keys if "audio_tower" in k or "visual" in k]
+    assert info.lora["scope"] == "language"
+
+
+def test_it_trains_on_a_base_in_4_bit(base_folder, tmp_path):
+    train = clips([2.0, -2.0] * 4)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
+    options = TrainOptions(epochs=6, batch_size=4, lora_rank=4, lora_alpha=4,
+                           lora_learning_rate=3e-3, head_learning_rate=3e-3)  # fmt: skip
+    model = ModelOptions(model=str(base_folder), quantize="4bit")
+    seen = []
+    info = Trainer(model, options, MediaOptions(**MEDIA), seen.append).run(data, tmp_path)
+    assert info.quantize == "4bit"
+    losses = [now.loss for now in seen if now.metrics is None]
+    assert losses[-1] < losses[0]
+    scorer = Scorer.load(ModelOptions(str(base_folder), str(tmp_path), quantize="4bit"))
+    prepared = [scorer.prepare(c) for c in train]
+    records = scorer.score_prepared(prepared, AblationOptions(enabled=False))
+    mae = sum(abs(r.score - c.clip.label) for r, c in zip(records, train, strict=True)) / 8
+    assert mae == pytest.approx(info.metrics["mae"], abs=1e-3)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import MEDIA
+from test_train import clips
+from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.feed import MemoryFeed
+from omni_msa.train import Trainer
+from omni_msa.training_data import TrainingData
+train = clips([1.0, -1.5, 2.0, -0.5, 0.3], seconds=0.5, num_frames=2)
+options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4, lora_dropout=0.0,
+                       head_dropout=0.0)
+model = ModelOptions(model={base!r}, device="cpu")
+trainer = Trainer(model, options, MediaOptions(**MEDIA))
+trainer.run(TrainingData(MemoryFeed(train), MemoryFeed(train), (-3, 3)), Path({out!r}))
+print("processes", trainer.processes.count)
+"""
+
+
+def test_two_processes_take_the_steps_that_one_takes(base_folder, tmp_path):
+    tests = str(Path(__file__).parent)
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
+    two = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+           "--dynamo_backend", "no", "--main_process_port", str(free_port())]  # fmt: skip
+    for name, command in (("one", [sys.executable]), ("two", accelerate + two)):
+        program = tmp_path / f"{name}.py"
+        out = tmp_path / name
+        program.write_text(PROGRAM.format(tests=tests, base=str(base_folder), out=str(out)))
+        done = subprocess.run(
+            [*command, str(program)], capture_output=True, text=True, timeout=300,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert f"processes {1 if name == 'one' else 2}" in done.stdout
+    nearly_same_training(tmp_path / "one", tmp_path / "two")
+    metrics = [
+        json.loads((tmp_path / n / "omni_msa.json").read_text())["metrics"] for n in ("one", "two")
+    ]
+    assert metrics[0]["clips"] == metrics[1]["clips"] == 5
+    assert metrics[0]["mae"] == pytest.approx(metrics[1]["mae"], abs=1e-4)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_an_epoch_shows_every_clip_once_and_follows_from_the_seed():
+    options = TrainOptions(batch_size=4, accumulate=2)
+    sizes = [(7 * i) % 31 for i in range(101)]
+    steps = plan_epoch(sizes, 1, options)
+    assert sorted(i for step in steps for i in step) == list(range(101))
+    assert max(len(step) for step in steps) == 8
+    assert steps == plan_epoch(sizes, 1, options) != plan_epoch(sizes, 2, options)

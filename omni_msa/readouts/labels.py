@@ -6,7 +6,8 @@ import re
 
 from omni_msa.values import Answer
 
-_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}\N{EN DASH}]?(?:\d+(?:\.\d+)?|\.\d+)")
+_MINUS = str.maketrans("\N{MINUS SIGN}\N{EN DASH}", "--")
 _SHARE_OF_RANGE = {"negative": 0.25, "neutral": 0.5, "positive": 0.75}
 
 
@@ -30,7 +31,7 @@ def parse_answer(text: str, low: float, high: float) -> Answer:
     """
     found = _NUMBER.search(text)
     if found:
-        value = float(found[0].replace("\N{MINUS SIGN}", "-"))
+        value = float(found[0].translate(_MINUS))
         return Answer(text, min(max(value, low), high), True, low <= value <= high)
     said = {word for word in _SHARE_OF_RANGE if word in text.lower()}
     if len(said) == 1:

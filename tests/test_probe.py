@@ -1,0 +1,73 @@
+"""The ridge is scikit-learn's, its left-out predictions are refits; the probe reads its line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import make_content
+from sklearn.linear_model import Ridge
+
+from omni_msa.config import MediaOptions
+from omni_msa.readouts import LabelScale, fit_ridge, make_readout
+from omni_msa.readouts.probe import PENALTIES
+from omni_msa.values import all_subsets
+
+
+def draw(num_clips, width, noise=0.1):
+    """States of unequal spread and level, and labels that follow a line with noise."""
+    torch.manual_seed(5)
+    states = torch.randn(num_clips, width) * torch.logspace(-1, 1, width) + torch.randn(width)
+    line = torch.randn(width) / states.std(0) / width**0.5
+    return states, states @ line + noise * torch.randn(num_clips)
+
+
+def standardised(states):
+    return ((states - states.mean(0)) / states.std(0, correction=0)).double().numpy()
+
+
+@pytest.mark.parametrize(("num_clips", "width"), [(24, 64), (40, 8), (2, 3)])
+def test_a_ridge_equals_sklearns_and_leaving_out_equals_refitting(num_clips, width):
+    states, labels = draw(num_clips, width)
+    x, y = standardised(states), labels.double().numpy()
+    fit = fit_ridge(states, labels)
+    whole = Ridge(alpha=fit.penalty).fit(x, y)
+    ours = states @ fit.weight + fit.bias
+    assert ours.numpy() == pytest.approx(whole.predict(x), abs=1e-3)
+    assert (fit.weight * states.std(0, correction=0)).numpy() == pytest.approx(
+        whole.coef_, abs=1e-4
+    )
+
+    def left_out(penalty):
+        kept = [[j for j in range(num_clips) if j != i] for i in range(num_clips)]
+        fits = [Ridge(alpha=penalty).fit(x[rows], y[rows]) for rows in kept]
+        return [fits[i].predict(x[i : i + 1])[0] for i in range(num_clips)]
+
+    assert fit.left_out.numpy() == pytest.approx(left_out(fit.penalty), abs=1e-3)
+    errors = {p: abs(left_out(p) - y).mean() for p in PENALTIES}
+    assert errors[fit.penalty] == pytest.approx(min(errors.values()), abs=1e-6)
+
+
+def test_a_probe_finds_a_line_and_leaves_alone_what_never_varies():
+    states, labels = draw(120, 32)
+    states[:, 3] = 0.1
+    fit = fit_ridge(states[:80], labels[:80])
+    unseen = (states[80:] @ fit.weight + fit.bias - labels[80:]).abs().mean()
+    guess = (labels[80:] - labels[:80].mean()).abs().mean()
+    left_out = (fit.left_out - labels[:80]).abs().mean()
+    assert unseen < guess / 3 and left_out < guess / 3
+    assert fit.weight[3] == 0
+    nothing = fit_ridge(torch.randn(80, 32), torch.randn(80))  # noise is shrunk away
+    assert nothing.penalty > 10 * fit.penalty
+
+
+@torch.inference_mode()
+def test_a_fitted_probe_reads_its_line_off_the_last_states(thinker):
+    clip = thinker.builder.build(make_content(), MediaOptions())
+    subsets = all_subsets(clip.present)
+    states = thinker.forward(thinker.batch([clip], [subsets]))[0]
+    fit = fit_ridge(states, torch.linspace(-4, 4, 8))
+    probe = make_readout("probe", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
+    probe.take_fit(fit)
+    scores = probe.read(thinker, [clip], [subsets]).scores[0]
+    torch.testing.assert_close(scores, (states @ fit.weight + fit.bias).clamp(-3, 3))
+    assert probe.settings() == {"penalty": fit.penalty}

@@ -1,0 +1,253 @@
+"""The commands that import, train, calibrate, evaluate, inspect and plan, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import MEDIA, ROOT
+from media_files import tone, write_media
+from published import qwen_folder  # noqa: F401
+from safetensors.torch import load_file
+
+from omni_msa.__main__ import main
+
+SMALL = ["--batch-size", "4", "--lora-rank", "4", "--lora-alpha", "4", "--lora-dropout", "0"]
+READ = ["--max-pixels", str(MEDIA["max_pixels"]), "--max-frames", "4"]
+WORDS = {-2.0: "evil evil", 2.0: "good good"}
+
+
+def make_release(folder: Path, clips: int = 14) -> Path:
+    """A release in MOSI's layout, of real encoded clips whose words tell the label."""
+    modes = ["train"] * 8 + ["valid"] * 2 + ["test"] * 4
+    rows = []
+    for i in range(clips):
+        label = -2.0 if i % 2 else 2.0
+        path = folder / "Raw" / f"v{i:02d}" / "1.mp4"
+        path.parent.mkdir(parents=True)
+        write_media(path, 4, rate=4, size=(64, 48), sound=tone(1.0, hertz=200 + 20 * i))
+        rows.append((f"v{i:02d}", "1", WORDS[label], label, "", modes[i % len(modes)]))
+    with (folder / "label.csv").open("w", newline="") as file:
+        header = ("video_id", "clip_id", "text", "label", "annotation", "mode")
+        csv.writer(file).writerows([header, *rows])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_release(folder / "mosi")
+    assert main(["data", "import", "mosi", str(folder / "mosi"), "-o",
+                 str(folder / "mosi.jsonl"), "-q"]) == 0  # fmt: skip
+    return folder / "mosi.jsonl"
+
+
+@pytest.fixture(scope="module")
+def trained(manifest, base_folder, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "checkpoint"
+    assert train(manifest, base_folder, out) == 0
+    return out
+
+
+def train(manifest, base, out, *more: str) -> int:
+    return main(["train", str(manifest), "-o", str(out), "--model", str(base), "-q", "--epochs",
+                 "1", *SMALL, *READ, *more])  # fmt: skip
+
+
+def document(capsys, *arguments: str) -> dict:
+    capsys.readouterr()
+    code = main([*arguments, "--json", "-q"])
+    assert code == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_import_says_what_it_found(manifest, tmp_path, capsys):
+    out = tmp_path / "m.jsonl"
+    assert main(["data", "import", "mosi", str(manifest.parent / "mosi"), "-o", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "14 rows (8 train, 2 valid, 4 test)" in printed.out
+    assert "split sizes are not the published ones" in printed.err
+    assert len(out.read_text().splitlines()) == 14
+    assert main(["data", "import", "imdb", str(tmp_path), "-o", str(out)]) == 2
+    assert "choose one of: mosi" in capsys.readouterr().err
+
+
+def test_train_evaluate_inspect(manifest, trained, capsys):
+    told = document(capsys, "evaluate", str(manifest), "--checkpoint", str(trained), "--ablate",
+                    "--resamples", "20")  # fmt: skip
+    (run,) = told["runs"]
+    assert run["metrics"]["clips"] == 4 and list(run["ablation"]) == [
+        "T", "A", "V", "TA", "TV", "AV", "TAV",
+    ]  # fmt: skip
+    assert run["ablation"]["TAV"]["mae"] == pytest.approx(run["metrics"]["mae"], abs=1e-5)
+    assert run["baseline"]["mae"] == pytest.approx(2.0)
+    assert "test-time drop" in run["protocol"]
+    found = document(capsys, "inspect", str(trained))
+    assert found["check"]["result"] == "passed" and found["label_range"] == [-3.0, 3.0]
+    assert found["lora"]["scope"] == "all" and sum(found["wrapped"].values()) > 0
+    log = [json.loads(line) for line in (trained / "train_log.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in log] == ["start", "step", "step", "epoch"]
+    assert {"loss", "clips_per_second", "memory_gib", "learning_rate"} <= set(log[1])
+
+
+def test_seeds_give_a_mean_and_two_checkpoints_a_difference(
+    manifest, base_folder, trained, tmp_path, capsys
+):
+    other = tmp_path / "seed1"
+    assert train(manifest, base_folder, other, "--seed", "1", "--drop", "audio") == 0
+    told = document(
+        capsys, "evaluate", str(manifest), "--checkpoint", str(trained), "--also", str(other),
+        "--against", str(other), "--resamples", "20", "-o", str(tmp_path / "rows.jsonl"),
+    )  # fmt: skip
+    maes = [run["metrics"]["mae"] for run in told["runs"]]
+    assert told["over_seeds"]["mae"]["mean"] == pytest.approx(sum(maes) / 2, abs=1e-5)
+    assert told["difference"]["mae"]["value"] == pytest.approx(maes[0] - maes[1], abs=1e-5)
+    assert {p.name for p in tmp_path.glob("*.jsonl")} == {
+        "rows.jsonl", "rows-2.jsonl", "rows-3.jsonl",
+    }  # fmt: skip
+    row = json.loads((tmp_path / "rows-2.jsonl").read_text().splitlines()[0])
+    assert row["modalities"]["audio"] is None and row["label"] is not None
+
+
+@pytest.mark.parametrize("readout", ["generative", "verbalizer"])
+def test_a_bare_base_is_evaluated_zero_shot(manifest, base_folder, readout, capsys):
+    told = document(capsys, "evaluate", str(manifest), "--model", str(base_folder), "--readout",
+                    readout, "--resamples", "20", *READ)  # fmt: skip
+    (run,) = told["runs"]
+    assert readout in run["system"] and ("said" in run) == (readout == "generative")
+
+
+def test_generative_training_and_calibration_make_checkpoints_too(
+    manifest, base_folder, tmp_path, capsys
+):
+    assert train(manifest, base_folder, tmp_path / "sft", "--readout", "generative") == 0
+    run = document(capsys, "evaluate", str(manifest), "--checkpoint", str(tmp_path / "sft"))
+    assert set(run["runs"][0]["said"]) == {"unparsable", "out_of_range"}
+    told = document(
+        capsys, "calibrate", str(manifest), "-o", str(tmp_path / "probe"), "--model",
+        str(base_folder), *READ,
+    )  # fmt: skip
+    assert told["readout"] == "probe" and "leave_one_out_mae" in told["metrics"]
+    run = document(capsys, "evaluate", str(manifest), "--checkpoint", str(tmp_path / "probe"))
+    assert "probe" in run["runs"][0]["system"]
+
+
+def test_a_killed_command_goes_on_and_ends_with_the_same_weights(manifest, base_folder, tmp_path):
+    options = ["--epochs", "3", "--batch-size", "1", "--save-every", "1", *SMALL[2:], *READ]
+    command = ["train", str(manifest), "--model", str(base_folder), *options]
+    assert main([*command, "-o", str(tmp_path / "whole"), "-q"]) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "omni_msa", *command, "-o", str(tmp_path / "killed")],
+        stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    log, until = tmp_path / "killed" / "train_log.jsonl", time.monotonic() + 120
+    while time.monotonic() < until and not (log.exists() and log.read_text().count("step") > 5):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "killed" / "training_state.pt").exists()
+    assert main([*command, "-o", str(tmp_path / "killed"), "-q"]) == 0
+    for file in ("adapter_model.safetensors", "readout.safetensors"):
+        a, b = (load_file(tmp_path / name / file) for name in ("whole", "killed"))
+        assert a.keys() == b.keys() and all((a[key] == b[key]).all() for key in a)
+
+
+def test_with_a_cache_the_weights_are_the_same(manifest, base_folder, trained, tmp_path):
+    for name in ("first", "second"):
+        out = tmp_path / name
+        assert train(manifest, base_folder, out, "--cache", str(tmp_path / "cache")) == 0
+        a, b = (load_file(f / "adapter_model.safetensors") for f in (trained, out))
+        assert all((a[key] == b[key]).all() for key in a)
+    assert len(list((tmp_path / "cache").glob("*/*.npz"))) == 10  # train and valid
+
+
+def test_a_folder_in_the_published_layout_with_qwens_vocabulary(
+    manifest,
+    qwen_folder,
+    tmp_path,
+    capsys,  # noqa: F811
+):
+    """What a user of the real weights does, with everything real but the weights."""
+    clip = str(manifest.parent / "mosi" / "Raw" / "v00" / "1.mp4")
+    record = document(capsys, "score", clip, "--model", str(qwen_folder), *READ)
+    assert record["model"]["readout"] == "verbalizer" and record["model"]["checkpoint"] is None
+    assert any("zero-shot" in warning for warning in record["warnings"])
+    said = document(capsys, "score", clip, "--model", str(qwen_folder), "--readout", "generative",
+                    *READ)  # fmt: skip
+    assert set(said["answer"]) == {"text", "parsable", "in_range"}
+    out = tmp_path / "checkpoint"
+    assert train(manifest, qwen_folder, out, "--quantize", "4bit") == 0
+    record = document(capsys, "score", clip, "--checkpoint", str(out))
+    assert record["model"]["base"] == str(qwen_folder)
+    told = document(capsys, "evaluate", str(manifest), "--checkpoint", str(out), "--quantize",
+                    "4bit", "--resamples", "20")  # fmt: skip
+    assert told["runs"][0]["metrics"]["clips"] == 4
+    inspected = document(capsys, "inspect", str(out), "--quantize", "4bit")
+    assert inspected["check"]["result"] == "passed" and "Linear4bit" in inspected["linear_layers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train", "{m}", "-o", "{t}", "--epochs", "0"], 2, "epochs must be 1 or more"),
+        (["train", "{m}", "-o", "{t}", "--readout", "probe"], 2, "choose one of: regression"),
+        (["train", "nowhere.jsonl", "-o", "{t}"], 2, "cannot be read"),
+        (["train", "{m}", "-o", "{t}", "--label-range", "1", "-1"], 2, "must be the smaller"),
+        (["train", "{m}", "-o", "{t}", "--label-range", "-1", "1"], 2, "no label in"),
+        (["train", "{m}", "-o", "{t}", "--cache", "{m}"], 2, "cannot be written"),
+        (["train", "{m}", "-o", "{t}", "--cache", "{t}/c", "--cache-gb", "0"], 2, "cache-gb"),
+        (["train", "{m}", "-o", "{c}", "--model", "{b}"], 2, "holds a finished checkpoint"),
+        (["train", "{m}", "-o", "{t}", "--model", "nowhere"], 4, "no such folder"),
+        (["train", "{m}", "-o", "{t}", "--drop", "text,audio,video"], 2, "leaves nothing"),
+        (["evaluate", "{m}", "--split", "dev2"], 2, "the manifest has: test, train, valid"),
+        (["evaluate", "{m}", "--metrics", "mse"], 2, "choose one of: auto, mosi, sims"),
+        (["evaluate", "{m}", "-o", "rows.csv"], 2, "evaluate writes its rows as .jsonl"),
+        (["evaluate", "{m}", "--checkpoint", "nowhere"], 4, "no omni_msa.json in it"),
+        (["inspect", "nowhere"], 4, "no omni_msa.json in it"),
+        (["inspect", "{c}", "--model", "tiny"], 4, "made for base"),
+        (["calibrate", "{m}", "-o", "{c}", "--model", "{b}"], 2, "holds a checkpoint"),
+        (["plan", "--model", "9b"], 4, "9b"),
+        (["plan", "--vram-budget", "0.5"], 2, "GiB"),
+        (["plan", "--task", "sleep"], 2, "choose one of: score, train"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(
+    manifest, base_folder, trained, tmp_path, arguments, code, words, capsys
+):
+    places = {"m": manifest, "t": tmp_path / "new", "c": trained, "b": base_folder}
+    assert main([a.format(**places) for a in arguments]) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("omni-msa")]
+    assert words in errors[-1]
+
+
+def test_the_commands_of_the_readme_do_what_it_says(tmp_path):
+    """From a corpus in MOSI's layout to a verified checkpoint, as printed in the README."""
+    pytest.importorskip("espeakng_loader", reason="the corpus needs the tiny extra")
+    section = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = section[section.index("## Training and evaluating") :]
+    block = re.search(r"```console\n(.*?)```", section, re.DOTALL)
+    commands = [line[2:] for line in block[1].splitlines() if line.startswith("$ ")]
+    assert [shlex.split(c)[:2] for c in commands[1:]] == [
+        ["omni-msa", "data"], ["omni-msa", "train"], ["omni-msa", "evaluate"],
+        ["omni-msa", "inspect"],
+    ]  # fmt: skip
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        if words[0] == "python":
+            words[1] = str(ROOT / words[1])
+            words[words.index("--clips") + 1] = "50"
+        program = {"python": [sys.executable], "omni-msa": [sys.executable, "-m", "omni_msa"]}
+        done = subprocess.run(
+            [*program[words[0]], *words[1:]], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    assert "verified" in done.stdout

@@ -1,0 +1,283 @@
+"""What is printed is what was measured, with names that say what it is; and the JSON of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omni_msa.checkpoint import CheckpointInfo
+from omni_msa.config import EvaluateOptions, MediaOptions
+from omni_msa.evaluate import TABLE, ScoredClip, compare, evaluate, over_seeds
+from omni_msa.footprint import GIB, Holding
+from omni_msa.inspection import Inspection
+from omni_msa.metrics import FAMILIES
+from omni_msa.plan import Workload, make_plan
+from omni_msa.readouts import LabelScale
+from omni_msa.tables import (
+    evaluation_document,
+    print_evaluation,
+    print_inspection,
+    print_plan,
+)
+
+MOSI = FAMILIES["mosi"]
+OPTIONS = EvaluateOptions(resamples=30)
+
+
+def scored(seed: int = 0, number: int = 10) -> list[ScoredClip]:
+    labels = np.random.default_rng(99).uniform(-3, 3, number)
+    rng = np.random.default_rng(seed)
+    clips = []
+    for i, label in enumerate(labels):
+        subsets = {name: float(label + rng.normal(0, 4 - len(name))) for name in ("", *TABLE)}
+        clips.append(ScoredClip(f"clip{i}", float(label), subsets["TAV"], subsets))
+    return clips
+
+
+def constant(number: int = 6) -> list[ScoredClip]:
+    """Answers that never vary: correlations with them are undefined."""
+    return [replace(c, score=0.5, subsets=dict.fromkeys(c.subsets, 0.5)) for c in scored()[:number]]
+
+
+def measured(seed: int = 0, clips=None, ablate: bool = False, **given):
+    options = replace(OPTIONS, ablate=ablate)
+    constant_answer = (0.25, "mean of the training labels")
+    clips = clips or scored(seed)
+    return evaluate(f"seed{seed} (regression)", clips, MOSI, constant_answer, options, **given)
+
+
+@pytest.fixture
+def shown(capsys):
+    """What a call prints, by line; all of it on stdout."""
+
+    def show(function, *arguments) -> list[str]:
+        function(*arguments)
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return captured.out.splitlines()
+
+    return show
+
+
+def line(lines, start) -> str:
+    """The one line that begins with these words."""
+    [found] = [text for text in lines if text.startswith(start)]
+    return found
+
+
+# --- evaluations ------------------------------------------------------------------------------
+
+
+def test_a_metric_a_line_with_its_interval_the_mean_predictor_and_its_name(shown):
+    found = measured()
+    lines = shown(print_evaluation, [found], {}, None)
+    assert lines[0] == "seed0 (regression): 10 clips"
+    assert lines[1].split() == ["value", "95", "%", "mean", "what", "it", "is"]
+    for key, text in zip(MOSI.titles, lines[2:], strict=False):
+        low, high = found.figures.intervals[key]
+        assert text.startswith(MOSI.short[key]) and text.rstrip().endswith(MOSI.titles[key])
+        assert f" {found.figures.values[key]:.4f}" in text and f"[{low:.3f}, {high:.3f}]" in text
+    assert f"{found.baseline['mae']:.4f}" in line(lines, "MAE")
+    assert "undefined" in line(lines, "Corr")  # of the mean predictor
+    assert line(lines, "mean:") == "mean: always +0.25 (mean of the training labels)"
+    assert not any("ablation" in text or "seeds" in text for text in lines)
+
+
+def test_failed_clips_notices_and_unread_answers_are_said(shown):
+    clips = scored()
+    clips[0] = replace(clips[0], score=0.0, parsable=False)
+    found = measured(clips=clips, failed=3, speaks=True)
+    notice = "2 labels lie outside the checkpoint's range -1..1"
+    lines = shown(print_evaluation, [replace(found, notices=(notice,))], {}, None)
+    assert lines[0] == "seed0 (regression): 10 clips, 3 more could not be scored"
+    assert "10.0% unparsable, 0.0% out of range" in line(lines, "said:")
+    told = line(lines, "unparsable excluded (9 clips):")
+    assert f"MAE {found.parsable_only.values['mae']:.4f}" in told
+    assert line(lines, "note:") == f"note: {notice}"
+
+
+def test_answers_that_are_all_unparsable_can_be_printed(shown):
+    clips = [replace(c, score=0.0, parsable=False) for c in scored()]
+    lines = shown(print_evaluation, [measured(clips=clips, speaks=True)], {}, None)
+    assert "100.0% unparsable" in line(lines, "said:")
+    assert not any("unparsable excluded" in text for text in lines)
+
+
+def test_the_ablation_has_a_row_a_subset_and_what_it_changes(shown):
+    found = measured(ablate=True)
+    lines = shown(print_evaluation, [found], {}, None)
+    head = line(lines, "ablation on the 10 clips with words, sound and picture")
+    assert "modalities left out when scoring" in head
+    rows = lines[lines.index(head) + 2 : lines.index(head) + 9]
+    assert [row.split()[0] for row in rows] == list(TABLE)
+    for name, row in zip(TABLE, rows, strict=True):
+        part = found.ablation[name]
+        assert f" {part.figures.values['mae']:.4f}" in row
+        assert (f"{part.change['mae'].value:+.3f} [" in row) == (name != "TAV")
+
+
+def test_seeds_and_a_comparison_follow_the_first_table(shown):
+    runs = [measured(seed) for seed in (1, 2, 3)]
+    spread = over_seeds(runs)
+    other = measured(7)
+    change, clips = compare(scored(7), scored(1), MOSI, OPTIONS)
+    lines = shown(print_evaluation, runs, spread, (other, change, clips))
+    assert [text for text in lines if text.endswith(": 10 clips")] == [
+        f"seed{seed} (regression): 10 clips" for seed in (1, 2, 3)
+    ]
+    start = lines.index("over 3 seeds (mean, sample deviation)")
+    mean, deviation = spread["mae"]
+    seeds = lines[start + 2]
+    assert seeds.split() == ["MAE", f"{mean:.4f}", f"{deviation:.4f}"]
+    head = "difference to seed7 (regression), on 10 clips (95 % paired bootstrap)"
+    told = lines[lines.index(head) + 2]
+    d = change["mae"]
+    assert told.split() == ["MAE", f"{d.value:+.4f}", f"[{d.low:.3f},", f"{d.high:.3f}]"]
+
+
+def test_what_is_undefined_is_said_and_never_nan(shown):
+    found = measured(clips=constant())
+    change, clips = compare(constant(), scored()[:6], MOSI, OPTIONS)
+    lines = shown(print_evaluation, [found], over_seeds([found]), (found, change, clips))
+    assert not any("nan" in text for text in lines)
+    correlations = [text.split()[1] for text in lines if text.startswith("Corr")]
+    assert correlations == ["undefined", "undefined", "undefined"]
+
+
+def test_names_are_printed_as_they_are(shown):
+    found = replace(measured(), system="runs/[bold]x[/bold]", baseline_name="[red]")
+    lines = shown(print_evaluation, [found], {}, (found, {}, 1))
+    assert lines[0].startswith("runs/[bold]x[/bold]: ") and "mean: [red]" in lines
+    assert line(lines, "difference to runs/[bold]x[/bold]")
+
+
+@pytest.mark.parametrize("clips", [scored(), constant(), constant(1)])
+@pytest.mark.parametrize("ablate", [False, True])
+def test_the_document_is_json_with_everything_in_it(clips, ablate):
+    runs = [measured(1, clips, ablate), measured(2, clips[::-1], ablate)]
+    change, shared = compare(clips, clips, MOSI, OPTIONS)
+    document = evaluation_document(runs, over_seeds(runs), (measured(3, clips), change, shared))
+    told = json.loads(json.dumps(document, allow_nan=False))
+    assert [run["system"] for run in told["runs"]] == ["seed1 (regression)", "seed2 (regression)"]
+    assert told["over_seeds"].keys() == MOSI.titles.keys()
+    assert told["against"]["system"] == "seed3 (regression)"
+    assert told["difference"]["clips"] == len(clips)
+    assert told["difference"]["mae"] == {"value": 0.0, "interval_95": [0.0, 0.0]}
+    assert ("ablation" in told["runs"][0]) == ablate
+
+
+def test_the_document_has_only_what_was_asked_for():
+    single = evaluation_document([measured()], {}, None)
+    assert list(single) == ["runs"]
+    spread = evaluation_document([measured()], over_seeds([measured()]), None)["over_seeds"]
+    assert spread["mae"]["mean"] > 0 and spread["mae"]["deviation"] is None
+
+
+# --- inspections ------------------------------------------------------------------------------
+
+
+def inspection(check: str = "passed", difference: float | None = 2e-7, **info) -> Inspection:
+    known = {
+        "base": "Qwen/Qwen2.5-Omni-7B",
+        "base_sha256": "abcdef0123456789",
+        "readout": "regression",
+        "scale": LabelScale(0.12, 1.5, -3.0, 3.0),
+        "media": MediaOptions().to_json(),
+        "quantize": "4bit",
+        "lora": {"rank": 32, "parameters": 103_043_072, "percent": 1.1405},
+        "seed": 7,
+        "readout_settings": {"head": "mlp", "dropout": 0.2},
+        "metrics": {"mae": 0.512345},
+        "self_check": {"scores": {"TAV": 1.25}, "quantize": "4bit", "device": "cuda"},
+        "versions": {"torch": "2.11.0"},
+    }
+    return Inspection(
+        Path("runs/[best]"),
+        CheckpointInfo(**(known | info)),
+        wrapped={"language model": 196, "vision tower": 128},
+        quantized={"Linear4bit": 350, "Linear": 3},
+        readout_parameters=918_273,
+        check=check,
+        largest_difference=difference,
+        scores={"": 0.1, "T": 0.9, "TAV": 1.25},
+    )
+
+
+def test_an_inspection_is_a_fact_a_line(shown):
+    lines = [text.strip() for text in shown(print_inspection, inspection())]
+    for start, told in (
+        ("checkpoint", "runs/[best]"),
+        ("base", "Qwen/Qwen2.5-Omni-7B (abcdef012345)"),
+        ("readout", "regression head mlp, dropout 0.2, 918,273 parameters, fp32"),
+        ("labels", "-3 to +3, mean +0.120, deviation 1.500"),
+        ("LoRA", "rank 32, 103,043,072 parameters (1.1405 %); "
+                 "196 in the language model, 128 in the vision tower"),
+        ("trained under", "quantize 4bit, seed 7"),
+        ("linear layers", "Linear4bit 350, Linear 3"),
+        ("never shown", "nothing is hidden"),
+        ("metrics", "mae 0.5123"),
+        ("versions", "torch 2.11.0"),
+    ):  # fmt: skip
+        assert line(lines, start).removeprefix(start).strip() == told
+    assert "max_frames 16" in line(lines, "media")
+
+
+@pytest.mark.parametrize(
+    ("check", "difference", "told"),
+    [
+        ("passed", 2e-7, "verified: scores +1.2500; differs by 2e-07 at most"),
+        ("passed", 0.0, "verified: scores +1.2500; differs by 0 at most"),
+        ("failed", 0.25, "FAILED: scores +1.2500; differs by 0.25 at most"),
+        ("other conditions", 0.02, "recorded under 4bit on cuda: not comparable"),
+        ("none", None, "no score was recorded"),
+    ],
+)
+def test_the_verdict_is_in_words(shown, check, difference, told):
+    lines = shown(print_inspection, inspection(check, difference))
+    assert told in line([text.strip() for text in lines], "built-in clip")
+    assert any("FAILED" in text for text in lines) == (check == "failed")
+
+
+def test_a_checkpoint_with_little_in_it_can_be_printed(shown):
+    bare = inspection("none", None, lora={}, metrics={}, hide=["audio", "video"], versions={})
+    lines = [text.strip() for text in shown(print_inspection, bare)]
+    assert line(lines, "LoRA").endswith("none: the base as it is")
+    assert line(lines, "metrics").endswith("none recorded")
+    assert line(lines, "never shown").endswith("audio, video")
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plan():
+    workload = Workload(8.0, task="train", batch_size=4, media=MediaOptions(max_frames=8))
+    return make_plan("tiny", workload, Holding("cpu"), budget_bytes=8 * GIB)
+
+
+def test_a_plan_shows_tokens_and_memory_by_part(shown, plan):
+    lines = [text.strip() for text in shown(print_plan, plan)]
+    told = plan.to_json()
+    assert line(lines, "model").endswith(f"tiny, {told['parameters']:,} parameters")
+    assert f"{told['trainable']:,} parameters (" in line(lines, "LoRA")
+    clips = line(lines, "clips").removeprefix("clips").strip()
+    assert clips == f"8 s, 8 frames of {told['max_pixels']} pixels at most, 4 a pass"
+    assert f"total {told['tokens']['total']}, packed" in line(lines, "tokens a clip")
+    for part in ("weights", "adapter", "activations", "overhead", "total"):
+        assert line(lines, part).endswith(f"{told['gib'][part]:.2f} GiB")
+    assert line(lines, "budget").endswith("8.00 GiB")
+    assert "an estimate" in lines[-1]
+
+
+def test_a_plan_without_adapter_and_budget_says_nothing_of_them(shown, plan):
+    lines = shown(print_plan, replace(plan, trainable=0, budget_bytes=None))
+    assert not any(text.strip().startswith(("LoRA", "budget")) for text in lines)
+
+
+def test_a_folders_name_is_printed_as_it_is(shown, plan):
+    lines = shown(print_plan, replace(plan, model="models/[red]omni"))
+    assert "models/[red]omni, " in lines[0]
