@@ -29,7 +29,7 @@ from omni_msa.inputs import HOP, InputBuilder, Segment, ThinkerInputs, num_audio
 from omni_msa.media.sampling import plan_frames
 from omni_msa.packing import pack
 from omni_msa.prompt import WORDS
-from omni_msa.thinker import local_folder, quiet_loading, resolve_quantize
+from omni_msa.thinker import FOUR_BIT_ABOVE, local_folder, quiet_loading
 from omni_msa.values import (
     MODALITIES,
     PATCH_SIDE,
@@ -151,7 +151,7 @@ def make_plan(
     """
     config, prompt = describe_model(model)
     size = model_size(config)
-    held = replace(holding, quantize=resolve_quantize(holding.quantize, config))
+    held = _resolved(holding, size)
     if budget_bytes is not None:
         workload = fit(budget_bytes, size, workload, held, prompt)
     return Plan(
@@ -197,7 +197,7 @@ def estimate(
 ) -> Estimate:
     """Tokens and bytes of one pass: scoring, or a training step."""
     tokens = count_tokens(workload, prompt or PromptTokens())
-    held = replace(holding, quantize=resolve_quantize(holding.quantize, size.config))
+    held = _resolved(holding, size)
     training = workload.task == "train"
     return Estimate(tokens, byte_counts(size, held, tokens, workload.batch_size, training))
 
@@ -265,6 +265,13 @@ def count_tokens(workload: Workload, prompt: PromptTokens) -> TokenCounts:
     packed = len(pack(inputs, subsets).token_ids)
     total = inputs.num_tokens["total"]
     return TokenCounts(video, audio, text, total, packed, patches, sound_frames)
+
+
+def _resolved(holding: Holding, size: ModelSize) -> Holding:
+    """With `auto` as it is resolved when the model is loaded."""
+    if holding.quantize != "auto":
+        return holding
+    return replace(holding, quantize="4bit" if size.parameters > FOUR_BIT_ABOVE else "none")
 
 
 def picture_track(workload: Workload) -> VideoTrack:

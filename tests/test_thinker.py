@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import make_content
 
+from omni_msa.architecture import published_thinker_config
 from omni_msa.config import MediaOptions
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.thinker import count_parameters, load_thinker, resolve_quantize
@@ -112,18 +113,8 @@ def test_quantized_on_a_cpu_stays_close_and_leaves_the_head_alone(base_folder, t
     assert loaded.base.quantize == how
 
 
-def published_7b_config():
-    from transformers import Qwen2_5OmniThinkerConfig
-
-    text = {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
-            "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064}  # fmt: skip
-    vision = {"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420,
-              "out_hidden_size": 3584}  # fmt: skip
-    return Qwen2_5OmniThinkerConfig(text_config=text, vision_config=vision, audio_config={})
-
-
 def test_the_published_thinker_is_counted_to_the_parameter_and_quantized_by_default(thinker):
-    config = published_7b_config()
+    config = published_thinker_config("7b")
     assert count_parameters(config) == 8_931_813_888
     assert resolve_quantize("auto", config) == "4bit"
     assert resolve_quantize("auto", thinker.config) == "none"
@@ -138,7 +129,9 @@ def test_lora_by_plain_suffix_is_the_published_share_of_the_7b_model():
     from omni_msa.checkpoint import LORA_SUFFIXES
 
     with torch.device("meta"):
-        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(published_7b_config())
+        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(
+            published_thinker_config("7b")
+        )
         wrapped = get_peft_model(
             model, LoraConfig(r=32, lora_alpha=32, target_modules=list(LORA_SUFFIXES))
         )
