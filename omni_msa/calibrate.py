@@ -16,7 +16,7 @@ from omni_msa.checkpoint import CheckpointInfo, save_checkpoint
 from omni_msa.config import ModelOptions
 from omni_msa.errors import ConfigError, ManifestError, OmniMSAError
 from omni_msa.feed import Feed
-from omni_msa.readouts import Probe, fit_ridge
+from omni_msa.readouts import Probe
 from omni_msa.run_folder import CHECKPOINT
 from omni_msa.scorer import Scorer
 from omni_msa.self_check import check_scores
@@ -42,11 +42,13 @@ def calibrate(
     label_range: tuple[float, float],
     hide: Subset = frozenset(),
     progress: Callable[[int, str | None], None] = lambda *_: None,
+    classes: tuple[str, ...] = (),
 ) -> CheckpointInfo:
     """Fits a probe on the whole clips' last-token states and writes a checkpoint with it.
 
     Args:
         frozen: the model (see `load_frozen`).
+        classes: labels are places in this list.
         progress: called after each clip with how many are read, and why one is left out.
 
     Raises:
@@ -56,7 +58,7 @@ def calibrate(
     if (out / CHECKPOINT).exists():
         raise ConfigError(f"{out}: holds a checkpoint; give another -o")
     check_labels(feed.clips, label_range)
-    scale = label_scale(feed.clips, label_range)
+    scale = label_scale(feed.clips, label_range, classes)
     probe = Probe(frozen.thinker, scale).to(frozen.thinker.device)
     info = replace(frozen.checkpoint.info, readout=probe.name, scale=scale)
     checkpoint = replace(frozen.checkpoint, info=info, readout=probe)
@@ -64,17 +66,18 @@ def calibrate(
     states, labels = last_states(model, feed, hide, progress)
     if len(states) < FEWEST:
         raise ManifestError(f"{len(states)} clips could be read; a probe needs {FEWEST} or more")
-    fit = fit_ridge(states, labels)
-    probe.take_fit(fit)
-    left_out = scale.clip(fit.left_out)
+    errors = (probe.fit(states, labels) - labels).abs()
+    name, error = "mae", errors.mean()
+    if classes:
+        name, error = "error_rate", (errors > 0).float().mean()
     info = replace(
         info,
         media=frozen.media.to_json(),
         quantize=frozen.thinker.base.quantize,
         notice=None,
         hide=sorted(hide | model.hidden),
-        training={"clips": len(states), "penalty": fit.penalty},
-        metrics={"leave_one_out_mae": float((left_out - labels).abs().mean())},
+        training={"clips": len(states), "penalty": probe.penalty},
+        metrics={f"leave_one_out_{name}": float(error)},
         self_check=check_scores(model.thinker, probe, frozen.media, hide | model.hidden),
     )
     return save_checkpoint(out, frozen.thinker, probe, info)

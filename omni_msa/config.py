@@ -71,7 +71,9 @@ class ModelOptions:
     readout: str | None = None  # None: what the checkpoint says
     quantize: str = "auto"  # 4-bit above a billion parameters, none below
     device: str = "auto"  # cuda when there is one
-    label_range: tuple[float, float] = (-3.0, 3.0)  # of a base that is read without a checkpoint
+    # of a base that is read without a checkpoint: its labels' range, or classes
+    label_range: tuple[float, float] = (-3.0, 3.0)
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("quantize", self.quantize, QUANTIZE)
@@ -172,7 +174,8 @@ class TrainOptions:
         return self.batch_size * self.accumulate
 
 
-METRIC_FAMILIES = ("auto", "mosi", "sims")
+METRIC_FAMILIES = ("auto", "mosi", "sims", "emotion")
+TASKS = ("sentiment", "emotion")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from omni_msa.metrics import (
     Difference,
     Family,
     bootstrap_intervals,
+    emotion_family,
     mean_and_deviation,
     paired_differences,
 )
@@ -123,13 +124,18 @@ def select(clips: Sequence[Clip], split: str | None) -> tuple[list[Clip], str]:
 
 
 def family_of(
-    clips: Sequence[Clip], name: str, label_range: tuple[float, float]
+    clips: Sequence[Clip],
+    name: str,
+    label_range: tuple[float, float],
+    classes: tuple[str, ...] = (),
 ) -> tuple[Family, str | None]:
-    """The metric family: asked for by name, or the data set's own, or what the range suggests.
+    """The metric family: of classes, asked for by name, the data set's own, or by the range.
 
     Returns:
         The family, and a notice where it was only suggested.
     """
+    if classes:
+        return emotion_family(classes), None
     if name != "auto":
         return FAMILIES[name], None
     known = {DATASETS[c.dataset].facts.family for c in clips if c.dataset in DATASETS}
@@ -178,7 +184,7 @@ def evaluate(
     """All figures of one system.
 
     Args:
-        constant: what the mean predictor always answers, and where that number is from.
+        constant: what is always answered for comparison, and what that is.
         speaks: the readout is a sentence: also count what could not be read, and leave it out.
     """
     labels = np.array([clip.label for clip in scored])
@@ -197,7 +203,7 @@ def evaluate(
         family=family,
         figures=_figures(scored, family, options),
         baseline=family.measure(np.full(len(labels), value), labels),
-        baseline_name=f"always {value:+.2f} ({name})",
+        baseline_name=name,
         failed=failed,
         said=said,
         parsable_only=parsable_only,

@@ -7,6 +7,7 @@ and a suffix; joined again they are exactly what the model's own chat template w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,21 @@ SYSTEM = "You measure the sentiment that a speaker expresses."
 # The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow
 # have the same tokens whatever comes before them.
 _QUESTION = "How negative or positive is the speaker, from {low:+g} to {high:+g}? {how}\n"
+_CLASSES = "Which does the speaker express: {named} or {last}? {how}\n"
 _JUDGE = "Judge by what is shown."
-_ANSWER = "Judge by what is shown. Answer with one number, such as {example:+.1f}."
+_NUMBER = " Answer with one number, such as {example:+.1f}."
+_WORD = " Answer with one of these words."
 
 
-def question(low: float = -3.0, high: float = 3.0, speak: bool = False) -> str:
-    """The question for a label range; if the answer is to be words, it says how to answer."""
-    how = _ANSWER.format(example=high / 2) if speak else _JUDGE
+def question(
+    low: float = -3.0, high: float = 3.0, speak: bool = False, classes: Sequence[str] = ()
+) -> str:
+    """The question for a label range or for classes; if words answer it, it says how."""
+    if classes:
+        named = ", ".join(classes[:-1])
+        how = _JUDGE + (_WORD if speak else "")
+        return _CLASSES.format(named=named, last=classes[-1], how=how)
+    how = _JUDGE + (_NUMBER.format(example=high / 2) if speak else "")
     return _QUESTION.format(low=low, high=high, how=how)
 
 

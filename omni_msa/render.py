@@ -72,7 +72,8 @@ def card(record: Record) -> Group:
     score = Text("  ").append(f"score {signed(record.score)}", style="bold")
     if record.range:
         low, high = record.range
-        score.append(f"   from {low:+g} (negative) to {high:+g} (positive)", style="dim")
+        meant = f"from {low:+g} (negative) to {high:+g} (positive)"
+        score.append(f"   {record.emotion or meant}", style="" if record.emotion else "dim")
     parts: list[Any] = [Text(record.clip), score, Text(), _modalities(record)]
     if record.ablation and record.ablation.contribution:
         parts.append(_sum_line(record.ablation))
@@ -317,7 +318,8 @@ def _training(now: TrainProgress) -> str:
 def _epoch(now: TrainProgress) -> str:
     """`epoch 1: validation MAE 0.412`, and of a readout that speaks, what went wrong."""
     metrics = now.metrics or {}
-    words = f"epoch {now.epoch}: validation MAE {metrics['mae']:.4f}"
+    name, error = next(iter(metrics.items()))
+    words = f"epoch {now.epoch}: validation {'MAE' if name == 'mae' else 'error'} {error:.4f}"
     if "unparsable" in metrics:
         words += f", {metrics['unparsable']:.1%} unparsable"
         words += f", {metrics['out_of_range']:.1%} out of range"

@@ -77,7 +77,8 @@ class Scorer:
         self.hidden: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
         scale = checkpoint.info.scale
         self.label_range = (scale.low, scale.high)
-        thinker.ask(question(scale.low, scale.high, self.readout.speaks))
+        self.classes = scale.classes  # empty when labels are numbers
+        thinker.ask(question(scale.low, scale.high, self.readout.speaks, scale.classes))
 
     @classmethod
     def load(cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None) -> Scorer:
@@ -104,12 +105,13 @@ class Scorer:
     @classmethod
     def _zero_shot(cls, options: ModelOptions, media: dict[str, Any] | None) -> Scorer:
         thinker = load_thinker(options.model or "tiny", options.quantize, options.device)
-        low, high = options.label_range
+        classes = options.classes
+        numbers = LabelScale(0.0, 1.0, *options.label_range)
         info = CheckpointInfo(
             base=thinker.base.name,
             base_sha256=base_sha256(thinker.base.folder),
             readout=options.readout or ZERO_SHOT,
-            scale=LabelScale(0.0, 1.0, low, high),
+            scale=LabelScale.of_classes(classes) if classes else numbers,
             media=MediaOptions().to_json(),
         )
         readout = make_readout(info.readout, thinker, info.scale).eval()
@@ -155,7 +157,7 @@ class Scorer:
         parts = {
             "base": info.base_sha256,
             "adapter": info.adapter_sha256,
-            "readout": [self.name, info.readout_sha256, list(self.label_range)],
+            "readout": [self.name, info.readout_sha256, info.scale.to_json()],
             "quantize": self.thinker.base.quantize,
             "media": self.media.to_json(),
             "prompt": PROMPT_VERSION,
@@ -253,14 +255,23 @@ class Scorer:
             score=scores[shown],
             range=self.label_range,
             modalities={m: content.sources.get(m) if m in shown else None for m in MODALITIES},
-            ablation=summarise(scores, shown, ablation) if ablation.enabled else None,
+            ablation=self._ablation(scores, shown, ablation) if ablation.enabled else None,
             media=content.media,
             tokens=inputs.num_tokens,
             seconds=seconds,
             model=self.describe() | {"fingerprint": fingerprint},
             warnings=content.warnings + inputs.warnings + self._remarks,
             label=content.clip.label,
+            emotion=self.classes[round(scores[shown])] if self.classes else None,
         )
+
+    def _ablation(
+        self, scores: dict[Subset, float], shown: Subset, asked: AblationOptions
+    ) -> Ablation:
+        """What each subset gives; numbers of classes have no differences."""
+        if self.classes:
+            return Ablation({subset_name(s): score for s, score in scores.items()})
+        return summarise(scores, shown, asked)
 
 
 def subsets_to_score(present: Subset, ablation: AblationOptions) -> tuple[Subset, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from omni_msa.config import (
+    TASKS,
     AblationOptions,
     EvaluateOptions,
     MediaOptions,
@@ -94,11 +95,10 @@ def train(
         from omni_msa.train import Trainer
         from omni_msa.training_data import TrainingData
 
+        clips, label_range, classes = _labels(clips, read.task, read.label_range)
         parts = {name: [c for c in clips if c.split == name] for name in ("train", "valid")}
-        feeds = {name: _feed(part, chosen, read) for name, part in parts.items()}
-        labelled = TrainingData(
-            feeds["train"], feeds["valid"], _label_range(clips, read), read.hide
-        )
+        feeds = [_feed(part, chosen, read) for part in parts.values()]
+        labelled = TrainingData(feeds[0], feeds[1], label_range, read.hide, classes)
         trainer = Trainer(model, options, chosen)
     lora = trainer.lora
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
@@ -124,19 +124,19 @@ def calibrate(
     from omni_msa.manifest import read_manifest
 
     clips = read_manifest(data)
-    known = [c for c in clips if c.split in (None, "train")]
-    label_range = _label_range(clips, read)
     from omni_msa import render
 
     with render.working("loading the model ...", show.quiet):
         from omni_msa.calibrate import calibrate as fit
         from omni_msa.calibrate import load_frozen
 
+        clips, label_range, classes = _labels(clips, read.task, read.label_range)
+        known = [c for c in clips if c.split in (None, "train")]
         model = replace(base.options(), checkpoint=checkpoint)
         frozen = load_frozen(model, label_range, media.overrides())
     with render.count_progress("reading", len(known), show.quiet) as progress:
         feed = _feed(known, frozen.media, read)
-        info = fit(frozen, feed, output, label_range, read.hide, progress)
+        info = fit(frozen, feed, output, label_range, read.hide, progress, classes)
     render.print_trained(output, info, show.json)
 
 
@@ -157,9 +157,9 @@ def evaluate(
     if batch.output is not None and batch.output.suffix != ".jsonl":
         raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
     options, hide = measured.options(), parse_drop(measured.drop or [])
-    clips = read_manifest(data)
+    asked = model.options()
+    clips, asked = _as_labelled(read_manifest(data), asked, options.family)
     job = _Job(clips, *select(clips, options.split), options, hide)
-    asked = replace(model.options(), label_range=_label_range(clips, None))
     runs = [
         job.run(replace(asked, checkpoint=folder), media, batch, show)
         for folder in (asked.checkpoint, *(measured.also or []))
@@ -206,13 +206,15 @@ class _Job:
         done = score_clips(scorer, self.chosen, ablation, self.hide, batch, show)
         rows = all_rows(done.summary, self.chosen, batch.output)
         scored, failed = scored_clips(self.chosen, rows)
-        family, notice = family_of(self.chosen, self.options.family, scorer.label_range)
+        family, notice = family_of(
+            self.chosen, self.options.family, scorer.label_range, scorer.classes
+        )
         told = scorer.describe()
         evaluation = measure(
             f"{told['checkpoint'] or told['base']} ({told['readout']}), split {self.split}",
             scored,
             family,
-            self._constant(scored),
+            self._constant(scored, scorer.classes),
             self.options,
             failed,
             speaks=scorer.name == "generative",
@@ -227,11 +229,16 @@ class _Job:
             return output
         return output.with_name(f"{output.stem}-{self.num_runs}{output.suffix}")
 
-    def _constant(self, scored: Sequence[ScoredClip]) -> tuple[float, str]:
+    def _constant(self, scored: Sequence[ScoredClip], classes: Sequence[str]) -> tuple[float, str]:
+        """What the simplest system always answers: the mean, or the most frequent class."""
         known = [c.label for c in self.clips if c.split == "train" and c.label is not None]
-        if known:
-            return sum(known) / len(known), "mean of the training labels"
-        return sum(c.label for c in scored) / len(scored), "mean of these labels"
+        of = "the training labels" if known else "these labels"
+        known = known or [c.label for c in scored]
+        if classes:
+            most = max(sorted(set(known)), key=known.count)
+            return most, f"always {classes[round(most)]} (most frequent of {of})"
+        mean = sum(known) / len(known)
+        return mean, f"always {mean:+.2f} (mean of {of})"
 
     def _foreign(self, label_range: tuple[float, float]) -> str | None:
         low, high = label_range
@@ -344,12 +351,54 @@ def _feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> FileFe
     return FileFeed(clips, media, read.workers, cache, read.hide)
 
 
-def _label_range(clips: Sequence[Clip], read: ReadFlags | None) -> tuple[float, float]:
+def _as_labelled(
+    clips: list[Clip], model: ModelOptions, family: str
+) -> tuple[list[Clip], ModelOptions]:
+    """Clips labelled as the checkpoint's readout is, or as a bare base is asked to read them."""
+    from omni_msa.checkpoint import read_info
+
+    if model.checkpoint is not None:
+        classes = read_info(Path(model.checkpoint)).scale.classes
+        if family == "emotion" and not classes:
+            raise ConfigError(f"--metrics emotion: {model.checkpoint} gives scores, not emotions")
+        if not classes:
+            return clips, model
+        from omni_msa.training_data import with_classes
+
+        return with_classes(clips, classes), model
+    task = "emotion" if family == "emotion" else "sentiment"
+    clips, label_range, classes = _labels(clips, task, None)
+    return clips, replace(model, label_range=label_range, classes=classes)
+
+
+def _labels(
+    clips: list[Clip], task: str, label_range: tuple[float, float] | None
+) -> tuple[list[Clip], tuple[float, float], tuple[str, ...]]:
+    """The clips with the task's labels, their range, and the classes if they are classes."""
+    if task not in TASKS:
+        raise ConfigError(f"task {task!r} is not known; choose one of: {', '.join(TASKS)}")
+    if task == "sentiment":
+        return clips, _label_range(clips, label_range), ()
+    from omni_msa.datasets import DATASETS
+    from omni_msa.training_data import with_classes
+
+    known = {DATASETS[c.dataset].facts.classes for c in clips if c.dataset in DATASETS} - {()}
+    named = tuple(sorted({c.emotion for c in clips if c.emotion}))
+    classes = known.pop() if len(known) == 1 else named
+    if len(classes) < 2:
+        raise ManifestError(
+            f"the column emotion names {len(classes)} classes ({', '.join(classes) or 'none'}); "
+            "two or more are needed"
+        )
+    return with_classes(clips, classes), (0.0, len(classes) - 1.0), classes
+
+
+def _label_range(clips: Sequence[Clip], asked: tuple[float, float] | None) -> tuple[float, float]:
     """Asked for, or the data set's own, or that of MOSI."""
     from omni_msa.datasets import DATASETS
 
-    if read is not None and read.label_range is not None:
-        low, high = read.label_range
+    if asked is not None:
+        low, high = asked
         if low >= high:
             raise ConfigError(f"--label-range {low:g} {high:g}: the first must be the smaller")
         return low, high

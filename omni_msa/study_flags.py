@@ -13,6 +13,7 @@ from omni_msa.config import (
     LORA_SCOPES,
     METRIC_FAMILIES,
     QUANTIZE,
+    TASKS,
     TRAINED_READOUTS,
     BatchOptions,
     EvaluateOptions,
@@ -111,6 +112,15 @@ class TrainFlags:
 class ReadFlags:
     """How labelled clips are read, again and again."""
 
+    task: Annotated[
+        str,
+        option(
+            "--task",
+            metavar="|".join(TASKS),
+            panel=_READ,
+            help="Labels are numbers, or the classes of the column emotion.",
+        ),
+    ] = TASKS[0]
     drop: Annotated[
         list[str] | None,
         option("--drop", metavar="MODALITY", panel=_READ, help="Never show text, audio or video."),

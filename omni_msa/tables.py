@@ -114,10 +114,10 @@ def _ablation(evaluation: Evaluation) -> list[Any]:
     table = Table("shown", box=None, pad_edge=False)
     for key in keys:
         table.add_column(family.short[key], justify="right")
-    table.add_column("change of MAE (95 %)", justify="right")
+    table.add_column(f"change of {family.short[keys[0]]} (95 %)", justify="right")
     for name, row in evaluation.ablation.items():
         values = [_shown(row.figures.values[key]) for key in keys]
-        change = row.change["mae"]
+        change = row.change[keys[0]]
         told = f"{change.value:+.3f} {_span(change.low, change.high)}"
         table.add_row(name, *values, "" if name == "TAV" else told)
     clips = next(iter(evaluation.ablation.values())).figures.num_clips
@@ -149,7 +149,8 @@ def print_inspection(found: Inspection) -> None:
         "base": f"{info.base} ({info.base_sha256[:12]})",
         "readout": f"{info.readout} {_plain(info.readout_settings)}, "
         f"{found.readout_parameters:,} parameters, fp32",
-        "labels": f"{low:+g} to {high:+g}, mean {info.scale.mean:+.3f}, "
+        "labels": ", ".join(info.scale.classes)
+        or f"{low:+g} to {high:+g}, mean {info.scale.mean:+.3f}, "
         f"deviation {info.scale.deviation:.3f}",
         "LoRA": lora,
         "trained under": f"quantize {info.quantize}, seed {info.seed}",

@@ -133,7 +133,7 @@ class Trainer:
             ConfigError: the folder holds something else.
         """
         self.readout = self._make_readout(data.scale)
-        self.thinker.ask(question(*data.label_range, self.readout.speaks))
+        self.thinker.ask(question(*data.label_range, self.readout.speaks, data.classes))
         self.hide = data.hide
         steps_an_epoch = math.ceil(len(data.train.clips) / self.options.clips_a_step)
         self.total_steps = self.options.epochs * steps_an_epoch
@@ -147,7 +147,8 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self, feed: Feed) -> dict[str, float]:
-        """MAE on whole clips, in label units; and of a readout that speaks, what went wrong."""
+        """MAE on whole clips, in label units, or the share of wrong classes; and of a readout that
+        speaks, what went wrong."""
         assert self.readout is not None
         self.thinker.model.eval()
         self.readout.eval()
@@ -162,7 +163,8 @@ class Trainer:
         found = self.processes.gather(found + self._errors(waiting))
         if not found:
             raise ManifestError("no validation clip could be read; check the files it names")
-        metrics = {"mae": math.fsum(error for error, _ in found) / len(found)}
+        name = "error_rate" if self.readout.scale.classes else "mae"
+        metrics = {name: math.fsum(error for error, _ in found) / len(found)}
         said = [answer for _, answer in found if answer is not None]
         if said:
             metrics["unparsable"] = sum(not a.parsable for a in said) / len(said)
@@ -170,7 +172,7 @@ class Trainer:
         return metrics | {"clips": float(len(found))}
 
     def _errors(self, batch: Sequence[LabelledInputs]) -> list[tuple[float, Answer | None]]:
-        """Absolute errors of whole clips, and what was said."""
+        """Absolute errors of whole clips (1 for a wrong class), and what was said."""
         if not batch:
             return []
         assert self.readout is not None
@@ -179,7 +181,10 @@ class Trainer:
         )
         said = [row[0] for row in reading.answers] if reading.answers else [None] * len(batch)
         scores = reading.scores[:, 0].tolist()
-        return [(abs(s - b.labels[0]), a) for s, b, a in zip(scores, batch, said, strict=True)]
+        errors = [abs(score - b.labels[0]) for score, b in zip(scores, batch, strict=True)]
+        if self.readout.scale.classes:
+            errors = [float(error > 0) for error in errors]
+        return list(zip(errors, said, strict=True))
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -197,11 +202,12 @@ class Trainer:
             except TrainingError as error:
                 raise self._stopped(error, folder, info) from error
             metrics = self.validate(data.valid)
-            self._tell(metrics["mae"], metrics=metrics)
+            missed = next(iter(metrics.values()))
+            self._tell(missed, metrics=metrics)
             folder.log("epoch", epoch=at.epoch, step=at.step, left_out=at.left_out, **metrics)
             at.waited += 1
-            if metrics["mae"] < at.best:
-                at.best, at.waited = metrics["mae"], 0
+            if missed < at.best:
+                at.best, at.waited = missed, 0
                 training = info.training | {"left_out": sorted(at.left_out)}
                 self._save(folder, replace(info, metrics=metrics, training=training))
             at.epoch, at.place = at.epoch + 1, 0
@@ -397,7 +403,7 @@ class Trainer:
     ) -> TrainingError:
         """The error with where the last good weights are; they are saved if none were yet."""
         if math.isfinite(self.at.best):
-            kept = f"the best epoch so far (validation MAE {self.at.best:.4f})"
+            kept = f"the best epoch so far (validation error {self.at.best:.4f})"
         else:
             self._save(folder, replace(info, metrics={}))
             kept = f"the weights of step {self.at.step}, which were never validated"
@@ -471,5 +477,5 @@ def _data_sha256(data: TrainingData) -> str:
 def _fingerprint(data: TrainingData, info: CheckpointInfo, processes: int) -> str:
     """What must be the same for a run to go on: all that its weights follow from."""
     parts: list[Any] = [info.base_sha256, info.quantize, info.training, info.media, info.hide]
-    parts += [info.scale.to_json(), data.label_range, processes]
+    parts += [info.scale.to_json(), processes]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -33,6 +33,7 @@ class TrainingData:
     valid: Feed
     label_range: tuple[float, float] = (-3.0, 3.0)
     hide: Subset = frozenset()  # modalities that are never shown
+    classes: tuple[str, ...] = ()  # labels are places in this list
     scale: LabelScale = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +43,8 @@ class TrainingData:
                 'both are needed: mark rows with split "train" and "valid"'
             )
         check_labels([*self.train.clips, *self.valid.clips], self.label_range)
-        object.__setattr__(self, "scale", label_scale(self.train.clips, self.label_range))
+        scale = label_scale(self.train.clips, self.label_range, self.classes)
+        object.__setattr__(self, "scale", scale)
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,28 @@ def check_labels(clips: Sequence[Clip], label_range: tuple[float, float]) -> Non
         )
 
 
-def label_scale(clips: Sequence[Clip], label_range: tuple[float, float]) -> LabelScale:
-    """Mean and (population) deviation of the training labels."""
+def with_classes(clips: Sequence[Clip], classes: Sequence[str]) -> list[Clip]:
+    """The same clips, labelled with the place of their emotion in a list of classes.
+
+    Raises:
+        ManifestError: clips without an emotion, or with one that is not in the list.
+    """
+    bad = [clip for clip in clips if clip.emotion not in classes]
+    if bad:
+        raise ManifestError(
+            f"{len(bad)} clips have no emotion among {', '.join(classes)}, such as {bad[0].name} "
+            f"({bad[0].emotion}); fix the manifest's emotion column"
+        )
+    place = {name: float(i) for i, name in enumerate(classes)}
+    return [replace(clip, label=place[clip.emotion or ""], subset_labels={}) for clip in clips]
+
+
+def label_scale(
+    clips: Sequence[Clip], label_range: tuple[float, float], classes: tuple[str, ...] = ()
+) -> LabelScale:
+    """Mean and (population) deviation of the training labels; classes have neither."""
+    if classes:
+        return LabelScale.of_classes(classes)
     labels = torch.tensor([float(c.label or 0.0) for c in clips], dtype=torch.float64)
     deviation = float(labels.std(correction=0))
     if deviation == 0:

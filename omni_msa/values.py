@@ -254,6 +254,7 @@ class Record:
     error: dict[str, str] | None = None
     label: float | None = None
     answer: Answer | None = None
+    emotion: str | None = None  # the class whose number `score` is
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, in the order users read it (README, "The record")."""
@@ -262,6 +263,8 @@ class Record:
         row["modalities"] = self.modalities
         if self.ablation is not None:
             row["ablation"] = self.ablation.to_json()
+        if self.emotion is not None:
+            row["emotion"] = self.emotion
         if self.answer is not None:
             row["answer"] = self.answer.to_json()
         if self.label is not None:

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 sys.path.insert(0, str(ROOT / "scripts" / "tiny"))
 
+from published import qwen_folder  # noqa: E402, F401  (a fixture, for every test)
+
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 SENTENCES = [

@@ -15,7 +15,7 @@ from omni_msa.config import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.errors import ConfigError, ManifestError
 from omni_msa.feed import FileFeed, MemoryFeed
 from omni_msa.inspection import inspect_checkpoint
-from omni_msa.readouts import fit_ridge
+from omni_msa.readouts.probe import fit_ridge
 from omni_msa.scorer import Scorer
 from omni_msa.values import Clip
 
@@ -51,8 +51,8 @@ def scores_of(scorer, contents):
 def fitted_scores(frozen, contents, label_range=RANGE):
     """What the closed form says of the states that `frozen` has now, clipped to the range."""
     states, labels = last_states(frozen, MemoryFeed(contents))
-    fit = fit_ridge(states, labels)
-    return (states @ fit.weight + fit.bias).clamp(*label_range).tolist()
+    fit = fit_ridge(states, labels[:, None])
+    return (states @ fit.weight[0] + fit.bias).clamp(*label_range).tolist()
 
 
 @pytest.fixture(scope="module")

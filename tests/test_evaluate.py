@@ -30,7 +30,7 @@ from omni_msa.values import Clip
 MOSI, SIMS = FAMILIES["mosi"], FAMILIES["sims"]
 QUICK = EvaluateOptions(resamples=40, seed=3)
 ABLATE = replace(QUICK, ablate=True)
-CONSTANT = (0.25, "mean of the training labels")
+CONSTANT = (0.25, "always +0.25 (mean of the training labels)")
 
 
 def clip(name: str, label: float | None = 1.0, **changes) -> Clip:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from omni_msa.readouts.labels import label_text, label_texts, parse_answer
+from omni_msa.readouts.labels import (
+    LabelScale,
+    label_text,
+    label_texts,
+    parse_answer,
+    parse_class,
+)
+from omni_msa.values import Answer
 
 
 @pytest.mark.parametrize(
@@ -59,3 +67,28 @@ def test_answers_are_read_by_their_first_number_or_lone_word(text, value, parsab
 )
 def test_words_and_nothing_follow_the_range(text, low, high, value):
     assert parse_answer(text, low, high).value == value
+
+
+CLASSES = ("neutral", "sad", "sadness", "joy")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "parsable"),
+    [
+        ("joy", 3.0, True),
+        ("Sadness.", 2.0, True),
+        ("I think sad, not joy", 1.0, True),
+        ("joyful", 0.0, False),
+        ("", 0.0, False),
+    ],
+)
+def test_a_class_is_the_first_that_is_named(text, value, parsable):
+    assert parse_class(text, CLASSES) == Answer(text, value, parsable, True)
+
+
+def test_a_scale_of_classes_names_and_takes_the_likeliest():
+    scale = LabelScale.of_classes(CLASSES)
+    assert scale.num_outputs == 4 and (scale.low, scale.high) == (0.0, 3.0)
+    assert [scale.text(value) for value in scale.texts().values()] == list(CLASSES)
+    assert scale.restore(torch.tensor([[0.0, 5.0, 1.0, 2.0], [1.0, 0, 0, 3.0]])).tolist() == [1, 3]
+    assert LabelScale(**scale.to_json()) == scale

@@ -8,8 +8,8 @@ from conftest import make_content
 from sklearn.linear_model import Ridge
 
 from omni_msa.config import MediaOptions
-from omni_msa.readouts import LabelScale, fit_ridge, make_readout
-from omni_msa.readouts.probe import PENALTIES
+from omni_msa.readouts import LabelScale, make_readout
+from omni_msa.readouts.probe import PENALTIES, fit_ridge
 from omni_msa.values import all_subsets
 
 
@@ -29,11 +29,11 @@ def standardised(states):
 def test_a_ridge_equals_sklearns_and_leaving_out_equals_refitting(num_clips, width):
     states, labels = draw(num_clips, width)
     x, y = standardised(states), labels.double().numpy()
-    fit = fit_ridge(states, labels)
+    fit = fit_ridge(states, labels[:, None])
     whole = Ridge(alpha=fit.penalty).fit(x, y)
-    ours = states @ fit.weight + fit.bias
+    ours = states @ fit.weight[0] + fit.bias
     assert ours.numpy() == pytest.approx(whole.predict(x), abs=1e-3)
-    assert (fit.weight * states.std(0, correction=0)).numpy() == pytest.approx(
+    assert (fit.weight[0] * states.std(0, correction=0)).numpy() == pytest.approx(
         whole.coef_, abs=1e-4
     )
 
@@ -42,7 +42,7 @@ def test_a_ridge_equals_sklearns_and_leaving_out_equals_refitting(num_clips, wid
         fits = [Ridge(alpha=penalty).fit(x[rows], y[rows]) for rows in kept]
         return [fits[i].predict(x[i : i + 1])[0] for i in range(num_clips)]
 
-    assert fit.left_out.numpy() == pytest.approx(left_out(fit.penalty), abs=1e-3)
+    assert fit.left_out[:, 0].numpy() == pytest.approx(left_out(fit.penalty), abs=1e-3)
     errors = {p: abs(left_out(p) - y).mean() for p in PENALTIES}
     assert errors[fit.penalty] == pytest.approx(min(errors.values()), abs=1e-6)
 
@@ -50,13 +50,13 @@ def test_a_ridge_equals_sklearns_and_leaving_out_equals_refitting(num_clips, wid
 def test_a_probe_finds_a_line_and_leaves_alone_what_never_varies():
     states, labels = draw(120, 32)
     states[:, 3] = 0.1
-    fit = fit_ridge(states[:80], labels[:80])
-    unseen = (states[80:] @ fit.weight + fit.bias - labels[80:]).abs().mean()
+    fit = fit_ridge(states[:80], labels[:80, None])
+    unseen = (states[80:] @ fit.weight[0] + fit.bias - labels[80:]).abs().mean()
     guess = (labels[80:] - labels[:80].mean()).abs().mean()
-    left_out = (fit.left_out - labels[:80]).abs().mean()
+    left_out = (fit.left_out[:, 0] - labels[:80]).abs().mean()
     assert unseen < guess / 3 and left_out < guess / 3
-    assert fit.weight[3] == 0
-    nothing = fit_ridge(torch.randn(80, 32), torch.randn(80))  # noise is shrunk away
+    assert fit.weight[0, 3] == 0
+    nothing = fit_ridge(torch.randn(80, 32), torch.randn(80, 1))  # noise is shrunk away
     assert nothing.penalty > 10 * fit.penalty
 
 
@@ -65,9 +65,22 @@ def test_a_fitted_probe_reads_its_line_off_the_last_states(thinker):
     clip = thinker.builder.build(make_content(), MediaOptions())
     subsets = all_subsets(clip.present)
     states = thinker.forward(thinker.batch([clip], [subsets]))[0]
-    fit = fit_ridge(states, torch.linspace(-4, 4, 8))
+    labels = torch.linspace(-4, 4, 8)
     probe = make_readout("probe", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
-    probe.take_fit(fit)
+    left_out = probe.fit(states, labels)
+    fit = fit_ridge(states, labels[:, None])
+    torch.testing.assert_close(left_out, fit.left_out[:, 0].clamp(-3, 3))
     scores = probe.read(thinker, [clip], [subsets]).scores[0]
-    torch.testing.assert_close(scores, (states @ fit.weight + fit.bias).clamp(-3, 3))
+    torch.testing.assert_close(scores, (states @ fit.weight[0] + fit.bias).clamp(-3, 3))
     assert probe.settings() == {"penalty": fit.penalty}
+
+
+def test_a_probe_of_classes_has_a_line_each_and_takes_the_highest(thinker):
+    torch.manual_seed(1)
+    labels = torch.arange(60) % 3
+    states = torch.randn(60, thinker.width) + 6 * torch.eye(3, thinker.width)[labels]
+    probe = make_readout("probe", thinker, LabelScale.of_classes(("sad", "calm", "glad")))
+    left_out = probe.fit(states, labels.float())
+    assert (left_out == labels).float().mean() > 0.85
+    direct = probe.line(states).argmax(-1)
+    assert (direct == labels).float().mean() > 0.95

@@ -11,7 +11,6 @@ from published import (
     FOREIGN_TENSORS,
     NUM_SHARDS,
     VOCAB_SIZE,
-    qwen_folder,  # noqa: F401  (a fixture)
     read_ranks,
     vocabulary_file,
 )
@@ -35,7 +34,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def loaded(qwen_folder) -> Thinker:  # noqa: F811
+def loaded(qwen_folder) -> Thinker:
     return load_thinker(str(qwen_folder))
 
 
@@ -48,7 +47,7 @@ def encode(tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def test_the_folder_holds_what_a_release_holds(qwen_folder):  # noqa: F811
+def test_the_folder_holds_what_a_release_holds(qwen_folder):
     names = {path.name for path in qwen_folder.iterdir()}
     shards = {f"model-{i + 1:05d}-of-{NUM_SHARDS:05d}.safetensors" for i in range(NUM_SHARDS)}
     assert names == FILES | shards

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from conftest import MEDIA, ROOT
 from media_files import tone, write_media
-from published import qwen_folder  # noqa: F401
 from safetensors.torch import load_file
 
 from omni_msa.__main__ import main
@@ -174,7 +173,7 @@ def test_a_folder_in_the_published_layout_with_qwens_vocabulary(
     manifest,
     qwen_folder,
     tmp_path,
-    capsys,  # noqa: F811
+    capsys,
 ):
     """What a user of the real weights does, with everything real but the weights."""
     clip = str(manifest.parent / "mosi" / "Raw" / "v00" / "1.mp4")
@@ -195,9 +194,59 @@ def test_a_folder_in_the_published_layout_with_qwens_vocabulary(
     assert inspected["check"]["result"] == "passed" and "Linear4bit" in inspected["linear_layers"]
 
 
+@pytest.fixture(scope="module")
+def emotions(manifest) -> Path:
+    """The same clips with an emotion each, which follows from the words."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    path = manifest.parent / "emotions.jsonl"
+    named = [row | {"emotion": "joy" if row["label"] > 0 else "anger"} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in named))
+    return path
+
+
+@pytest.mark.parametrize("readout", ["regression", "generative"])
+def test_emotions_are_trained_and_measured_as_classes(
+    emotions, base_folder, readout, tmp_path, capsys
+):
+    out = tmp_path / "checkpoint"
+    assert train(emotions, base_folder, out, "--task", "emotion", "--readout", readout) == 0
+    info = json.loads((out / "omni_msa.json").read_text())
+    assert info["scale"]["classes"] == ["anger", "joy"]
+    assert 0 <= info["metrics"]["error_rate"] <= 1
+    told = document(capsys, "evaluate", str(emotions), "--checkpoint", str(out), "--ablate",
+                    "--resamples", "20")  # fmt: skip
+    (run,) = told["runs"]
+    assert run["family"] == "emotion" and set(run["titles"]) == {
+        "accuracy", "weighted_f1", "f1_anger", "f1_joy",
+    }  # fmt: skip
+    assert run["baseline"]["name"].startswith("always ") and run["baseline"]["accuracy"] == 0.5
+    clip = str(emotions.parent / "mosi" / "Raw" / "v00" / "1.mp4")
+    record = document(capsys, "score", clip, "--checkpoint", str(out))
+    assert record["emotion"] == ["anger", "joy"][round(record["score"])]
+    assert record["ablation"]["contribution"] == {} and len(record["ablation"]["subsets"]) == 4
+    assert main(["score", clip, "--checkpoint", str(out), "-q"]) == 0
+    assert record["emotion"] in capsys.readouterr().out
+
+
+def test_emotions_can_be_read_zero_shot_and_by_a_probe(emotions, base_folder, tmp_path, capsys):
+    for readout in ("verbalizer", "generative"):
+        run = document(capsys, "evaluate", str(emotions), "--model", str(base_folder), "--metrics",
+                       "emotion", "--readout", readout, "--resamples", "20", *READ)  # fmt: skip
+        assert run["runs"][0]["family"] == "emotion" and readout in run["runs"][0]["system"]
+    out = tmp_path / "probe"
+    told = document(capsys, "calibrate", str(emotions), "-o", str(out), "--model",
+                    str(base_folder), "--task", "emotion", *READ)  # fmt: skip
+    assert "leave_one_out_error_rate" in told["metrics"]
+    run = document(capsys, "evaluate", str(emotions), "--checkpoint", str(out))
+    assert run["runs"][0]["family"] == "emotion"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["train", "{m}", "-o", "{t}", "--task", "emotion"], 2, "two or more are needed"),
+        (["train", "{m}", "-o", "{t}", "--task", "mood"], 2, "choose one of: sentiment, emotion"),
+        (["evaluate", "{m}", "--checkpoint", "{c}", "--metrics", "emotion"], 2, "gives scores"),
         (["train", "{m}", "-o", "{t}", "--epochs", "0"], 2, "epochs must be 1 or more"),
         (["train", "{m}", "-o", "{t}", "--readout", "probe"], 2, "choose one of: regression"),
         (["train", "nowhere.jsonl", "-o", "{t}"], 2, "cannot be read"),
@@ -209,7 +258,7 @@ def test_a_folder_in_the_published_layout_with_qwens_vocabulary(
         (["train", "{m}", "-o", "{t}", "--model", "nowhere"], 4, "no such folder"),
         (["train", "{m}", "-o", "{t}", "--drop", "text,audio,video"], 2, "leaves nothing"),
         (["evaluate", "{m}", "--split", "dev2"], 2, "the manifest has: test, train, valid"),
-        (["evaluate", "{m}", "--metrics", "mse"], 2, "choose one of: auto, mosi, sims"),
+        (["evaluate", "{m}", "--metrics", "mse"], 2, "choose one of: auto, mosi, sims, emotion"),
         (["evaluate", "{m}", "-o", "rows.csv"], 2, "evaluate writes its rows as .jsonl"),
         (["evaluate", "{m}", "--checkpoint", "nowhere"], 4, "no omni_msa.json in it"),
         (["inspect", "nowhere"], 4, "no omni_msa.json in it"),

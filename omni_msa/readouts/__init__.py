@@ -6,8 +6,9 @@ from typing import Any
 
 from omni_msa.errors import ConfigError
 from omni_msa.readouts.generative import Generative
-from omni_msa.readouts.interface import LabelScale, Reading, Readout
-from omni_msa.readouts.probe import Probe, fit_ridge
+from omni_msa.readouts.interface import Reading, Readout
+from omni_msa.readouts.labels import LabelScale
+from omni_msa.readouts.probe import Probe
 from omni_msa.readouts.regression import Regression
 from omni_msa.readouts.verbalizer import Verbalizer
 from omni_msa.thinker import Thinker
@@ -18,7 +19,6 @@ __all__ = [
     "Probe",
     "Reading",
     "Readout",
-    "fit_ridge",
     "make_readout",
 ]
 

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from omni_msa.inputs import ThinkerInputs
 from omni_msa.packing import Continuation, PackedBatch, collate, grow, last_attended, pack
-from omni_msa.readouts.interface import LabelScale, Reading, Readout
-from omni_msa.readouts.labels import label_text, parse_answer
+from omni_msa.readouts.interface import Reading, Readout
+from omni_msa.readouts.labels import LabelScale
 from omni_msa.thinker import Thinker, take
 from omni_msa.values import Subset
 
@@ -22,7 +22,7 @@ MAX_NEW_TOKENS = 8
 
 
 class Generative(Readout):
-    """Says "+1.4" and then the end token. It has no parameters of its own."""
+    """Says "+1.4" (or a class) and then the end token. It has no parameters of its own."""
 
     name = "generative"
     speaks = True
@@ -41,8 +41,7 @@ class Generative(Readout):
     ) -> Reading:
         said = greedy(thinker, thinker.batch(clips, subsets), self.end)  # [B, K, T]
         answers = [
-            [parse_answer(self._text(tokens), self.scale.low, self.scale.high) for tokens in row]
-            for row in said.tolist()
+            [self.scale.parse(self._text(tokens)) for tokens in row] for row in said.tolist()
         ]
         scores = torch.tensor([[answer.value for answer in row] for row in answers])
         return Reading(scores, answers)
@@ -75,7 +74,7 @@ class Generative(Readout):
         return losses
 
     def _tokens(self, value: float) -> list[int]:
-        ids = self.tokenizer(label_text(value), add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(self.scale.text(value), add_special_tokens=False)["input_ids"]
         return [*ids, self.end]
 
     def _text(self, tokens: list[int]) -> str:

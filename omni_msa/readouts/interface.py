@@ -6,45 +6,23 @@ Shapes: B clips, K subsets of each, H width of the language model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from omni_msa.inputs import ThinkerInputs
+from omni_msa.readouts.labels import LabelScale
 from omni_msa.thinker import Thinker
 from omni_msa.values import Answer, Subset
-
-
-@dataclass(frozen=True)
-class LabelScale:
-    """Training labels' mean and deviation, and the range that predictions are clipped to."""
-
-    mean: float
-    deviation: float
-    low: float
-    high: float
-
-    def normalise(self, labels: torch.Tensor) -> torch.Tensor:
-        return (labels - self.mean) / self.deviation
-
-    def restore(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Head outputs -> scores in label units, clipped to the label range."""
-        return self.clip(outputs * self.deviation + self.mean)
-
-    def clip(self, scores: torch.Tensor) -> torch.Tensor:
-        return scores.clamp(self.low, self.high)
-
-    def to_json(self) -> dict[str, float]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
 class Reading:
     """Scores of several clips' subsets, and what was said where the readout is a sentence."""
 
-    scores: torch.Tensor  # [B, K], in label units, within the label range
+    scores: torch.Tensor  # [B, K], in label units, within the label range; or class numbers
     answers: list[list[Answer]] | None = None  # B x K
 
 

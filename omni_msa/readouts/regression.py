@@ -1,6 +1,7 @@
 """The published discriminative head (arXiv 2606.05713, eq. 3): an MLP on the last hidden state.
 
 One forward pass, no decoding; L1 on z-scored labels (eq. 6). `linear` is our own, plainer head.
+Over classes the last layer has an output a class, and the loss is the cross-entropy (ours).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from omni_msa.errors import ConfigError
 from omni_msa.inputs import ThinkerInputs
-from omni_msa.readouts.interface import LabelScale, Reading, Readout
+from omni_msa.readouts.interface import Reading, Readout
+from omni_msa.readouts.labels import LabelScale
 from omni_msa.thinker import Thinker
 from omni_msa.values import Subset
 
@@ -21,27 +24,27 @@ HEAD_WIDTH = 256
 HEAD_DROPOUT = 0.2
 
 
-def mlp_head(width: int, dropout: float = HEAD_DROPOUT) -> nn.Sequential:
+def mlp_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> nn.Sequential:
     """Linear H -> 256, LayerNorm, ReLU, Dropout 0.2, Linear 256 -> 1 (the paper's eq. 3)."""
     return nn.Sequential(
         nn.Linear(width, HEAD_WIDTH),
         nn.LayerNorm(HEAD_WIDTH),
         nn.ReLU(),
         nn.Dropout(dropout),
-        nn.Linear(HEAD_WIDTH, 1),
+        nn.Linear(HEAD_WIDTH, outputs),
     )
 
 
-def linear_head(width: int, dropout: float = HEAD_DROPOUT) -> nn.Module:
+def linear_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> nn.Module:
     """Dropout, Linear H -> 1 (ours)."""
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
 
 
-HEADS: dict[str, Callable[[int, float], nn.Module]] = {"mlp": mlp_head, "linear": linear_head}
+HEADS: dict[str, Callable[[int, float, int], nn.Module]] = {"mlp": mlp_head, "linear": linear_head}
 
 
 class Regression(Readout):
-    """Head outputs are z-scores of the training labels."""
+    """Head outputs are z-scores of the training labels, or logits of classes."""
 
     name = "regression"
     learns_by_gradient = True
@@ -57,11 +60,12 @@ class Regression(Readout):
         if head not in HEADS:
             raise ConfigError(f"head {head!r} is not known; choose one of: {', '.join(HEADS)}")
         self.head, self.dropout = head, dropout
-        self.layers = HEADS[head](thinker.width, dropout)
+        self.layers = HEADS[head](thinker.width, dropout, scale.num_outputs)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states [..., H] -> z-scores [...], in fp32."""
-        return self.layers(hidden.float()).squeeze(-1)
+        """Hidden states [..., H] -> z-scores [...], or logits [..., C] of classes, in fp32."""
+        outputs = self.layers(hidden.float())
+        return outputs if self.scale.classes else outputs.squeeze(-1)
 
     def read(
         self,
@@ -79,8 +83,11 @@ class Regression(Readout):
         subsets: Sequence[Sequence[Subset]],
         labels: torch.Tensor,
     ) -> torch.Tensor:
-        """Absolute error in z-scores."""
+        """Absolute error in z-scores; of classes, the cross-entropy."""
         hidden = thinker.forward(thinker.batch(clips, subsets))
+        if self.scale.classes:
+            logits = self(hidden).movedim(-1, 1)  # [B, C, K]
+            return cross_entropy(logits, labels.long(), reduction="none")
         return (self(hidden) - self.scale.normalise(labels)).abs()
 
     def settings(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 The labels' tokens form a trie ("+" and "-", then the units, the point, the tenths). It grows behind
 each leaf of the token tree, so one forward pass holds every probability; where labels are single
 tokens this is the next-token distribution at the last position. Nothing is decoded, and every clip
-gets a score.
+gets a score. Of classes, the likeliest is taken.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ import torch
 
 from omni_msa.inputs import ThinkerInputs
 from omni_msa.packing import Continuation, collate, grow, pack
-from omni_msa.readouts.interface import LabelScale, Reading, Readout
-from omni_msa.readouts.labels import label_texts
+from omni_msa.readouts.interface import Reading, Readout
+from omni_msa.readouts.labels import LabelScale
 from omni_msa.thinker import Thinker
 from omni_msa.values import Subset
 
 
 class Verbalizer(Readout):
-    """Labels in steps of a tenth, as the generative readout writes them. It has no parameters."""
+    """Labels as the generative readout writes them, in steps of a tenth. It has no parameters."""
 
     name = "verbalizer"
     speaks = True
 
     def __init__(self, thinker: Thinker, scale: LabelScale) -> None:
         super().__init__(thinker, scale)
-        labels = label_texts(scale.low, scale.high)
-        tokenizer = thinker.processor.tokenizer
+        labels, tokenizer = scale.texts(), thinker.processor.tokenizer
         spelled = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in labels]
+        if scale.classes:  # the end tells "sad" from "sadness"
+            spelled = [[*tokens, tokenizer.eos_token_id] for tokens in spelled]
         self.values = torch.tensor(list(labels.values()))  # [labels]
         self.trie, self.choices, self.steps = spell(spelled)
 
@@ -49,8 +50,10 @@ class Verbalizer(Readout):
         scores = torch.zeros(len(clips), max(len(wanted) for wanted in subsets))
         for b, places in enumerate(nodes):  # a clip at a time: vocabularies are large
             logits = thinker.logits(hidden[b, places.to(hidden.device)])  # [K, nodes, V]
-            scores[b, : len(places)] = self.probabilities(logits).cpu() @ self.values
-        return Reading(self.scale.clip(scores))
+            likely = self.probabilities(logits).cpu()  # [K, labels]
+            expected = self.scale.clip(likely @ self.values)
+            scores[b, : len(places)] = likely.argmax(-1) if self.scale.classes else expected
+        return Reading(scores)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits at the trie's nodes [K, nodes, V] -> probabilities of the labels [K, labels]."""
