@@ -197,27 +197,56 @@ def load_checkpoint(folder: Path, thinker: Thinker, readout: str | None = None) 
     return Checkpoint(folder, info, made.eval().requires_grad_(False))
 
 
+def load_weights(folder: Path, thinker: Thinker, readout: Readout) -> None:
+    """Puts a checkpoint's weights into a fresh adapter and readout of the same shape (in place).
+
+    Raises:
+        ModelError: no checkpoint, or one of another shape.
+    """
+    info = read_info(folder)
+    try:
+        _set_adapter(folder, thinker.model)
+        readout.load_state_dict(load_file(folder / "readout.safetensors"))
+    except UNLOADABLE as error:
+        raise ModelError(
+            f"checkpoint {folder}: its {info.readout} readout and LoRA of rank "
+            f"{info.lora.get('rank')} do not fit what is to be trained ({_first(error)})"
+        ) from error
+
+
 def _load_adapter(folder: Path, thinker: Thinker) -> None:
     try:
         with quiet_loading():
-            from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+            from peft import LoraConfig, get_peft_model
 
             config = LoraConfig.from_pretrained(str(folder))
             config.inference_mode = True
             model = get_peft_model(thinker.model, config)
-            tensors = load_file(folder / "adapter_model.safetensors")
-            result: Any = set_peft_model_state_dict(model, tensors)
+            _set_adapter(folder, model)
     except UNLOADABLE as error:
-        raise ModelError(f"checkpoint {folder}: the adapter does not load ({error})") from error
-    missing = [k for k in result.missing_keys if "lora_" in k]
-    if missing or result.unexpected_keys:
-        wrong = missing + list(result.unexpected_keys)
+        raise ModelError(
+            f"checkpoint {folder}: the adapter does not load ({_first(error)})"
+        ) from error
+    model.eval().requires_grad_(False)
+    thinker.model = model
+
+
+def _set_adapter(folder: Path, model: Any) -> None:
+    """Every adapter tensor of the folder goes to its place, and every place gets one."""
+    from peft import set_peft_model_state_dict
+
+    tensors = load_file(folder / ADAPTER_FILES[0])
+    result: Any = set_peft_model_state_dict(model, tensors)
+    wrong = [k for k in result.missing_keys if "lora_" in k] + list(result.unexpected_keys)
+    if wrong:
         raise ModelError(
             f"checkpoint {folder}: {len(wrong)} adapter tensors are missing or foreign, "
             f"such as {wrong[0]}"
         )
-    model.eval().requires_grad_(False)
-    thinker.model = model
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def media_options(info: CheckpointInfo, overrides: dict[str, Any] | None = None) -> MediaOptions:

@@ -74,7 +74,7 @@ def option(*names: str, help: str, metavar: str | None = None, panel: str) -> An
 
 
 _MODEL = "Model"
-_MEDIA = "Reading clips (default: as the checkpoint was trained)"
+_MEDIA = "Reading clips (default: the checkpoint's way; without one, 2 fps, 4 to 16 frames)"
 _BATCH = "Many clips"
 _SHOW = "Output"
 

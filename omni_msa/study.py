@@ -104,7 +104,7 @@ def train(
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
     with render.train_progress(show.quiet) as progress:
         trainer.progress = progress
-        info = trainer.run(labelled, output, fresh=fresh)
+        info = trainer.run(labelled, output, fresh=fresh, start=train.start)
     if world_rank() == 0:
         render.print_trained(output, info, show.json)
 

@@ -101,11 +101,21 @@ class TrainFlags:
     save_every: Annotated[
         int, _number("--save-every", "Steps between the states that a killed run goes on from.")
     ] = TrainOptions.save_every
+    start: Annotated[
+        Path | None,
+        option(
+            "--start",
+            metavar="DIR",
+            panel=_TRAIN,
+            help="Train on from this checkpoint's adapter and readout.",
+        ),
+    ] = None
     seed: Annotated[int, _number("--seed", "Order, dropout, fresh weights.")] = TrainOptions.seed
 
     def options(self) -> TrainOptions:
         """The checked options that the library takes."""
-        return TrainOptions(**{field.name: getattr(self, field.name) for field in fields(self)})
+        names = [field.name for field in fields(TrainOptions)]
+        return TrainOptions(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

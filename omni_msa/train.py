@@ -24,6 +24,7 @@ from omni_msa.checkpoint import (
     CheckpointInfo,
     add_lora,
     base_sha256,
+    load_weights,
     read_info,
     save_checkpoint,
 )
@@ -118,6 +119,7 @@ class Trainer:
         base_name: str | None = None,
         notice: str | None = None,
         fresh: bool = False,
+        start: Path | None = None,
     ) -> CheckpointInfo:
         """Trains, keeps the best epoch in `out`, and returns what its `omni_msa.json` says.
 
@@ -127,6 +129,7 @@ class Trainer:
             base_name: how the checkpoint calls its base, if not by the name it was loaded with.
             notice: a line that is shown whenever the checkpoint is used.
             fresh: start anew, whatever is in the folder.
+            start: a checkpoint whose adapter and readout are trained on.
 
         Raises:
             TrainingError: the loss is no number, or memory does not hold one clip.
@@ -134,10 +137,12 @@ class Trainer:
         """
         self.readout = self._make_readout(data.scale)
         self.thinker.ask(question(*data.label_range, self.readout.speaks, data.classes))
+        if start is not None:
+            load_weights(start, self.thinker, self.readout)
         self.hide = data.hide
         steps_an_epoch = math.ceil(len(data.train.clips) / self.options.clips_a_step)
         self.total_steps = self.options.epochs * steps_an_epoch
-        info = self._info(data, base_name, notice)
+        info = self._info(data, base_name, notice, start)
         fingerprint = _fingerprint(data, info, self.processes.count)
         with RunFolder(out, fingerprint, fresh, writes=self.processes.leads) as folder:
             optimizer = self._optimizer()
@@ -368,7 +373,11 @@ class Trainer:
         return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
     def _info(
-        self, data: TrainingData, base_name: str | None, notice: str | None
+        self,
+        data: TrainingData,
+        base_name: str | None,
+        notice: str | None,
+        start: Path | None,
     ) -> CheckpointInfo:
         """What is known of the checkpoint before it is trained."""
         return CheckpointInfo(
@@ -387,6 +396,7 @@ class Trainer:
                 "train_clips": len(data.train.clips),
                 "valid_clips": len(data.valid.clips),
                 "data_sha256": _data_sha256(data),
+                "start": read_info(start).adapter_sha256 if start is not None else None,
             },
         )
 

@@ -18,6 +18,7 @@ import logging
 import platform
 import resource
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -276,6 +277,7 @@ def measure_scoring(
             result, row[f"seconds_{name}"] = timed(job, device, steps)
         assert bool(torch.isfinite(result).all()), f"{name} gave no numbers"
         row[f"peak_gib_{name}"] = meter.peak() / GIB
+        note(f"{seconds:g} s, {name}: {row[f'seconds_{name}']} s")
     return row
 
 
@@ -318,6 +320,7 @@ class TrainingStep:
         meter = PeakMeter(device)
         meter.reset()
         _, taken = timed(step, device, steps)
+        note(f"{seconds:g} s, train: {taken} s")
         return {"seconds_train_step": taken, "peak_gib_train": meter.peak() / GIB}
 
 
@@ -367,6 +370,7 @@ def main() -> None:
         else random_thinker(arguments.size, device)
     )
     result["seconds_build"] = round(time.perf_counter() - start, 2)
+    note(f"built in {result['seconds_build']} s")
     size = model_size(thinker.config)
     add_lora(thinker, rank=32, alpha=32, dropout=0.1)
     thinker.model.eval()
@@ -416,6 +420,11 @@ def report(result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         for row in rows
     ]
     print(json.dumps(result | {"clips": rounded}))
+
+
+def note(line: str) -> None:
+    """Says on stderr how far it is: on a CPU, 7B takes minutes."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def quiet() -> None:

@@ -296,6 +296,23 @@ def test_a_modality_that_was_dropped_in_training_is_dropped_in_scoring(base_fold
     )
 
 
+def test_training_goes_on_from_another_checkpoint(base_folder, tmp_path):
+    train = clips([2.0, -2.0] * 4)
+    rates = {"lora_learning_rate": 3e-3, "head_learning_rate": 3e-3}
+    first = run(base_folder, tmp_path / "first", train, epochs=8, **rates)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]), RANGE)
+    options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4,
+                           lora_learning_rate=1e-9, head_learning_rate=1e-9)  # fmt: skip
+    model, media = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA)
+    second = Trainer(model, options, media).run(data, tmp_path / "second", start=tmp_path / "first")
+    assert second.metrics["mae"] == pytest.approx(first.metrics["mae"], abs=1e-3)
+    assert second.training["start"] == first.adapter_sha256
+    with pytest.raises(ModelError, match="LoRA of rank 4 do not fit"):
+        Trainer(model, replace(options, lora_rank=8), media).run(
+            data, tmp_path / "third", start=tmp_path / "first"
+        )
+
+
 def test_lora_on_the_language_model_alone_trains_nothing_else(base_folder, tmp_path):
     train = clips([1.0, -1.5, 2.0, -0.5])
     info = run(base_folder, tmp_path, train, epochs=1, lora_scope="language")

@@ -64,7 +64,8 @@ class Regression(Readout):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [..., H] -> z-scores [...], or logits [..., C] of classes, in fp32."""
-        outputs = self.layers(hidden.float())
+        with torch.autocast(hidden.device.type, enabled=False):
+            outputs = self.layers(hidden.float())
         return outputs if self.scale.classes else outputs.squeeze(-1)
 
     def read(

@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from clip_store import StoredClip, load_store
-from peft import set_peft_model_state_dict
 from pretrain import augment
-from safetensors.torch import load_file
 from sentences import RatedSentence, Teacher, load_sentences, restyle, vary
 from words import sentence
 
 from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.feed import MemoryFeed
 from omni_msa.train import Trainer, TrainProgress
+from omni_msa.training_data import TrainingData
 from omni_msa.values import Clip, ClipContent, Transcript, all_subsets, subset_name
 
 NOTICE = (
@@ -117,12 +117,11 @@ def main() -> None:
     )
     torch.set_num_threads(2)
     model = ModelOptions(model=str(arguments.base))
-    trainer = Trainer(model, options, media, (-3.0, 3.0), Progress())
-    if arguments.start:
-        weights = load_file(arguments.start / "adapter_model.safetensors")
-        set_peft_model_state_dict(trainer.thinker.model, weights)
-        trainer.head.load_state_dict(load_file(arguments.start / "readout.safetensors"))
-    info = trainer.run(train, valid, arguments.out, base_name="tiny", notice=NOTICE)
+    trainer = Trainer(model, options, media, Progress())
+    data = TrainingData(MemoryFeed(train), MemoryFeed(valid))
+    info = trainer.run(
+        data, arguments.out, base_name="tiny", notice=NOTICE, start=arguments.start, fresh=True
+    )
     print(json.dumps(info.metrics), file=sys.stderr)
 
 

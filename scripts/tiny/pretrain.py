@@ -31,8 +31,9 @@ from words import sentence
 
 from omni_msa.config import MediaOptions
 from omni_msa.inputs import ThinkerInputs
-from omni_msa.packing import TokenTree, collate, last_attended, pack, tree_attention
+from omni_msa.packing import TokenTree, collate, last_attended, pack
 from omni_msa.prompt import QUESTION, SYSTEM, WORDS
+from omni_msa.readouts import LabelScale, make_readout
 from omni_msa.thinker import Thinker, load_thinker
 from omni_msa.values import Clip, ClipContent, Frames, Subset, Transcript, all_subsets
 
@@ -198,7 +199,7 @@ def batch_loss(
         clips.append(part[0][0])
     batch = collate(clips, [tree for tree, _, _ in grown], thinker.pad_token_id)
     with torch.autocast("cpu", torch.bfloat16):  # not around `build`: log-mel must stay fp32
-        hidden = hidden_states(thinker, batch)
+        hidden = thinker.states(batch)
     length = hidden.shape[1]
     target = torch.stack([pad(t, (0, length - len(t))) for _, t, _ in grown])
     weight = torch.stack([pad(w, (0, length - len(w))) for _, _, w in grown])
@@ -242,41 +243,15 @@ def sentence_tree(part: Sequence[tuple[ThinkerInputs, Example]], thinker: Thinke
     return grown, target, weight
 
 
-def hidden_states(thinker: Thinker, batch) -> torch.Tensor:
-    """Hidden states of every token of a packed batch: [B, L, H]."""
-    embeddings = thinker.embed(batch)
-    allowed = tree_attention(batch.paths)
-    bias = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
-    return thinker.core.model.language_model(
-        inputs_embeds=embeddings, attention_mask=bias, position_ids=batch.positions, use_cache=False
-    ).last_hidden_state
-
-
 @torch.no_grad()
 def rate(thinker: Thinker, contents: Sequence[ClipContent], options: MediaOptions) -> np.ndarray:
-    """Scores as the expectation over the tokens of sign, units and tenths: [N]. For progress."""
-    tokenizer = thinker.processor.tokenizer
-    plus, minus = (tokenizer(s, add_special_tokens=False)["input_ids"][0] for s in "+-")
-    digits = [tokenizer(str(d), add_special_tokens=False)["input_ids"][0] for d in range(4)]
+    """Scores by the zero-shot readout: [N]. For progress."""
+    verbalizer = make_readout("verbalizer", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
     scores = []
     for start in range(0, len(contents), 32):
         part = contents[start : start + 32]
-        total = torch.zeros(len(part))
         clips = [thinker.builder.build(c, options) for c in part]
-        first = thinker.forward(thinker.batch(clips, [[c.present] for c in part]))[:, 0]
-        sign = thinker.core.lm_head(first)[:, [plus, minus]].softmax(-1)
-        for s, p in (("+", sign[:, 0]), ("-", sign[:, 1])):
-            trees, lead = [], []
-            for clip in clips:
-                tree = pack(clip, [clip.present])
-                grown, _, _ = with_answers(tree, [[Answer(s, 1.0)]], thinker)
-                trees.append(grown)
-                lead.append(len(grown.token_ids) - 1)
-            hidden = hidden_states(thinker, collate(clips, trees, thinker.pad_token_id))
-            units = thinker.core.lm_head(hidden[torch.arange(len(part)), torch.tensor(lead)])
-            expected = units[:, digits].softmax(-1) @ torch.arange(4.0) + 0.45
-            total += p * expected * (1 if s == "+" else -1)
-        scores.append(total)
+        scores.append(verbalizer.read(thinker, clips, [[c.present] for c in part]).scores[:, 0])
     return torch.cat(scores).numpy()
 
 
