@@ -218,8 +218,21 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
             f"model {name}: {len(wrong)} tensors are missing, foreign or of another shape, "
             f"such as {wrong[0]}; the folder must hold a whole Qwen2.5-Omni Thinker"
         )
+    if where == "cpu":
+        keep_packing(model)
     model.eval().requires_grad_(False)
     return Thinker(model, processor, LoadedBase(name, folder, how, where))
+
+
+def keep_packing(model: Any) -> None:
+    """Stops bitsandbytes from repacking 4-bit weights at their first evaluation on a CPU (in place).
+
+    Its packing for AVX512 refuses the published vision tower's 3420 columns, and lets no gradient
+    through to the layers below, without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def local_folder(name: str) -> Path | None:

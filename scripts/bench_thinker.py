@@ -300,6 +300,11 @@ class TrainingStep:
             self.optimizer: Any = PagedAdamW8bit(parameters, lr=1e-4)
         else:
             self.optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+        # The Adam states, which every step but the first one holds throughout.
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def measure(self, seconds: float, steps: int) -> dict[str, Any]:
         """Seconds of a step and its peak."""
@@ -386,7 +391,6 @@ def main() -> None:
     # All scoring before any training: what training leaves behind would be counted.
     rows = [measure_scoring(thinker, readout, s, media, steps) for s in lengths]
     training = TrainingStep(thinker, readout, media)
-    training.measure(lengths[0], 1)  # makes the Adam states, which every later step holds
     for row in rows:
         row |= training.measure(row["seconds"], steps)
         row |= planned(thinker, row["seconds"], row["text_tokens"], media)

@@ -10,9 +10,10 @@ import torch
 from conftest import make_content
 
 from omni_msa.architecture import published_thinker_config
+from omni_msa.checkpoint import add_lora
 from omni_msa.config import MediaOptions
 from omni_msa.errors import ConfigError, ModelError
-from omni_msa.thinker import count_parameters, load_thinker, resolve_quantize
+from omni_msa.thinker import count_parameters, keep_packing, load_thinker, resolve_quantize
 from omni_msa.values import all_subsets
 
 
@@ -138,3 +139,34 @@ def test_lora_by_plain_suffix_is_the_published_share_of_the_7b_model():
     trainable, total = wrapped.get_nb_trainable_parameters()
     assert trainable == 103_043_072
     assert round(100 * trainable / total, 4) == 1.1405
+
+
+def test_gradients_pass_through_4_bit_layers_after_an_evaluation(base_folder):
+    thinker = load_thinker(str(base_folder), "4bit", "cpu")
+    add_lora(thinker, 4, 4, 0.0)
+    inputs = thinker.builder.build(make_content(), MediaOptions())
+    batch = thinker.batch([inputs], [[inputs.present]])
+    with torch.inference_mode():
+        thinker.model.eval()
+        thinker.forward(batch)
+    thinker.model.train()
+    thinker.forward(batch).sum().backward()
+    parts = {"language_model": 0.0, "audio_tower": 0.0, "visual": 0.0}
+    for name, parameter in thinker.model.named_parameters():
+        if "lora_B" in name:
+            assert parameter.grad is not None, name
+            part = next(p for p in parts if f".{p}." in name)
+            parts[part] += float(parameter.grad.abs().sum())
+    assert all(parts.values()), parts
+
+
+def test_the_published_vision_widths_run_in_4_bit_on_a_cpu():
+    from bitsandbytes.nn import Linear4bit
+
+    layers = torch.nn.Sequential(
+        Linear4bit(1280, 3420, compute_dtype=torch.float32, quant_type="nf4"),
+        Linear4bit(3420, 1280, compute_dtype=torch.float32, quant_type="nf4"),
+    )
+    keep_packing(layers)
+    with torch.inference_mode():
+        assert layers.to("cpu").eval()(torch.randn(3, 1280)).shape == (3, 1280)

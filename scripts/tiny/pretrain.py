@@ -313,6 +313,7 @@ def main() -> None:
     valid = load_store(arguments.valid, options) if arguments.valid else []
     texts = [s.text for s in rated if not s.held_out] + base_texts()
     folder = arguments.start or arguments.out
+    arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.start is None:
         base.build(arguments.out, texts, arguments.seed)
     thinker = load_thinker(str(folder))
