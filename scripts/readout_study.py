@@ -6,7 +6,7 @@ Makes a corpus of synthetic clips (real encoded files), then reads the `tiny` ba
 regression (the published head), generative (zero-shot, and SFT with the end token taught),
 verbalizer (zero-shot, and over the SFT adapter) and probe (ridge on the frozen base). The trained
 ones get the same clips, epochs, LoRA and seeds, and each its own learning rate, the best of three
-on the validation clips under one seed that is not used again. What cannot be trained has no seeds:
+by validation MAE, under a seed that is not used again and on a third of the training clips. What cannot be trained has no seeds:
 there the spread is over the training clips (probe), or there is none (zero-shot).
 
 Writes a Markdown table (scripts/readout_study.md; with --quick, into the work folder). The last
@@ -118,15 +118,20 @@ def options(readout: str, rate: float, seed: int, epochs: int) -> TrainOptions:
 
 
 def train(job: tuple[str, Path, float, int, int]) -> tuple[str, float, int, float]:
-    """One run, in a process of its own with one thread; gives its validation MAE."""
+    """One run, in a process of its own with one thread; gives its validation MAE.
+
+    Learning rates are tried on a third of the training clips.
+    """
     readout, work, rate, seed, epochs = job
     torch.set_num_threads(1)
     out = work / "runs" / f"{readout}-{rate:g}-{seed}"
     if not (out / "omni_msa.json").exists() or (out / "training_state.pt").exists():
         trainer = Trainer(ModelOptions("tiny"), options(readout, rate, seed, epochs),
                           media_options())  # fmt: skip
-        parts = [feed(work, clips_of(work, split)) for split in ("train", "valid")]
-        trainer.run(TrainingData(*parts, RANGE), out)
+        clips, valid = clips_of(work, "train"), clips_of(work, "valid")
+        if seed == TUNING_SEED:
+            clips = clips[: len(clips) // 3]
+        trainer.run(TrainingData(feed(work, clips), feed(work, valid), RANGE), out)
     mae = json.loads((out / "omni_msa.json").read_text())["metrics"]["mae"]
     print(f"{out.name}: validation MAE {mae:.4f}", file=sys.stderr, flush=True)
     return readout, rate, seed, mae
@@ -235,8 +240,8 @@ def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], qu
         f"`scripts/readout_study.py{' --quick' if quick else ''}`: the embedded `tiny` base, "
         f"{size.train} synthetic training clips, {size.valid} for validation, {size.test} for "
         f"testing; LoRA rank 32 on the whole Thinker, {size.epochs} epochs, batch 16, "
-        f"{size.seeds} seeds (mean ± sample deviation). LoRA learning rates tried on the "
-        f"validation clips: {tried}; taken: "
+        f"{size.seeds} seeds (mean ± sample deviation). LoRA learning rates tried, with a third "
+        f"of the training clips: {tried}; taken, by validation MAE: "
         + ", ".join(f"{rate:g} for {readout}" for readout, rate in rates.items())
         + ". One thread of an x86-64 server; seconds are of one clip's inputs and pass, without "
         "decoding; memory is the process's peak.",
