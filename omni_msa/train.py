@@ -395,7 +395,7 @@ class Trainer:
             | {
                 "train_clips": len(data.train.clips),
                 "valid_clips": len(data.valid.clips),
-                "data_sha256": _data_sha256(data),
+                "data_sha256": data.sha256,
                 "start": read_info(start).adapter_sha256 if start is not None else None,
             },
         )
@@ -472,16 +472,6 @@ def _seed(*parts: int) -> int:
     """A seed that is the same in every run, on every machine."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def _data_sha256(data: TrainingData) -> str:
-    """Names, splits and labels of all clips, in their order."""
-    rows = [
-        (name, clip.name, clip.label, sorted(clip.subset_labels.items()), clip.transcript)
-        for name, feed in (("train", data.train), ("valid", data.valid))
-        for clip in feed.clips
-    ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _fingerprint(data: TrainingData, info: CheckpointInfo, processes: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -45,6 +47,16 @@ class TrainingData:
         check_labels([*self.train.clips, *self.valid.clips], self.label_range)
         scale = label_scale(self.train.clips, self.label_range, self.classes)
         object.__setattr__(self, "scale", scale)
+
+    @property
+    def sha256(self) -> str:
+        """Names, words and labels of all clips, in their order."""
+        rows = [
+            (name, clip.name, clip.label, sorted(clip.subset_labels.items()), clip.transcript)
+            for name, feed in (("train", self.train), ("valid", self.valid))
+            for clip in feed.clips
+        ]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,11 @@ WORDS = "I really did not expect to like it this much, and then the ending made 
 # Two slow cores: four small frames, so that a 7B pass takes seconds and not minutes.
 SMALL = MediaOptions(max_frames=4, max_pixels=32 * 784)
 DEFAULT_SECONDS = {"cpu": (2.0, 4.0), "cuda": (4.0, 8.0, 16.0, 30.0)}
+BATCH = {"cpu": 1, "cuda": 8}  # clips of the batched pass
+HEADLINES = (  # of the longest clip, at the top of the JSON
+    "peak_gib", "seconds_forward", "seconds_verbalizer", "seconds_generate", "seconds_packed",
+    "seconds_train_step", "clips_per_second", "planned_gib",
+)  # fmt: skip
 NF4_DEVIATION = 0.45  # of a uniformly drawn NF4 code
 MOVED = (  # ids that the model must share with the processor
     "audio_token_index", "image_token_index", "video_token_index", "audio_start_token_id",
@@ -252,9 +257,9 @@ def timed(job: Callable[[], Any], device: str, steps: int) -> tuple[Any, float]:
 
 
 def measure_scoring(
-    thinker: Thinker, readout: Readout, seconds: float, media: MediaOptions, steps: int
+    thinker: Thinker, readouts: dict[str, Readout], seconds: float, media: MediaOptions, steps: int
 ) -> dict[str, Any]:
-    """One score, all subsets, and a generated answer of one clip: times and peaks."""
+    """One clip by each readout, with all its subsets, and in a batch: times and peaks."""
     inputs = thinker.builder.build(clip_of(seconds, media), media)
     whole, subsets = (inputs.present,), all_subsets(inputs.present)
     device = thinker.device.type
@@ -265,12 +270,17 @@ def measure_scoring(
         "tokens": inputs.num_tokens["total"],
         "tokens_packed": len(pack(inputs, subsets).token_ids),
     }
+    regression, batch = readouts["regression"], BATCH[device]
     jobs: dict[str, Callable[[], Any]] = {
-        "forward": lambda: readout.read(thinker, [inputs], [whole]).scores,
-        "packed": lambda: readout.read(thinker, [inputs], [subsets]).scores,
+        "forward": lambda: regression.read(thinker, [inputs], [whole]).scores,
+        "probe": lambda: readouts["probe"].read(thinker, [inputs], [whole]).scores,
+        "verbalizer": lambda: readouts["verbalizer"].read(thinker, [inputs], [whole]).scores,
+        "packed": lambda: regression.read(thinker, [inputs], [subsets]).scores,
         # No token is -1: the answer is as long as it may be.
         "generate": lambda: greedy(thinker, thinker.batch([inputs], [whole]), end=-1),
     }
+    if batch > 1:
+        jobs["batch"] = lambda: regression.read(thinker, [inputs] * batch, [whole] * batch).scores
     for name, job in jobs.items():
         meter.reset()
         with torch.inference_mode():
@@ -278,6 +288,9 @@ def measure_scoring(
         assert bool(torch.isfinite(result).all()), f"{name} gave no numbers"
         row[f"peak_gib_{name}"] = meter.peak() / GIB
         note(f"{seconds:g} s, {name}: {row[f'seconds_{name}']} s")
+    row["clips_per_second"] = round(
+        batch / row["seconds_batch" if batch > 1 else "seconds_forward"], 3
+    )
     return row
 
 
@@ -379,7 +392,10 @@ def main() -> None:
     size = model_size(thinker.config)
     add_lora(thinker, rank=32, alpha=32, dropout=0.1)
     thinker.model.eval()
-    readout = make_readout("regression", thinker, SCALE).eval()
+    readouts = {
+        name: make_readout(name, thinker, SCALE).eval()
+        for name in ("regression", "probe", "verbalizer")
+    }
     trainable = sum(p.numel() for p in thinker.model.parameters() if p.requires_grad)
     result |= {
         "parameters": size.parameters,
@@ -389,8 +405,8 @@ def main() -> None:
         "max_pixels": media.max_pixels,
     }
     # All scoring before any training: what training leaves behind would be counted.
-    rows = [measure_scoring(thinker, readout, s, media, steps) for s in lengths]
-    training = TrainingStep(thinker, readout, media)
+    rows = [measure_scoring(thinker, readouts, s, media, steps) for s in lengths]
+    training = TrainingStep(thinker, readouts["regression"], media)
     for row in rows:
         row |= training.measure(row["seconds"], steps)
         row |= planned(thinker, row["seconds"], row["text_tokens"], media)
@@ -408,10 +424,15 @@ def report(result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for name, count in (
             ("forward", "tokens"),
-            ("packed", "tokens_packed"),
+            ("probe", "tokens"),
+            ("verbalizer", "tokens"),
             ("generate", "tokens"),
+            ("batch", "tokens"),
+            ("packed", "tokens_packed"),
             ("train", "tokens_packed"),
         ):
+            if name == "batch" and "seconds_batch" not in row:
+                continue
             seconds = row["seconds_train_step" if name == "train" else f"seconds_{name}"]
             peak, plan = row[f"peak_gib_{name}"], row.get(f"planned_gib_{name}")
             beside = f"{plan:9.2f}   {plan / peak:9.2f}" if plan else ""
@@ -423,7 +444,8 @@ def report(result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         {k: round(v, 3) if k.startswith(("peak", "planned")) else v for k, v in row.items()}
         for row in rows
     ]
-    print(json.dumps(result | {"clips": rounded}))
+    longest = {key: rounded[-1][key] for key in HEADLINES}
+    print(json.dumps(result | longest | {"clips": rounded}))
 
 
 def note(line: str) -> None:

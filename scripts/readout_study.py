@@ -6,8 +6,9 @@ Makes a corpus of synthetic clips (real encoded files), then reads the `tiny` ba
 regression (the published head), generative (zero-shot, and SFT with the end token taught),
 verbalizer (zero-shot, and over the SFT adapter) and probe (ridge on the frozen base). The trained
 ones get the same clips, epochs, LoRA and seeds, and each its own learning rate, the best of three
-by validation MAE, under a seed that is not used again and on a third of the training clips. What cannot be trained has no seeds:
-there the spread is over the training clips (probe), or there is none (zero-shot).
+by validation MAE, under a seed that is not used again and on a third of the training clips. What
+cannot be trained has no seeds: there the spread is over the training clips (probe), or there is
+none (zero-shot).
 
 Writes a Markdown table (scripts/readout_study.md; with --quick, into the work folder). The last
 line is JSON, one object a readout. A stopped study goes on where it was.
