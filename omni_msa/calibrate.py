@@ -14,10 +14,12 @@ import torch
 
 from omni_msa.checkpoint import CheckpointInfo, save_checkpoint
 from omni_msa.config import ModelOptions
-from omni_msa.errors import ConfigError, ManifestError, OmniMSAError
+from omni_msa.errors import ManifestError, OmniMSAError
 from omni_msa.feed import Feed
+from omni_msa.inputs import ThinkerInputs
+from omni_msa.memory import in_passes
 from omni_msa.readouts import Probe
-from omni_msa.run_folder import CHECKPOINT
+from omni_msa.run_folder import RunFolder
 from omni_msa.scorer import Scorer
 from omni_msa.self_check import check_scores
 from omni_msa.training_data import check_labels, label_scale
@@ -55,32 +57,33 @@ def calibrate(
         ManifestError: too few clips, or labels missing or outside the range.
         ConfigError: the folder holds a checkpoint already.
     """
-    if (out / CHECKPOINT).exists():
-        raise ConfigError(f"{out}: holds a checkpoint; give another -o")
     check_labels(feed.clips, label_range)
     scale = label_scale(feed.clips, label_range, classes)
     probe = Probe(frozen.thinker, scale).to(frozen.thinker.device)
     info = replace(frozen.checkpoint.info, readout=probe.name, scale=scale)
     checkpoint = replace(frozen.checkpoint, info=info, readout=probe)
     model = Scorer(frozen.thinker, checkpoint, frozen.media)  # it asks for this label range
-    states, labels = last_states(model, feed, hide, progress)
-    if len(states) < FEWEST:
-        raise ManifestError(f"{len(states)} clips could be read; a probe needs {FEWEST} or more")
-    errors = (probe.fit(states, labels) - labels).abs()
-    name, error = "mae", errors.mean()
-    if classes:
-        name, error = "error_rate", (errors > 0).float().mean()
-    info = replace(
-        info,
-        media=frozen.media.to_json(),
-        quantize=frozen.thinker.base.quantize,
-        notice=None,
-        hide=sorted(hide | model.hidden),
-        training={"clips": len(states), "penalty": probe.penalty},
-        metrics={f"leave_one_out_{name}": float(error)},
-        self_check=check_scores(model.thinker, probe, frozen.media, hide | model.hidden),
-    )
-    return save_checkpoint(out, frozen.thinker, probe, info)
+    with RunFolder(out, "calibrate", fresh=False):  # nobody else writes here meanwhile
+        states, labels = last_states(model, feed, hide, progress)
+        if len(states) < FEWEST:
+            raise ManifestError(
+                f"{len(states)} clips could be read; a probe needs {FEWEST} or more"
+            )
+        errors = (probe.fit(states, labels) - labels).abs()
+        name, error = "mae", errors.mean()
+        if classes:
+            name, error = "error_rate", (errors > 0).float().mean()
+        info = replace(
+            info,
+            media=frozen.media.to_json(),
+            quantize=frozen.thinker.base.quantize,
+            notice=None,
+            hide=sorted(hide | model.hidden),
+            training={"clips": len(states), "penalty": probe.penalty},
+            metrics={f"leave_one_out_{name}": float(error)},
+            self_check=check_scores(model.thinker, probe, frozen.media, hide | model.hidden),
+        )
+        return save_checkpoint(out, frozen.thinker, probe, info)
 
 
 @torch.inference_mode()
@@ -93,14 +96,11 @@ def last_states(
     """Hidden states [N, H] at the last token of whole clips, and labels [N], on the CPU in fp32."""
     states: list[torch.Tensor] = []
     labels: list[float] = []
-    waiting: list = []
+    waiting: list[ThinkerInputs] = []
 
-    def flush() -> None:
-        if waiting:
-            subsets = [(inputs.present,) for inputs in waiting]
-            hidden = model.thinker.forward(model.thinker.batch(waiting, subsets))
-            states.append(hidden[:, 0].float().cpu())
-            waiting.clear()
+    def hidden(part: Sequence[ThinkerInputs]) -> torch.Tensor:
+        subsets = [(inputs.present,) for inputs in part]
+        return model.thinker.forward(model.thinker.batch(part, subsets))[:, 0].float().cpu()
 
     order: Sequence[int] = range(len(feed.clips))
     for i, fed in zip(order, feed.read(order), strict=True):
@@ -108,13 +108,12 @@ def last_states(
             if isinstance(fed, OmniMSAError):
                 raise fed
             waiting.append(model.prepare(fed, hide).inputs)
+            labels.append(float(feed.clips[i].label or 0.0))
+            progress(i + 1, None)
         except OmniMSAError as error:
             progress(i + 1, str(error))
-            continue
-        labels.append(float(feed.clips[i].label or 0.0))
-        if len(waiting) == BATCH:
-            flush()
-        progress(i + 1, None)
-    flush()
+        if len(waiting) == BATCH or (waiting and i + 1 == len(order)):
+            states += in_passes(hidden, waiting, BATCH)
+            waiting = []
     width = model.thinker.width
     return torch.cat(states) if states else torch.zeros(0, width), torch.tensor(labels)

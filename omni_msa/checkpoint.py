@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -104,27 +105,30 @@ def save_checkpoint(
 ) -> CheckpointInfo:
     """Writes the folder; `omni_msa.json` comes last, so a folder that has it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "omni_msa.json").unlink(missing_ok=True)
+    new = folder / "saving.partial"  # the old checkpoint stays whole while the new one is written
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
     if thinker.adapted:
-        thinker.model.save_pretrained(folder, safe_serialization=True)
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-        _portable_adapter_config(folder / "adapter_config.json", info.base)
-    else:
-        for name in ADAPTER_FILES:
-            (folder / name).unlink(missing_ok=True)
+        thinker.model.save_pretrained(new, safe_serialization=True)
+        (new / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        _portable_adapter_config(new / "adapter_config.json", info.base)
     state = {k: v.detach().float().cpu().contiguous() for k, v in readout.state_dict().items()}
-    save_file(state, folder / "readout.safetensors", metadata={"format": "pt"})
+    save_file(state, new / "readout.safetensors", metadata={"format": "pt"})
     complete = replace(
         info,
         versions=package_versions(),
         readout_settings=readout.settings(),
-        readout_sha256=file_sha256(folder / "readout.safetensors"),
-        adapter_sha256=file_sha256(folder / ADAPTER_FILES[0]) if thinker.adapted else "",
+        readout_sha256=file_sha256(new / "readout.safetensors"),
+        adapter_sha256=file_sha256(new / ADAPTER_FILES[0]) if thinker.adapted else "",
     )
-    text = json.dumps(asdict(complete), indent=2, ensure_ascii=False) + "\n"
-    temporary = folder / "omni_msa.json.partial"
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, folder / "omni_msa.json")
+    text = json.dumps(asdict(complete), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (new / "omni_msa.json").write_text(text, encoding="utf-8")
+    for name in (*ADAPTER_FILES, "readout.safetensors", "omni_msa.json"):
+        if (new / name).exists():
+            os.replace(new / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier checkpoint with an adapter
+    shutil.rmtree(new)
     return complete
 
 
@@ -174,14 +178,7 @@ def load_checkpoint(folder: Path, thinker: Thinker, readout: str | None = None) 
             f"checkpoint {folder}: made for base {info.base} ({info.base_sha256[:12]}), "
             f"not for {thinker.base.name} ({found[:12]}); give --model {info.base}"
         )
-    for name, expected in (
-        (ADAPTER_FILES[0], info.adapter_sha256),
-        ("readout.safetensors", info.readout_sha256),
-    ):
-        path = folder / name
-        if expected and (not path.is_file() or file_sha256(path) != expected):
-            state = "differs from what was saved" if path.is_file() else "is missing"
-            raise ModelError(f"checkpoint {folder}: {name} {state}; copy the whole folder again")
+    _check_files(folder, info)
     if info.adapter_sha256:
         _load_adapter(folder, thinker)
     try:
@@ -197,21 +194,43 @@ def load_checkpoint(folder: Path, thinker: Thinker, readout: str | None = None) 
     return Checkpoint(folder, info, made.eval().requires_grad_(False))
 
 
-def load_weights(folder: Path, thinker: Thinker, readout: Readout) -> None:
-    """Puts a checkpoint's weights into a fresh adapter and readout of the same shape (in place).
+def load_weights(folder: Path, thinker: Thinker, readout: Readout, lora: dict[str, Any]) -> None:
+    """Puts a checkpoint's weights into a fresh adapter and readout of the same kind (in place).
+
+    Args:
+        lora: what `add_lora` has said of the fresh adapter.
 
     Raises:
-        ModelError: no checkpoint, or one of another shape.
+        ModelError: no checkpoint, a damaged one, or one of another base, readout or LoRA.
     """
     info = read_info(folder)
-    try:
-        _set_adapter(folder, thinker.model)
-        readout.load_state_dict(load_file(folder / "readout.safetensors"))
-    except UNLOADABLE as error:
+    _check_files(folder, info)
+    asked: dict[str, Any] = {"base": base_sha256(thinker.base.folder), "readout": readout.name}
+    asked |= {"classes": readout.scale.classes, "settings": readout.settings()}
+    found: dict[str, Any] = {"base": info.base_sha256, "readout": info.readout}
+    found |= {"classes": info.scale.classes, "settings": info.readout_settings}
+    for name in ("rank", "alpha", "scope"):
+        asked[f"LoRA {name}"], found[f"LoRA {name}"] = lora[name], info.lora.get(name)
+    other = [name for name in asked if asked[name] != found[name]]
+    if other:
         raise ModelError(
-            f"checkpoint {folder}: its {info.readout} readout and LoRA of rank "
-            f"{info.lora.get('rank')} do not fit what is to be trained ({_first(error)})"
-        ) from error
+            f"checkpoint {folder}: it cannot be trained on with another {' and '.join(other)} "
+            f"({', '.join(f'{found[n]} there, {asked[n]} here' for n in other)})"
+        )
+    _set_adapter(folder, thinker.model)
+    readout.load_state_dict(load_file(folder / "readout.safetensors"))
+
+
+def _check_files(folder: Path, info: CheckpointInfo) -> None:
+    """The weights are those that were saved."""
+    for name, expected in (
+        (ADAPTER_FILES[0], info.adapter_sha256),
+        ("readout.safetensors", info.readout_sha256),
+    ):
+        path = folder / name
+        if expected and (not path.is_file() or file_sha256(path) != expected):
+            state = "differs from what was saved" if path.is_file() else "is missing"
+            raise ModelError(f"checkpoint {folder}: {name} {state}; copy the whole folder again")
 
 
 def _load_adapter(folder: Path, thinker: Thinker) -> None:

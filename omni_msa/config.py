@@ -168,6 +168,13 @@ class TrainOptions:
         for name in ("lora_learning_rate", "head_learning_rate", "max_grad_norm"):
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
 
+        own = ("head", "head_dropout", "head_learning_rate")
+        useless = [n for n in own if getattr(self, n) != getattr(TrainOptions, n)]
+        _require(
+            self.readout == "regression" or not useless,
+            f"{' and '.join(useless)}: of the regression readout; {self.readout} has no head",
+        )
+
     @property
     def clips_a_step(self) -> int:
         """The effective batch, whatever fits into one forward pass."""

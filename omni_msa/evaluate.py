@@ -27,7 +27,6 @@ from omni_msa.metrics import (
 )
 from omni_msa.values import MODALITIES, Clip, all_subsets, subset_name
 
-WHOLE = "TAV"
 TABLE = tuple(subset_name(s) for s in all_subsets(frozenset(MODALITIES)) if s)  # seven rows
 TEST_TIME_DROP = "test-time drop: one model trained on everything, modalities left out when scoring"
 
@@ -249,19 +248,19 @@ def differences_json(change: Mapping[str, Difference]) -> dict[str, Any]:
 def _ablation(
     scored: Sequence[ScoredClip], family: Family, options: EvaluateOptions
 ) -> dict[str, Ablated]:
-    """The seven subsets, each on the clips that have all three modalities."""
-    complete = [clip for clip in scored if WHOLE in clip.subsets]
-    if not complete:
-        raise ManifestError(
-            "no clip has words, sound and picture; the ablation table needs clips with all three"
-        )
+    """The seven subsets, each on the clips that have all three modalities; where one is hidden,
+    the subsets of the others."""
+    whole = max((name for clip in scored for name in clip.subsets), key=len, default="")
+    complete = [clip for clip in scored if whole in clip.subsets]
+    if not whole:
+        raise ManifestError("nothing is shown of any clip; there is nothing to ablate")
     labels = np.array([clip.label for clip in complete])
-    whole = np.array([clip.subsets[WHOLE] for clip in complete])
+    everything = np.array([clip.subsets[whole] for clip in complete])
     table = {}
-    for name in TABLE:
+    for name in (name for name in TABLE if set(name) <= set(whole)):
         scores = np.array([clip.subsets[name] for clip in complete])
         change = paired_differences(
-            family.measure, whole, scores, labels, options.resamples, options.seed
+            family.measure, everything, scores, labels, options.resamples, options.seed
         )
         table[name] = Ablated(_measured(scores, labels, family, options), change)
     return table

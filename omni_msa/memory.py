@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def peak_gib() -> float:
@@ -24,3 +29,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def in_passes(work: Callable[[Sequence[T]], R], items: Sequence[T], size: int) -> Iterator[R]:
+    """Does the work on at most `size` items at a time, on fewer when memory runs out.
+
+    Raises:
+        RuntimeError, MemoryError: what the work raises; memory does not hold one item.
+    """
+    start = 0
+    while start < len(items):
+        try:
+            done = work(items[start : start + size])
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size = (size + 1) // 2
+            continue
+        yield done
+        start += size

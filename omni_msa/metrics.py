@@ -218,8 +218,11 @@ def _family(name: str, label_range: tuple[float, float], measure: Measure, names
 
 
 _MOSI_NAMES: Names = {
-    "mae": ("MAE", "Mean absolute error, predictions not clipped"),
-    "corr": ("Corr", "Pearson correlation, predictions not clipped; undefined for a constant"),
+    "mae": (
+        "MAE",
+        "Mean absolute error of the predictions as given (readouts stay in the label range)",
+    ),
+    "corr": ("Corr", "Pearson correlation of the predictions as given; undefined for a constant"),
     "acc7": ("Acc-7", "Acc-7: both clipped to -3..3 and rounded, halves to the even number"),
     "acc5": ("Acc-5", "Acc-5: both clipped to -2..2 and rounded, halves to the even number"),
     "acc2_has0": ("Acc-2 (has0)", "Acc-2, negative/non-negative: 0 counts as non-negative"),

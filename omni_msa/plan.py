@@ -6,6 +6,7 @@ the reader's own frame plan and the packer itself count them; bytes are those of
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -78,7 +79,7 @@ class Workload:
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
         _one_of("subsets", self.subsets, ("packed", "full"))
-        if self.seconds <= 0 or self.text_tokens < 0 or self.batch_size < 1:
+        if not 0 < self.seconds < math.inf or self.text_tokens < 0 or self.batch_size < 1:
             raise ConfigError(
                 f"a clip lasts more than 0 s, has 0 or more text tokens and comes 1 or more at a "
                 f"time, got {self.seconds} s, {self.text_tokens} tokens, batch {self.batch_size}"

@@ -329,10 +329,13 @@ def _epoch(now: TrainProgress) -> str:
 def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
     """Where the checkpoint is, and how good it was on validation clips."""
     figures = {name: round(value, 4) for name, value in info.metrics.items()}
+    left_out = info.training.get("left_out", [])
     if as_json:
-        print_json({"checkpoint": str(folder), "readout": info.readout, "metrics": figures})
+        document = {"checkpoint": str(folder), "readout": info.readout, "metrics": figures}
+        print_json(document | {"left_out": left_out})
         return
     told = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+    told += f", {len(left_out)} clips left out" if left_out else ""
     with _until_reader_leaves():
         _stdout().print(Text(f"{folder}: {info.readout}, {told}"))
 

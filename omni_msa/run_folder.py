@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -40,7 +44,12 @@ class RunFolder:
         self.state: dict[str, Any] | None = None
         self._lock: OutputLock | None = None
         if writes:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"-o {folder}: the folder cannot be made ({error.strerror}); give another"
+                ) from error
             self._lock = OutputLock(folder / LOG)
         try:
             if fresh:
@@ -94,8 +103,8 @@ class RunFolder:
         if not path.exists():
             if (self.folder / CHECKPOINT).exists():
                 raise ConfigError(
-                    f"{self.folder}: holds a finished checkpoint; give another -o, or --fresh to "
-                    "train it anew"
+                    f"{self.folder}: holds a finished checkpoint; give another -o (or, to train "
+                    "it anew, --fresh)"
                 )
             self._cut_log(0)
             return
@@ -118,3 +127,27 @@ class RunFolder:
         path = self.folder / LOG
         if self.writes and path.exists():
             os.truncate(path, min(length, path.stat().st_size))
+
+
+@contextmanager
+def gentle_interrupt(num_processes: int = 1) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C is only noted, so that the step in hand is finished; a second one ends at once.
+
+    Several processes would not end at the same step: for them it stays as it is.
+    """
+    noted: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    if num_processes > 1 or not main:
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(noted)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -99,7 +99,8 @@ class Scorer:
         info = read_info(folder)
         _check_readout(options.readout, info.readout)
         chosen = media_options(info, media)
-        thinker = load_thinker(options.model or info.base, options.quantize, options.device)
+        quantize = info.quantize if options.quantize == "auto" else options.quantize
+        thinker = load_thinker(options.model or info.base, quantize, options.device)
         return cls(thinker, load_checkpoint(folder, thinker, options.readout), chosen)
 
     @classmethod
@@ -119,21 +120,23 @@ class Scorer:
 
     @property
     def notice(self) -> str | None:
-        """One line the user should see before the first score, or None."""
-        return self.checkpoint.info.notice or self._protocol
+        """What the user should see before the first score, or None."""
+        own = self.checkpoint.info.notice
+        return "; ".join(([own] if own else []) + list(self.remarks)) or None
 
     @property
-    def _protocol(self) -> str | None:
+    def remarks(self) -> tuple[str, ...]:
+        """What every record says of the way it was scored."""
+        info, how = self.checkpoint.info, self.thinker.base.quantize
         if self.checkpoint.folder is None:
-            return f"zero-shot: no checkpoint, {self.thinker.base.name} is read by {self.name}"
+            return (f"zero-shot: no checkpoint, {self.thinker.base.name} is read by {self.name}",)
+        remarks = []
         if self.hidden:
             names = " and ".join(m for m in MODALITIES if m in self.hidden)
-            return f"the checkpoint was trained without {names}, and is not shown it"
-        return None
-
-    @property
-    def _remarks(self) -> tuple[str, ...]:
-        return (self._protocol,) if self._protocol else ()
+            remarks.append(f"the checkpoint was trained without {names}, and is not shown it")
+        if how != info.quantize:
+            remarks.append(f"trained with quantize {info.quantize}, scored with {how}")
+        return tuple(remarks)
 
     @property
     def name(self) -> str:
@@ -260,7 +263,7 @@ class Scorer:
             tokens=inputs.num_tokens,
             seconds=seconds,
             model=self.describe() | {"fingerprint": fingerprint},
-            warnings=content.warnings + inputs.warnings + self._remarks,
+            warnings=content.warnings + inputs.warnings + self.remarks,
             label=content.clip.label,
             emotion=self.classes[round(scores[shown])] if self.classes else None,
         )

@@ -66,5 +66,12 @@ def check_scores(
     return {
         "scores": {subset_name(s): round(v, 6) for s, v in zip(subsets, scores, strict=True)},
         "quantize": thinker.base.quantize,
-        "device": thinker.base.device,
+        "device": _device_name(thinker),
     }
+
+
+def _device_name(thinker: Thinker) -> str:
+    """Two GPUs of different models round differently."""
+    if thinker.device.type == "cuda":
+        return torch.cuda.get_device_name(thinker.device)
+    return thinker.base.device

@@ -15,6 +15,7 @@ import typer
 from omni_msa.config import (
     TASKS,
     AblationOptions,
+    BatchOptions,
     EvaluateOptions,
     MediaOptions,
     ModelOptions,
@@ -104,7 +105,11 @@ def train(
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
     with render.train_progress(show.quiet) as progress:
         trainer.progress = progress
-        info = trainer.run(labelled, output, fresh=fresh, start=train.start)
+        try:
+            info = trainer.run(labelled, output, fresh=fresh, start=train.start)
+        except KeyboardInterrupt:
+            show.note(f"interrupted; the same command goes on from {output}")
+            raise
     if world_rank() == 0:
         render.print_trained(output, info, show.json)
 
@@ -134,6 +139,8 @@ def calibrate(
         known = [c for c in clips if c.split in (None, "train")]
         model = replace(base.options(), checkpoint=checkpoint)
         frozen = load_frozen(model, label_range, media.overrides())
+    if checkpoint is not None:
+        show.note("if its adapter was trained on these clips, leaving one out flatters it")
     with render.count_progress("reading", len(known), show.quiet) as progress:
         feed = _feed(known, frozen.media, read)
         info = fit(frozen, feed, output, label_range, read.hide, progress, classes)
@@ -158,6 +165,7 @@ def evaluate(
         raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
     options, hide = measured.options(), parse_drop(measured.drop or [])
     asked = model.options()
+    _check_comparable([asked.checkpoint, *(measured.also or [])], measured.against)
     clips, asked = _as_labelled(read_manifest(data), asked, options.family)
     job = _Job(clips, *select(clips, options.split), options, hide)
     runs = [
@@ -179,7 +187,8 @@ def evaluate(
         print_json(evaluation_document(evaluations, spread, compared))
     else:
         print_evaluation(evaluations, spread, compared)
-    raise typer.Exit(3 if any(e.failed for e in evaluations) else 0)
+    measured_all = [*evaluations, *([compared[0]] if compared else [])]
+    raise typer.Exit(3 if any(e.failed for e in measured_all) else 0)
 
 
 @dataclass
@@ -344,11 +353,26 @@ def _feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> FileFe
     from omni_msa.cache import ContentCache
     from omni_msa.feed import FileFeed
 
+    BatchOptions(workers=read.workers)  # checked there
     if read.cache_gb <= 0:
         raise ConfigError(f"--cache-gb must be positive, got {read.cache_gb}")
     size = int(read.cache_gb * 1e9)
     cache = ContentCache(read.cache, size) if read.cache is not None else None
     return FileFeed(clips, media, read.workers, cache, read.hide)
+
+
+def _check_comparable(seeds: Sequence[str | None], against: str | None) -> None:
+    """Said before anything is scored: all give the same labels, and no seed is counted twice."""
+    from omni_msa.checkpoint import read_info
+
+    named = [folder for folder in (*seeds, against) if folder is not None]
+    found = {folder: read_info(Path(folder)) for folder in named}
+    kinds = {info.scale.classes for info in found.values()}
+    if len(kinds) > 1:
+        raise ConfigError(f"{', '.join(named)} do not give the same labels; evaluate them apart")
+    weights = [(i.adapter_sha256, i.readout_sha256) for f, i in found.items() if f in seeds]
+    if len(set(weights)) < len(seeds) - seeds.count(None):
+        raise ConfigError("--also names a checkpoint twice; each seed counts once")
 
 
 def _as_labelled(
@@ -379,6 +403,8 @@ def _labels(
         raise ConfigError(f"task {task!r} is not known; choose one of: {', '.join(TASKS)}")
     if task == "sentiment":
         return clips, _label_range(clips, label_range), ()
+    if label_range is not None:
+        raise ConfigError("--label-range is about numbers; emotions are classes")
     from omni_msa.datasets import DATASETS
     from omni_msa.training_data import with_classes
 

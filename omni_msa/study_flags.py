@@ -114,7 +114,7 @@ class TrainFlags:
 
     def options(self) -> TrainOptions:
         """The checked options that the library takes."""
-        names = [field.name for field in fields(TrainOptions)]
+        names = {field.name for field in fields(TrainOptions)} & {f.name for f in fields(self)}
         return TrainOptions(**{name: getattr(self, name) for name in names})
 
 

@@ -225,7 +225,7 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
 
 
 def keep_packing(model: Any) -> None:
-    """Stops bitsandbytes from repacking 4-bit weights at their first evaluation on a CPU (in place).
+    """Stops bitsandbytes from repacking 4-bit weights at their first use on a CPU (in place).
 
     Its packing for AVX512 refuses the published vision tower's 3420 columns, and lets no gradient
     through to the layers below, without a word.

@@ -31,11 +31,11 @@ from omni_msa.checkpoint import (
 from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.errors import ManifestError, OmniMSAError, TrainingError
 from omni_msa.feed import Fed, Feed
-from omni_msa.memory import is_out_of_memory, peak_gib
+from omni_msa.memory import in_passes, is_out_of_memory, peak_gib
 from omni_msa.processes import Processes
 from omni_msa.prompt import question
 from omni_msa.readouts import LabelScale, Readout, make_readout
-from omni_msa.run_folder import RunFolder
+from omni_msa.run_folder import RunFolder, gentle_interrupt
 from omni_msa.self_check import check_scores
 from omni_msa.thinker import FOUR_BIT_ABOVE, Thinker, count_parameters, load_thinker
 from omni_msa.training_data import (
@@ -46,7 +46,8 @@ from omni_msa.training_data import (
     plan_epoch,
     with_labels,
 )
-from omni_msa.values import Answer, Clip, Subset
+from omni_msa.validation import Miss, misses, validation_metrics
+from omni_msa.values import Clip, Subset
 
 RECENT = 50  # steps that the shown loss is averaged over
 
@@ -76,7 +77,8 @@ class Position:
     best: float = math.inf
     waited: int = 0
     micro: int = 1  # clips a forward pass
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # training clips, and why
+    unseen: dict[str, str] = field(default_factory=dict)  # the same for validation
 
 
 class Trainer:
@@ -138,7 +140,7 @@ class Trainer:
         self.readout = self._make_readout(data.scale)
         self.thinker.ask(question(*data.label_range, self.readout.speaks, data.classes))
         if start is not None:
-            load_weights(start, self.thinker, self.readout)
+            load_weights(start, self.thinker, self.readout, self.lora)
         self.hide = data.hide
         steps_an_epoch = math.ceil(len(data.train.clips) / self.options.clips_a_step)
         self.total_steps = self.options.epochs * steps_an_epoch
@@ -155,41 +157,21 @@ class Trainer:
         """MAE on whole clips, in label units, or the share of wrong classes; and of a readout that
         speaks, what went wrong."""
         assert self.readout is not None
+        readout = self.readout.eval()
         self.thinker.model.eval()
-        self.readout.eval()
         mine = self.processes.share(list(range(len(feed.clips))))
-        found: list[tuple[float, Answer | None]] = []
+        found: list[Miss] = []
         waiting: list[LabelledInputs] = []
-        for i, fed in zip(mine, feed.read(mine), strict=True):
-            item = self._labelled(feed.clips[i], fed, packed=False)
+        for n, (i, fed) in enumerate(zip(mine, feed.read(mine), strict=True), start=1):
+            item = self._labelled(feed.clips[i], fed, self.at.unseen, packed=False)
             waiting += [item] if item else []
-            if len(waiting) == self.options.batch_size:
-                found, waiting = found + self._errors(waiting), []
-        found = self.processes.gather(found + self._errors(waiting))
-        if not found:
-            raise ManifestError("no validation clip could be read; check the files it names")
-        name = "error_rate" if self.readout.scale.classes else "mae"
-        metrics = {name: math.fsum(error for error, _ in found) / len(found)}
-        said = [answer for _, answer in found if answer is not None]
-        if said:
-            metrics["unparsable"] = sum(not a.parsable for a in said) / len(said)
-            metrics["out_of_range"] = sum(not a.in_range for a in said) / len(said)
-        return metrics | {"clips": float(len(found))}
-
-    def _errors(self, batch: Sequence[LabelledInputs]) -> list[tuple[float, Answer | None]]:
-        """Absolute errors of whole clips (1 for a wrong class), and what was said."""
-        if not batch:
-            return []
-        assert self.readout is not None
-        reading = self.readout.read(
-            self.thinker, [b.inputs for b in batch], [b.subsets for b in batch]
-        )
-        said = [row[0] for row in reading.answers] if reading.answers else [None] * len(batch)
-        scores = reading.scores[:, 0].tolist()
-        errors = [abs(score - b.labels[0]) for score, b in zip(scores, batch, strict=True)]
-        if self.readout.scale.classes:
-            errors = [float(error > 0) for error in errors]
-        return list(zip(errors, said, strict=True))
+            if len(waiting) >= self.at.micro or n == len(mine):
+                passes = in_passes(
+                    lambda part: misses(self.thinker, readout, part), waiting, self.at.micro
+                )
+                found += [miss for part in passes for miss in part]
+                waiting = []
+        return validation_metrics(self.processes.gather(found), readout)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -204,16 +186,17 @@ class Trainer:
         while at.epoch <= options.epochs and at.waited < options.patience:
             try:
                 self._epoch(data, folder, optimizer)
+                metrics = self.validate(data.valid)
             except TrainingError as error:
                 raise self._stopped(error, folder, info) from error
-            metrics = self.validate(data.valid)
             missed = next(iter(metrics.values()))
             self._tell(missed, metrics=metrics)
-            folder.log("epoch", epoch=at.epoch, step=at.step, left_out=at.left_out, **metrics)
+            left_out = at.left_out | at.unseen
+            folder.log("epoch", epoch=at.epoch, step=at.step, left_out=left_out, **metrics)
             at.waited += 1
             if missed < at.best:
                 at.best, at.waited = missed, 0
-                training = info.training | {"left_out": sorted(at.left_out)}
+                training = info.training | {"left_out": sorted(left_out)}
                 self._save(folder, replace(info, metrics=metrics, training=training))
             at.epoch, at.place = at.epoch + 1, 0
             folder.save_state(self._state(optimizer))
@@ -234,42 +217,58 @@ class Trainer:
         self.readout.train()
         began, seen = time.perf_counter(), 0
         losses: list[float] = []
-        for places, share in zip(steps, shares, strict=True):
-            batch = [
-                self._labelled(data.train.clips[i], next(feed), options.subsets == "packed")
-                for i in share
-            ]
-            factor = learning_rate_factor(at.step, self.total_steps, options.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-            loss, norm = self._step([b for b in batch if b is not None], len(places), optimizer)
-            at.step, at.place = at.step + 1, at.place + 1
-            seen += len(places)
-            losses = [*losses, loss][-RECENT:]
-            rate = seen / (time.perf_counter() - began)
-            self._tell(sum(losses) / len(losses), rate)
-            folder.log(
-                "step",
-                epoch=at.epoch,
-                step=at.step,
-                loss=round(loss, 6),
-                grad_norm=round(norm, 6),
-                learning_rate=optimizer.param_groups[0]["lr"],
-                clips_per_second=round(rate, 3),
-                memory_gib=round(peak_gib(), 3),
-            )
-            if at.step % options.save_every == 0 and at.place < len(steps):
-                folder.save_state(self._state(optimizer))
-        if len(at.left_out) > len(data.train.clips) / 2:
+        with gentle_interrupt(self.processes.count) as interrupted:
+            for share in shares:
+                batch = [
+                    self._labelled(
+                        data.train.clips[i], next(feed), at.left_out, options.subsets == "packed"
+                    )
+                    for i in share
+                ]
+                loss, norm, count = self._step([b for b in batch if b is not None], optimizer)
+                at.step, at.place = at.step + 1, at.place + 1
+                seen += count
+                losses = [*losses, loss][-RECENT:]
+                rate = seen / (time.perf_counter() - began)
+                self._tell(sum(losses) / len(losses), rate)
+                folder.log(
+                    "step",
+                    epoch=at.epoch,
+                    step=at.step,
+                    clips=count,
+                    loss=round(loss, 6),
+                    grad_norm=round(norm, 6),
+                    learning_rate=optimizer.param_groups[0]["lr"],
+                    clips_per_second=round(rate, 3),
+                    memory_gib=round(peak_gib(), 3),
+                )
+                ends = interrupted()
+                if ends or (at.step % options.save_every == 0 and at.place < len(steps)):
+                    folder.save_state(self._state(optimizer))
+                if ends:
+                    raise KeyboardInterrupt
+        self._check_left_out(len(data.train.clips))
+
+    def _check_left_out(self, num_clips: int) -> None:
+        """What all processes have left out; more than half of the clips is too much."""
+        at = self.at
+        at.left_out = dict(self.processes.gather(list(at.left_out.items())))
+        if len(at.left_out) > num_clips / 2:
             raise ManifestError(
-                f"{len(at.left_out)} of {len(data.train.clips)} training clips cannot be used, "
-                f"such as: {next(iter(at.left_out.values()))}"
+                f"{len(at.left_out)} of {num_clips} training clips cannot be used, such as: "
+                f"{next(iter(at.left_out.values()))}"
             )
 
     def _step(
-        self, batch: Sequence[LabelledInputs], count: int, optimizer: torch.optim.Optimizer
-    ) -> tuple[float, float]:
-        """One optimizer step on this process's part of `count` clips: loss and gradient norm."""
+        self, batch: Sequence[LabelledInputs], optimizer: torch.optim.Optimizer
+    ) -> tuple[float, float, int]:
+        """One optimizer step on this process's clips: loss, gradient norm, and all its clips."""
+        factor = learning_rate_factor(self.at.step, self.total_steps, self.options.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        count = sum(self.processes.gather([len(batch)]))
+        if not count:
+            return 0.0, 0.0, 0
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         while True:
             for parameter in parameters:
@@ -289,7 +288,7 @@ class Trainer:
                 "base with --quantize none"
             )
         optimizer.step()
-        return loss, norm
+        return loss, norm, count
 
     def _accumulate(self, batch: Sequence[LabelledInputs], count: int) -> float:
         """Gradients of the mean loss over `count` clips, in passes of at most `micro` clips."""
@@ -334,17 +333,20 @@ class Trainer:
 
     # --- clips ---------------------------------------------------------------------------------
 
-    def _labelled(self, clip: Clip, fed: Fed, packed: bool) -> LabelledInputs | None:
+    def _labelled(
+        self, clip: Clip, fed: Fed, left_out: dict[str, str], packed: bool
+    ) -> LabelledInputs | None:
         """A clip as tensors; None, and that is said, if it cannot be shown."""
         try:
             if isinstance(fed, OmniMSAError):
                 raise fed
             inputs = self.thinker.builder.build(fed, self.media, self.hide)
         except OmniMSAError as error:
-            if clip.name not in self.at.left_out:
-                self.at.left_out[clip.name] = str(error)
+            if clip.name not in left_out:
                 self._tell(0.0, notice=f"left out: {error}")
+            left_out[clip.name] = str(error)
             return None
+        left_out.pop(clip.name, None)  # it has been repaired
         return with_labels(clip, inputs, packed)
 
     # --- what a run consists of ----------------------------------------------------------------
@@ -396,29 +398,34 @@ class Trainer:
                 "train_clips": len(data.train.clips),
                 "valid_clips": len(data.valid.clips),
                 "data_sha256": data.sha256,
-                "start": read_info(start).adapter_sha256 if start is not None else None,
+                "start": _weights_sha256(start) if start is not None else None,
             },
         )
 
-    def _save(self, folder: RunFolder, info: CheckpointInfo) -> None:
+    def _save(self, folder: RunFolder, info: CheckpointInfo) -> bool:
+        """Writes the checkpoint; False when these weights give no numbers."""
         assert self.readout is not None
-        if self.processes.leads:
-            check = check_scores(self.thinker, self.readout, self.media, self.hide)
+        check = check_scores(self.thinker, self.readout, self.media, self.hide)
+        good = all(map(math.isfinite, check["scores"].values()))
+        if good and self.processes.leads:
             save_checkpoint(
                 folder.folder, self.thinker, self.readout, replace(info, self_check=check)
             )
+        return good
 
     def _stopped(
         self, error: TrainingError, folder: RunFolder, info: CheckpointInfo
     ) -> TrainingError:
         """The error with where the last good weights are; they are saved if none were yet."""
-        if math.isfinite(self.at.best):
-            kept = f"the best epoch so far (validation error {self.at.best:.4f})"
-        else:
-            self._save(folder, replace(info, metrics={}))
-            kept = f"the weights of step {self.at.step}, which were never validated"
         folder.log("stopped", step=self.at.step, why=str(error))
-        return TrainingError(f"{error}; {folder.folder} holds {kept}")
+        if math.isfinite(self.at.best):
+            kept = f"holds the best epoch so far (validation error {self.at.best:.4f})"
+        elif self._save(folder, replace(info, metrics={})):
+            kept = f"holds the weights of step {self.at.step}, which were never validated"
+        else:
+            return TrainingError(f"{error}; there were no good weights to keep")
+        folder.finish()
+        return TrainingError(f"{error}; {folder.folder} {kept}")
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """Everything that is trained, by name."""
@@ -437,6 +444,7 @@ class Trainer:
         """Goes on from the folder's state, or starts its log."""
         if folder.state is None:
             folder.log("start", lora=self.lora, **asdict(self.options))
+            folder.save_state(self._state(optimizer))  # from here on the folder is unfinished
             return
         self.at = Position(**folder.state["position"])
         with torch.no_grad():
@@ -466,6 +474,11 @@ class Trainer:
                 notice=notice,
             )
         )
+
+
+def _weights_sha256(folder: Path) -> str:
+    info = read_info(folder)
+    return info.adapter_sha256 + info.readout_sha256
 
 
 def _seed(*parts: int) -> int:

@@ -192,13 +192,13 @@ def test_too_few_clips_are_refused(base_folder, tmp_path):
     out = tmp_path / "checkpoint"
     with pytest.raises(ManifestError, match=f"7 clips could be read; a probe needs {FEWEST}"):
         calibrate(frozen_model(base_folder), MemoryFeed(labelled(7)), out, RANGE)
-    assert not out.exists()
+    assert not (out / "omni_msa.json").exists()
 
 
 def test_a_checkpoint_is_never_overwritten(fitted):
     frozen, contents, out, _, _ = fitted
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(ConfigError, match="holds a checkpoint; give another -o"):
+    with pytest.raises(ConfigError, match="holds a finished checkpoint; give another -o"):
         calibrate(frozen, MemoryFeed(contents), out, RANGE)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 

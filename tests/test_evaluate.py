@@ -224,10 +224,14 @@ def test_the_figures_beside_the_table_are_of_all_clips():
     assert found.figures == plain.figures and found.figures.num_clips == 12
 
 
-def test_a_table_needs_clips_with_all_modalities():
+def test_where_a_modality_is_hidden_the_table_has_the_others():
     silent = [c for c in scored() if "TAV" not in c.subsets]
-    with pytest.raises(ManifestError, match="no clip has words, sound and picture"):
-        evaluate("new", silent, MOSI, CONSTANT, ABLATE)
+    whole = max((name for c in silent for name in c.subsets), key=len)
+    table = evaluate("new", silent, MOSI, CONSTANT, ABLATE).ablation
+    assert list(table)[-1] == whole and all(set(name) <= set(whole) for name in table)
+    nothing = [replace(c, subsets={"": 0.0}) for c in silent]
+    with pytest.raises(ManifestError, match="there is nothing to ablate"):
+        evaluate("new", nothing, MOSI, CONSTANT, ABLATE)
 
 
 # --- two systems, several seeds ---------------------------------------------------------------

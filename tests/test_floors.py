@@ -28,8 +28,8 @@ FLOORS = (
     ("architecture", "memory", "thinker", "readouts", "methods", "self_check", "checkpoint"),
     ("scorer",),  # product
     # workflows
-    ("batch", "processes", "run_folder", "training_data", "train", "calibrate", "evaluate",
-     "inspection", "footprint", "plan"),
+    ("batch", "processes", "run_folder", "training_data", "validation", "train", "calibrate",
+     "evaluate", "inspection", "footprint", "plan"),
     ("render", "tables", "report", "bench", "web"),  # leaves: only the door opens them, when needed
     ("flags", "study_flags", "scoring", "study", "cli", "__main__"),  # door
 )  # fmt: skip

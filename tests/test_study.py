@@ -117,6 +117,23 @@ def test_seeds_give_a_mean_and_two_checkpoints_a_difference(
     assert row["modalities"]["audio"] is None and row["label"] is not None
 
 
+def test_the_table_has_the_subsets_of_what_is_shown(manifest, trained, capsys):
+    told = document(capsys, "evaluate", str(manifest), "--checkpoint", str(trained), "--ablate",
+                    "--drop", "text", "--resamples", "20")  # fmt: skip
+    assert list(told["runs"][0]["ablation"]) == ["A", "V", "AV"]
+
+
+def test_a_checkpoint_is_scored_as_it_was_trained(manifest, base_folder, tmp_path, capsys):
+    out = tmp_path / "checkpoint"
+    assert train(manifest, base_folder, out, "--quantize", "4bit") == 0
+    clip = str(manifest.parent / "mosi" / "Raw" / "v00" / "1.mp4")
+    record = document(capsys, "score", clip, "--checkpoint", str(out))
+    assert record["model"]["quantize"] == "4bit" and not record["warnings"]
+    record = document(capsys, "score", clip, "--checkpoint", str(out), "--quantize", "none")
+    assert record["warnings"] == ["trained with quantize 4bit, scored with none"]
+    assert document(capsys, "inspect", str(out))["check"]["result"] == "passed"
+
+
 @pytest.mark.parametrize("readout", ["generative", "verbalizer"])
 def test_a_bare_base_is_evaluated_zero_shot(manifest, base_folder, readout, capsys):
     told = document(capsys, "evaluate", str(manifest), "--model", str(base_folder), "--readout",
@@ -187,10 +204,10 @@ def test_a_folder_in_the_published_layout_with_qwens_vocabulary(
     assert train(manifest, qwen_folder, out, "--quantize", "4bit") == 0
     record = document(capsys, "score", clip, "--checkpoint", str(out))
     assert record["model"]["base"] == str(qwen_folder)
-    told = document(capsys, "evaluate", str(manifest), "--checkpoint", str(out), "--quantize",
-                    "4bit", "--resamples", "20")  # fmt: skip
+    told = document(capsys, "evaluate", str(manifest), "--checkpoint", str(out),
+                    "--resamples", "20")  # fmt: skip
     assert told["runs"][0]["metrics"]["clips"] == 4
-    inspected = document(capsys, "inspect", str(out), "--quantize", "4bit")
+    inspected = document(capsys, "inspect", str(out))
     assert inspected["check"]["result"] == "passed" and "Linear4bit" in inspected["linear_layers"]
 
 
@@ -206,7 +223,7 @@ def emotions(manifest) -> Path:
 
 @pytest.mark.parametrize("readout", ["regression", "generative"])
 def test_emotions_are_trained_and_measured_as_classes(
-    emotions, base_folder, readout, tmp_path, capsys
+    emotions, base_folder, trained, readout, tmp_path, capsys
 ):
     out = tmp_path / "checkpoint"
     assert train(emotions, base_folder, out, "--task", "emotion", "--readout", readout) == 0
@@ -220,6 +237,8 @@ def test_emotions_are_trained_and_measured_as_classes(
         "accuracy", "weighted_f1", "f1_anger", "f1_joy",
     }  # fmt: skip
     assert run["baseline"]["name"].startswith("always ") and run["baseline"]["accuracy"] == 0.5
+    mixed = ["evaluate", str(emotions), "--checkpoint", str(out), "--against", str(trained)]
+    assert main(mixed) == 2 and "do not give the same labels" in capsys.readouterr().err
     clip = str(emotions.parent / "mosi" / "Raw" / "v00" / "1.mp4")
     record = document(capsys, "score", clip, "--checkpoint", str(out))
     assert record["emotion"] == ["anger", "joy"][round(record["score"])]
@@ -244,6 +263,14 @@ def test_emotions_can_be_read_zero_shot_and_by_a_probe(emotions, base_folder, tm
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["train", "{m}", "-o", "{m}"], 2, "the folder cannot be made"),
+        (["train", "{m}", "-o", "{t}", "--workers", "0"], 2, "workers must be 1 to 64"),
+        (["train", "{m}", "-o", "{t}", "--readout", "generative", "--head", "linear"], 2, "head"),
+        (["train", "{e}", "-o", "{t}", "--task", "emotion", "--label-range", "0", "1"], 2, "class"),
+        (["calibrate", "{m}", "-o", "{m}/x", "--model", "{b}"], 2, "the folder cannot be made"),
+        (["evaluate", "{m}", "--checkpoint", "{c}", "--also", "{c}"], 2, "twice"),
+        (["evaluate", "{m}", "--checkpoint", "{c}", "--against", "nope"], 4, "no omni_msa.json"),
+        (["plan", "--seconds", "nan"], 2, "lasts more than 0 s"),
         (["train", "{m}", "-o", "{t}", "--task", "emotion"], 2, "two or more are needed"),
         (["train", "{m}", "-o", "{t}", "--task", "mood"], 2, "choose one of: sentiment, emotion"),
         (["evaluate", "{m}", "--checkpoint", "{c}", "--metrics", "emotion"], 2, "gives scores"),
@@ -263,16 +290,16 @@ def test_emotions_can_be_read_zero_shot_and_by_a_probe(emotions, base_folder, tm
         (["evaluate", "{m}", "--checkpoint", "nowhere"], 4, "no omni_msa.json in it"),
         (["inspect", "nowhere"], 4, "no omni_msa.json in it"),
         (["inspect", "{c}", "--model", "tiny"], 4, "made for base"),
-        (["calibrate", "{m}", "-o", "{c}", "--model", "{b}"], 2, "holds a checkpoint"),
+        (["calibrate", "{m}", "-o", "{c}", "--model", "{b}"], 2, "holds a finished checkpoint"),
         (["plan", "--model", "9b"], 4, "9b"),
         (["plan", "--vram-budget", "0.5"], 2, "GiB"),
         (["plan", "--task", "sleep"], 2, "choose one of: score, train"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(
-    manifest, base_folder, trained, tmp_path, arguments, code, words, capsys
+    manifest, emotions, base_folder, trained, tmp_path, arguments, code, words, capsys
 ):
-    places = {"m": manifest, "t": tmp_path / "new", "c": trained, "b": base_folder}
+    places = {"m": manifest, "e": emotions, "t": tmp_path / "new", "c": trained, "b": base_folder}
     assert main([a.format(**places) for a in arguments]) == code
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("omni-msa")]
     assert words in errors[-1]

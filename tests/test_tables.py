@@ -110,7 +110,7 @@ def test_answers_that_are_all_unparsable_can_be_printed(shown):
 def test_the_ablation_has_a_row_a_subset_and_what_it_changes(shown):
     found = measured(ablate=True)
     lines = shown(print_evaluation, [found], {}, None)
-    head = line(lines, "ablation on the 10 clips with words, sound and picture")
+    head = line(lines, "ablation on the 10 clips that have TAV")
     assert "modalities left out when scoring" in head
     rows = lines[lines.index(head) + 2 : lines.index(head) + 9]
     assert [row.split()[0] for row in rows] == list(TABLE)

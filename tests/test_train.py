@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -186,7 +188,9 @@ def test_a_finished_folder_and_one_of_another_run_are_not_touched(base_folder, t
         run(base_folder, tmp_path / "done", train, epochs=1, fresh=False)
     with pytest.raises(Killed):
         run(base_folder, tmp_path / "half", train, killer, epochs=2, save_every=1, fresh=False)
-    run(base_folder, tmp_path / "half", train, epochs=1, fresh=False)  # no state was saved yet
+    with pytest.raises(ConfigError, match="other settings or data"):  # it counts as begun
+        run(base_folder, tmp_path / "half", train, epochs=1, fresh=False)
+    run(base_folder, tmp_path / "half", train, epochs=1, fresh=True)
     stops = iter([False, True])
     with pytest.raises(Killed):
         run(
@@ -200,15 +204,57 @@ def test_a_finished_folder_and_one_of_another_run_are_not_touched(base_folder, t
         run(base_folder, tmp_path / "other", train, batch_size=2, save_every=1, fresh=False)
 
 
-def test_nan_stops_with_the_last_good_weights(base_folder, tmp_path):
+class Diverging(Trainer):
+    """Its loss is no number from some step on."""
+
+    at_step = 0
+
+    def _loss(self, batch):
+        return super()._loss(batch) * (math.nan if self.at.step >= self.at_step else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("at_step", "kept"),
+    [(0, "the weights of step 0"), (1, "the weights of step 1"), (5, "the best epoch so far")],
+)
+def test_nan_stops_with_the_last_good_weights(base_folder, tmp_path, at_step, kept):
     train = clips([1.0, -1.5, 2.0, -0.5])
-    with pytest.raises(TrainingError, match="the loss is .*lower the learning rates.*holds the"):
-        run(base_folder, tmp_path, train, lora_learning_rate=1e30, head_learning_rate=1e30)
-    tensors = load_file(tmp_path / "adapter_model.safetensors")
-    assert all(torch.isfinite(t).all() for t in tensors.values())
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
+    options = TrainOptions(epochs=4, batch_size=2, lora_rank=4, lora_alpha=4)
+    trainer = Diverging(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA))
+    trainer.at_step = at_step
+    with pytest.raises(TrainingError, match=f"the loss is nan .*lower the learning .*{kept}"):
+        trainer.run(data, tmp_path)
     log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
     assert log[-1]["event"] == "stopped"
-    assert Scorer.load(ModelOptions(str(base_folder), str(tmp_path)))  # it is whole
+    scorer = Scorer.load(ModelOptions(str(base_folder), str(tmp_path)))  # it is whole
+    record = scorer.score_prepared([scorer.prepare(train[0])], AblationOptions())[0]
+    assert math.isfinite(record.score)
+
+
+def test_weights_that_give_no_numbers_are_not_kept(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5])
+    with pytest.raises(TrainingError, match="no numbers.*no good weights to keep"):
+        run(base_folder, tmp_path, train, lora_learning_rate=1e30, head_learning_rate=1e30)
+    assert not (tmp_path / "omni_msa.json").exists()
+
+
+def test_ctrl_c_finishes_the_step_and_the_run_goes_on_from_there(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5])
+    options = {"epochs": 2, "batch_size": 1, "save_every": 100}
+
+    def interrupt(now):
+        if now.step == 3 and now.metrics is None:
+            signal.raise_signal(signal.SIGINT)
+
+    run(base_folder, tmp_path / "whole", train, **options)
+    with pytest.raises(KeyboardInterrupt):
+        run(base_folder, tmp_path / "half", train, interrupt, fresh=False, **options)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    seen = []
+    run(base_folder, tmp_path / "half", train, seen.append, fresh=False, **options)
+    assert seen[0].notice == "going on after step 3 of 8"
+    same_files(tmp_path / "whole", tmp_path / "half")
 
 
 class SmallMemory(Trainer):
@@ -241,7 +287,6 @@ def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_step_stays(base_
     with pytest.raises(TrainingError, match="memory does not hold one clip"):
         small._step(
             [with_labels(train[0].clip, small.thinker.builder.build(train[0], media), False)],
-            1,
             small._optimizer(),
         )
 
@@ -272,7 +317,58 @@ def test_a_clip_that_cannot_be_read_is_left_out_and_named(base_folder, tmp_path)
     )
     info = trainer.run(data, tmp_path)
     assert info.training["left_out"] == ["clip1.mp4"]
-    assert [n.notice for n in seen if n.notice] == ["left out: clip1.mp4: damaged"]
+    notices = [n.notice for n in seen if n.notice]
+    assert notices == ["left out: clip1.mp4: damaged"]
+    log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    counts = [event["clips"] for event in log if event["event"] == "step"]
+    assert sorted(counts[:2]) == [1, 2]  # nobody stands in for it
+
+
+def test_broken_clips_count_where_they_are_and_only_while_they_are_broken(base_folder, tmp_path):
+    class Broken(MemoryFeed):
+        broken = ()
+
+        def read(self, order):
+            for i in order:
+                yield MediaError("damaged") if i in self.broken else self.contents[i]
+
+    train, valid = clips([1.0, -1.5, 2.0, -0.5]), clips([1.0, -1.5, 2.0, -0.5])
+    for i, content in enumerate(valid):
+        valid[i] = replace(content, clip=replace(content.clip, id=f"valid{i}"))
+    feeds = Broken(train), Broken(valid)
+    options = TrainOptions(epochs=2, batch_size=2, lora_rank=4, lora_alpha=4)
+    model, media = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA)
+    feeds[1].broken = (0, 1, 2)
+    info = Trainer(model, options, media).run(TrainingData(*feeds, RANGE), tmp_path / "valid")
+    assert info.training["left_out"] == ["valid0", "valid1", "valid2"]
+    assert info.metrics["clips"] == 1
+    feeds[0].broken = (0, 1, 2)
+    with pytest.raises(ManifestError, match="3 of 4 training clips cannot be used"):
+        Trainer(model, options, media).run(TrainingData(*feeds, RANGE), tmp_path / "train")
+    feeds[0].broken = feeds[1].broken = ()  # repaired: the same command goes on
+    info = Trainer(model, options, media).run(TrainingData(*feeds, RANGE), tmp_path / "train")
+    assert info.training["left_out"] == []
+
+
+def test_memory_that_does_not_hold_a_validation_batch_is_no_end(base_folder, tmp_path):
+    class SmallReading(Trainer):
+        def _make_readout(self, scale):
+            readout = super()._make_readout(scale)
+            read = readout.read
+
+            def small(thinker, batch, subsets):
+                if len(batch) > 1:
+                    torch.empty(2**60, dtype=torch.uint8)
+                return read(thinker, batch, subsets)
+
+            readout.read = small
+            return readout
+
+    train = clips([1.0, -1.5, 2.0, -0.5])
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
+    options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4)
+    model, media = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA)
+    assert SmallReading(model, options, media).run(data, tmp_path).metrics["clips"] == 4
 
 
 def test_a_modality_that_was_dropped_in_training_is_dropped_in_scoring(base_folder, tmp_path):
@@ -306,11 +402,17 @@ def test_training_goes_on_from_another_checkpoint(base_folder, tmp_path):
     model, media = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA)
     second = Trainer(model, options, media).run(data, tmp_path / "second", start=tmp_path / "first")
     assert second.metrics["mae"] == pytest.approx(first.metrics["mae"], abs=1e-3)
-    assert second.training["start"] == first.adapter_sha256
-    with pytest.raises(ModelError, match="LoRA of rank 4 do not fit"):
-        Trainer(model, replace(options, lora_rank=8), media).run(
-            data, tmp_path / "third", start=tmp_path / "first"
-        )
+    assert second.training["start"] == first.adapter_sha256 + first.readout_sha256
+    for changes, message in (
+        ({"lora_rank": 8}, "another LoRA rank"),
+        ({"lora_alpha": 8}, "another LoRA alpha"),
+        ({"readout": "generative", "head_learning_rate": 1e-3}, "another readout and settings"),
+        ({"lora_scope": "language"}, "another LoRA scope"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            Trainer(model, replace(options, **changes), media).run(
+                data, tmp_path / "third", start=tmp_path / "first"
+            )
 
 
 def test_lora_on_the_language_model_alone_trains_nothing_else(base_folder, tmp_path):

@@ -76,8 +76,9 @@ class Probe(Readout):
 def fit_ridge(states: torch.Tensor, targets: torch.Tensor) -> RidgeFit:
     """Ridge regression on standardised states [N, H], with targets [N, T], N >= 2.
 
-    Every penalty of `PENALTIES` is tried by its exact leave-one-out residuals,
-    (y - fit) / (1 - h), h the diagonal of the hat matrix (Golub, Heath and Wahba, 1979).
+    Every penalty of `PENALTIES` is tried by its leave-one-out residuals, (y - fit) / (1 - h), h the
+    diagonal of the hat matrix (Golub, Heath and Wahba, 1979): exact, but that the standardisation
+    has seen all clips. The smallest of ten errors is a little optimistic.
     """
     x, y = states.double(), targets.double()
     mean, deviation = x.mean(0), x.std(0, correction=0).clamp(min=1e-12)

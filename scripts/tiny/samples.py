@@ -3,7 +3,7 @@
     python scripts/tiny/samples.py sample_media
 
 Each has a transcript beside it (or inside it), and `facts.json` holds what the generator meant and
-what ffprobe, which shares no code with this project, says of the file. Needs espeak-ng and ffprobe.
+what ffprobe, which shares no code with this project, says of the file. Needs ffprobe.
 """
 
 from __future__ import annotations
