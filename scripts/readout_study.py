@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,9 @@ def media_options() -> MediaOptions:
     return MediaOptions(**json.loads((ROOT / "tiny" / "media.json").read_text()))
 
 
-def clips_of(work: Path, split: str) -> list[Clip]:
-    """A split of the corpus, without the labels of single modalities: the whole clip counts."""
-    return read_manifest(work / split / "manifest.jsonl")
+def clips_of(work: Path, split: str, count: int) -> list[Clip]:
+    """The first clips of a split of the corpus."""
+    return read_manifest(work / split / "manifest.jsonl")[:count]
 
 
 def feed(work: Path, clips: list[Clip]) -> FileFeed:
@@ -113,23 +113,23 @@ def options(readout: str, rate: float, seed: int, epochs: int) -> TrainOptions:
         subsets="full",
         lora_learning_rate=rate,
         seed=seed,
-        bf16=True,
         patience=epochs,
     )
 
 
-def train(job: tuple[str, Path, float, int, int]) -> tuple[str, float, int, float]:
+def train(job: tuple[str, Path, float, int, Size]) -> tuple[str, float, int, float]:
     """One run, in a process of its own with one thread; gives its validation MAE.
 
     Learning rates are tried on a third of the training clips.
     """
-    readout, work, rate, seed, epochs = job
+    readout, work, rate, seed, size = job
     torch.set_num_threads(1)
     out = work / "runs" / f"{readout}-{rate:g}-{seed}"
     if not (out / "omni_msa.json").exists() or (out / "training_state.pt").exists():
-        trainer = Trainer(ModelOptions("tiny"), options(readout, rate, seed, epochs),
+        trainer = Trainer(ModelOptions("tiny"), options(readout, rate, seed, size.epochs),
                           media_options())  # fmt: skip
-        clips, valid = clips_of(work, "train"), clips_of(work, "valid")
+        clips = clips_of(work, "train", size.train)
+        valid = clips_of(work, "valid", size.valid)
         if seed == TUNING_SEED:
             clips = clips[: len(clips) // 3]
         trainer.run(TrainingData(feed(work, clips), feed(work, valid), RANGE), out)
@@ -142,29 +142,29 @@ def train_all(work: Path, size: Size) -> dict[str, float]:
     """Learning rates by validation, then all seeds; two runs at a time. Gives the rates."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn) as pool:
-        tried = [(r, work, rate, TUNING_SEED, size.epochs) for rate in size.rates for r in TRAINED]
+        tried = [(r, work, rate, TUNING_SEED, size) for rate in size.rates for r in TRAINED]
         found = list(pool.map(train, tried))
         best = {
             readout: min((mae, rate) for r, rate, _, mae in found if r == readout)[1]
             for readout in TRAINED
         }
-        wanted = [(r, work, best[r], s, size.epochs) for s in range(size.seeds) for r in TRAINED]
+        wanted = [(r, work, best[r], s, size) for s in range(size.seeds) for r in TRAINED]
         list(pool.map(train, wanted))
     return best
 
 
-def fit_probe(work: Path, seed: int) -> Path:
+def fit_probe(work: Path, seed: int, size: Size) -> Path:
     """A probe on half of the training clips, another half for every seed."""
     out = work / "runs" / f"probe-{seed}"
     if not (out / "omni_msa.json").exists():
-        clips = clips_of(work, "train")
+        clips = clips_of(work, "train", size.train)
         half = random.Random(seed).sample(clips, len(clips) // 2)
         frozen = load_frozen(ModelOptions("tiny"), RANGE, asdict(media_options()))
         calibrate(frozen, feed(work, half), out, RANGE)
     return out
 
 
-def model_of(arm: str, work: Path, rates: dict[str, float], seed: int) -> ModelOptions:
+def model_of(arm: str, work: Path, rates: dict[str, float], seed: int, size: Size) -> ModelOptions:
     """Which model an arm is, under a seed."""
     run = {r: str(work / "runs" / f"{r}-{rates[r]:g}-{seed}") for r in TRAINED}
     return {
@@ -173,18 +173,18 @@ def model_of(arm: str, work: Path, rates: dict[str, float], seed: int) -> ModelO
         "verbalizer (over the SFT adapter)": ModelOptions(
             checkpoint=run["generative"], readout="verbalizer"
         ),
-        "probe (frozen base)": ModelOptions(checkpoint=str(fit_probe(work, seed))),
+        "probe (frozen base)": ModelOptions(checkpoint=str(fit_probe(work, seed, size))),
         "generative (zero-shot)": ModelOptions("tiny", readout="generative"),
         "generative (SFT)": ModelOptions(checkpoint=run["generative"]),
     }[arm]
 
 
-def measure(job: tuple[str, Path, dict[str, float], int]) -> dict[str, Any]:
+def measure(job: tuple[str, Path, dict[str, float], int, Size]) -> dict[str, Any]:
     """One arm under one seed on the test clips, one clip a pass, in a process of its own."""
-    arm, work, rates, seed = job
+    arm, work, rates, seed, size = job
     torch.set_num_threads(1)
-    scorer = Scorer.load(model_of(arm, work, rates, seed), asdict(media_options()))
-    clips = clips_of(work, "test")
+    scorer = Scorer.load(model_of(arm, work, rates, seed, size), asdict(media_options()))
+    clips = clips_of(work, "test", size.test)
     whole, scores, answers, seconds = AblationOptions(enabled=False), [], [], []
     for content in feed(work, clips).read(range(len(clips))):
         if isinstance(content, Exception):
@@ -229,7 +229,7 @@ def spread(row: dict[str, Any], key: str, scale: float = 1.0, digits: int = 3) -
     return text
 
 
-def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], quick: bool) -> str:
+def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], command: str) -> str:
     """The table, with what was done and what came out."""
     by_name = {row["readout"]: row for row in rows}
     best = min((row for row in rows if "generative" not in row["readout"]), key=lambda r: r["mae"])
@@ -238,7 +238,7 @@ def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], qu
     lines = [
         "# The readout study, in miniature",
         "",
-        f"`scripts/readout_study.py{' --quick' if quick else ''}`: the embedded `tiny` base, "
+        f"`scripts/readout_study.py{command}`: the embedded `tiny` base, "
         f"{size.train} synthetic training clips, {size.valid} for validation, {size.test} for "
         f"testing; LoRA rank 32 on the whole Thinker, {size.epochs} epochs, batch 16, "
         f"{size.seeds} seeds (mean ± sample deviation). LoRA learning rates tried, with a third "
@@ -285,24 +285,33 @@ def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], qu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few clips, one epoch, two seeds")
+    parser.add_argument("--train", type=int, default=None, help="training clips, at most")
+    parser.add_argument("--test", type=int, default=None, help="test clips, at most")
     parser.add_argument("--work", type=Path, default=None, help="where clips and runs are kept")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size()
+    size = replace(size, train=arguments.train or size.train, test=arguments.test or size.test)
     work = arguments.work or ROOT.parent / "build" / f"study{'-quick' * arguments.quick}"
     work.mkdir(parents=True, exist_ok=True)
     make_corpus(work, size)
     rates = train_all(work, size)
     spawn = multiprocessing.get_context("spawn")
-    rows = []
-    for arm in ARMS:
-        seeds = range(1 if "zero-shot" in arm else size.seeds)
-        runs = []
-        for seed in seeds:  # a process each, one after the other: memory and seconds are its own
-            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                runs.append(pool.submit(measure, (arm, work, rates, seed)).result())
-        rows.append(summary(arm, runs))
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    text = markdown(rows, size, rates, arguments.quick)
+    jobs = [
+        (arm, work, rates, seed, size)
+        for arm in ARMS
+        for seed in range(1 if "zero-shot" in arm else size.seeds)
+    ]
+    for seed in range(size.seeds):
+        fit_probe(work, seed, size)
+    # a process each, so that memory is its own; two at a time, on a core each
+    with ProcessPoolExecutor(2, mp_context=spawn, max_tasks_per_child=1) as pool:
+        measured = list(pool.map(measure, jobs))
+    rows = [
+        summary(arm, [run for job, run in zip(jobs, measured, strict=True) if job[0] == arm])
+        for arm in ARMS
+    ]
+    command = "".join(f" {a}" for a in sys.argv[1:] if "/" not in a and a != "--work")
+    text = markdown(rows, size, rates, command)
     (work / "readout_study.md" if arguments.quick else ROOT / "readout_study.md").write_text(text)
     print(text)
     print(json.dumps(rows))
