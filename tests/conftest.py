@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "scripts" / "tiny"))
 
 from published import qwen_folder  # noqa: E402, F401  (a fixture, for every test)
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 SENTENCES = [
     "I love this film, it is wonderful and warm.",
