@@ -165,7 +165,9 @@ def evaluate(
         raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
     options, hide = measured.options(), parse_drop(measured.drop or [])
     asked = model.options()
-    _check_comparable([asked.checkpoint, *(measured.also or [])], measured.against)
+    _check_comparable(
+        [asked.checkpoint, *(measured.also or [])], measured.against, options.family == "emotion"
+    )
     clips, asked = _as_labelled(read_manifest(data), asked, options.family)
     job = _Job(clips, *select(clips, options.split), options, hide)
     runs = [
@@ -361,13 +363,17 @@ def _feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> FileFe
     return FileFeed(clips, media, read.workers, cache, read.hide)
 
 
-def _check_comparable(seeds: Sequence[str | None], against: str | None) -> None:
+def _check_comparable(
+    seeds: Sequence[str | None], against: str | None, asked_for_emotions: bool
+) -> None:
     """Said before anything is scored: all give the same labels, and no seed is counted twice."""
     from omni_msa.checkpoint import read_info
 
     named = [folder for folder in (*seeds, against) if folder is not None]
     found = {folder: read_info(Path(folder)) for folder in named}
     kinds = {info.scale.classes for info in found.values()}
+    if None in seeds and found and not asked_for_emotions:
+        kinds.add(())  # the embedded checkpoint, or a bare base: numbers
     if len(kinds) > 1:
         raise ConfigError(f"{', '.join(named)} do not give the same labels; evaluate them apart")
     weights = [(i.adapter_sha256, i.readout_sha256) for f, i in found.items() if f in seeds]

@@ -245,7 +245,7 @@ def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], co
         f"of the training clips: {tried}; taken, by validation MAE: "
         + ", ".join(f"{rate:g} for {readout}" for readout, rate in rates.items())
         + ". One thread of an x86-64 server; seconds are of one clip's inputs and pass, without "
-        "decoding; memory is the process's peak.",
+        "decoding, two processes at a time; memory is the process's peak.",
         "",
         "| readout | MAE | Corr | Acc-2 (non0) % | unparsable % | out of range % | seconds a clip "
         "| peak GiB |",

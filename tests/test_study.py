@@ -239,6 +239,8 @@ def test_emotions_are_trained_and_measured_as_classes(
     assert run["baseline"]["name"].startswith("always ") and run["baseline"]["accuracy"] == 0.5
     mixed = ["evaluate", str(emotions), "--checkpoint", str(out), "--against", str(trained)]
     assert main(mixed) == 2 and "do not give the same labels" in capsys.readouterr().err
+    alone = ["evaluate", str(emotions), "--model", str(base_folder), "--against", str(out)]
+    assert main(alone) == 2 and "do not give the same labels" in capsys.readouterr().err
     clip = str(emotions.parent / "mosi" / "Raw" / "v00" / "1.mp4")
     record = document(capsys, "score", clip, "--checkpoint", str(out))
     assert record["emotion"] == ["anger", "joy"][round(record["score"])]
