@@ -1,6 +1,7 @@
 """The program `omni-msa`: runs a command, and turns a user's error into one line and an exit code.
 
-0 all done, 1 a bug (traceback), 2 usage, 3 some or all clips failed, 4 no model, 130 interrupted.
+0 all done, 1 a bug (traceback), 2 usage, 3 some or all clips failed, 4 no model, 5 training
+stopped, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ def load_frozen(
     model: ModelOptions, label_range: tuple[float, float], media: dict[str, Any] | None = None
 ) -> Scorer:
     """The model whose states are read: a base alone, or with a checkpoint's adapter."""
-    readout = None if model.checkpoint else "verbalizer"
-    return Scorer.load(replace(model, label_range=label_range, readout=readout), media)
+    if not model.checkpoint:
+        model = replace(model, label_range=label_range, readout="verbalizer")
+    return Scorer.load(model, media)
 
 
 def calibrate(
@@ -45,6 +46,7 @@ def calibrate(
     hide: Subset = frozenset(),
     progress: Callable[[int, str | None], None] = lambda *_: None,
     classes: tuple[str, ...] = (),
+    fresh: bool = False,
 ) -> CheckpointInfo:
     """Fits a probe on the whole clips' last-token states and writes a checkpoint with it.
 
@@ -52,18 +54,21 @@ def calibrate(
         frozen: the model (see `load_frozen`).
         classes: labels are places in this list.
         progress: called after each clip with how many are read, and why one is left out.
+        fresh: replace the checkpoint that is in the folder.
 
     Raises:
         ManifestError: too few clips, or labels missing or outside the range.
         ConfigError: the folder holds a checkpoint already.
     """
+    if len(feed.clips) < FEWEST:
+        raise ManifestError(f"{len(feed.clips)} clips to fit on; a probe needs {FEWEST} or more")
     check_labels(feed.clips, label_range)
     scale = label_scale(feed.clips, label_range, classes)
     probe = Probe(frozen.thinker, scale).to(frozen.thinker.device)
     info = replace(frozen.checkpoint.info, readout=probe.name, scale=scale)
     checkpoint = replace(frozen.checkpoint, info=info, readout=probe)
     model = Scorer(frozen.thinker, checkpoint, frozen.media)  # it asks for this label range
-    with RunFolder(out, "calibrate", fresh=False):  # nobody else writes here meanwhile
+    with RunFolder(out, "calibrate", fresh):  # nobody else writes here meanwhile
         states, labels = last_states(model, feed, hide, progress)
         if len(states) < FEWEST:
             raise ManifestError(

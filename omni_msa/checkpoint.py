@@ -62,7 +62,15 @@ class CheckpointInfo:
     notice: str | None = None  # one line for stderr when this checkpoint is used
     readout_sha256: str = ""
     adapter_sha256: str = ""
+    adapter_config_sha256: str = ""  # its rank and scale are in there; "" in older checkpoints
     format_version: int = FORMAT_VERSION
+
+
+_KINDS: dict[str, type] = {
+    "base": str, "base_sha256": str, "readout": str, "media": dict, "quantize": str, "lora": dict,
+    "readout_settings": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
+    "readout_sha256": str, "adapter_sha256": str, "adapter_config_sha256": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,7 @@ def save_checkpoint(
         readout_settings=readout.settings(),
         readout_sha256=file_sha256(new / "readout.safetensors"),
         adapter_sha256=file_sha256(new / ADAPTER_FILES[0]) if thinker.adapted else "",
+        adapter_config_sha256=file_sha256(new / ADAPTER_FILES[1]) if thinker.adapted else "",
     )
     text = json.dumps(asdict(complete), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (new / "omni_msa.json").write_text(text, encoding="utf-8")
@@ -143,10 +152,11 @@ def read_info(folder: Path) -> CheckpointInfo:
         raw = json.loads(path.read_text(encoding="utf-8"))
         scale = LabelScale(**raw.pop("scale"))
         info = CheckpointInfo(scale=scale, **raw)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(
             f"checkpoint {folder}: no omni_msa.json in it; give a folder that training wrote"
         ) from error
+        _check_kinds(info)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"checkpoint {folder}: omni_msa.json is damaged ({error})") from error
     if info.format_version != FORMAT_VERSION:
@@ -160,6 +170,12 @@ def read_info(folder: Path) -> CheckpointInfo:
             f"prompt {PROMPT_VERSION}; use the omni-msa release that trained it"
         )
     return info
+
+
+def _check_kinds(info: CheckpointInfo) -> None:
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(info, name), kind):
+            raise TypeError(f"{name} is {getattr(info, name)!r}")
 
 
 def load_checkpoint(folder: Path, thinker: Thinker, readout: str | None = None) -> Checkpoint:
@@ -225,6 +241,7 @@ def _check_files(folder: Path, info: CheckpointInfo) -> None:
     """The weights are those that were saved."""
     for name, expected in (
         (ADAPTER_FILES[0], info.adapter_sha256),
+        (ADAPTER_FILES[1], info.adapter_config_sha256),
         ("readout.safetensors", info.readout_sha256),
     ):
         path = folder / name
@@ -278,9 +295,7 @@ def media_options(info: CheckpointInfo, overrides: dict[str, Any] | None = None)
     unknown = sorted(set(values) - {f.name for f in fields(MediaOptions)})
     if unknown:
         raise ConfigError(f"media options {unknown} are not known to this version")
-    if values.get("max_pixels", 0) and values["max_pixels"] < values.get("min_pixels", 0):
-        values["min_pixels"] = values["max_pixels"]
-    return MediaOptions(**values)
+    return MediaOptions.asked(values)
 
 
 def base_sha256(folder: Path) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from omni_msa.config import EvaluateOptions
 from omni_msa.datasets import DATASETS
-from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.errors import ConfigError, ManifestError, MediaError
 from omni_msa.metrics import (
     FAMILIES,
     Difference,
@@ -27,8 +27,10 @@ from omni_msa.metrics import (
 )
 from omni_msa.values import MODALITIES, Clip, all_subsets, subset_name
 
+if TYPE_CHECKING:
+    from omni_msa.checkpoint import CheckpointInfo
+
 TABLE = tuple(subset_name(s) for s in all_subsets(frozenset(MODALITIES)) if s)  # seven rows
-TEST_TIME_DROP = "test-time drop: one model trained on everything, modalities left out when scoring"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Figures:
     def to_json(self) -> dict[str, Any]:
         return {
             "clips": self.num_clips,
-            **{key: _number(value) for key, value in self.values.items()},
+            **_numbers(self.values),
             "intervals_95": {k: [_number(v) for v in ends] for k, ends in self.intervals.items()},
         }
 
@@ -83,29 +85,30 @@ class Evaluation:
     said: dict[str, float] = field(default_factory=dict)  # shares, of a readout that speaks
     parsable_only: Figures | None = None
     ablation: dict[str, Ablated] = field(default_factory=dict)
+    ablation_baseline: dict[str, float] = field(default_factory=dict)  # on the ablation's clips
+    protocol: str = ""  # of the ablation: how the one model that is shown less was trained
     notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"system": self.system, "family": self.family.name}
         row |= {"failed": self.failed, "metrics": self.figures.to_json()}
-        row["baseline"] = {"name": self.baseline_name} | {
-            key: _number(value) for key, value in self.baseline.items()
-        }
+        row["baseline"] = {"name": self.baseline_name} | _numbers(self.baseline)
         if self.said:
             row["said"] = self.said
             only = self.parsable_only
             row["unparsable_excluded"] = only.to_json() if only is not None else None
         if self.ablation:
-            row["protocol"] = TEST_TIME_DROP
+            row["protocol"] = self.protocol
             row["ablation"] = {name: part.to_json() for name, part in self.ablation.items()}
+            row["ablation_baseline"] = _numbers(self.ablation_baseline)
         return row | {"titles": self.family.titles, "notices": list(self.notices)}
 
 
 def select(clips: Sequence[Clip], split: str | None) -> tuple[list[Clip], str]:
-    """The labelled clips of a split; by default `test`, or all where there are no splits.
+    """The clips of a split; by default `test`, or all where there are no splits.
 
     Raises:
-        ManifestError: the split is empty, or its clips have no labels.
+        ManifestError: the split is empty.
     """
     splits = sorted({clip.split for clip in clips if clip.split})
     wanted = split or ("test" if splits else None)
@@ -113,13 +116,32 @@ def select(clips: Sequence[Clip], split: str | None) -> tuple[list[Clip], str]:
     if not chosen:
         known = ", ".join(splits) or "no splits"
         raise ManifestError(f"no clip of split {wanted!r}; the manifest has: {known}")
-    bare = [clip for clip in chosen if clip.label is None]
+    return chosen, wanted or "all"
+
+
+def require_labels(clips: Sequence[Clip]) -> None:
+    """Every clip that is measured needs a label.
+
+    Raises:
+        ManifestError: how many have none, and the first of them.
+    """
+    bare = [clip for clip in clips if clip.label is None]
     if bare:
         raise ManifestError(
-            f"{len(bare)} of {len(chosen)} clips have no label, such as {bare[0].name}; "
+            f"{len(bare)} of {len(clips)} clips have no label, such as {bare[0].name}; "
             "evaluation needs one each"
         )
-    return chosen, wanted or "all"
+
+
+def protocol_of(info: CheckpointInfo) -> str:
+    """How the model of an ablation was trained: what a row of it does and does not say."""
+    trained = {
+        "packed": "trained on whole clips and all their subsets",
+        "full": "trained on whole clips",
+    }.get(info.training.get("subsets", ""), "not trained anew for any row")
+    if info.hide:
+        trained += f", never with {' or '.join(m for m in MODALITIES if m in info.hide)}"
+    return f"test-time drop: one model, {trained}; modalities are left out when scoring"
 
 
 def family_of(
@@ -167,7 +189,7 @@ def scored_clips(
             )
         )
     if not scored:
-        raise ManifestError("not one clip could be scored; there is nothing to evaluate")
+        raise MediaError("not one clip could be scored; there is nothing to evaluate")
     return scored, len(clips) - len(scored)
 
 
@@ -179,12 +201,14 @@ def evaluate(
     options: EvaluateOptions,
     failed: int = 0,
     speaks: bool = False,
+    protocol: str = "",
 ) -> Evaluation:
     """All figures of one system.
 
     Args:
         constant: what is always answered for comparison, and what that is.
         speaks: the readout is a sentence: also count what could not be read, and leave it out.
+        protocol: of the ablation, if one is asked for (see `protocol_of`).
     """
     labels = np.array([clip.label for clip in scored])
     said: dict[str, float] = {}
@@ -197,16 +221,23 @@ def evaluate(
         }
         parsable_only = _figures(readable, family, options) if readable else None
     value, name = constant
+
+    def always(labels: np.ndarray) -> dict[str, float]:
+        return family.measure(np.full(len(labels), value), labels)
+
+    ablation, ablated = _ablation(scored, family, options) if options.ablate else ({}, labels)
     return Evaluation(
         system=system,
         family=family,
         figures=_figures(scored, family, options),
-        baseline=family.measure(np.full(len(labels), value), labels),
+        baseline=always(labels),
         baseline_name=name,
         failed=failed,
         said=said,
         parsable_only=parsable_only,
-        ablation=_ablation(scored, family, options) if options.ablate else {},
+        ablation=ablation,
+        ablation_baseline=always(ablated) if ablation else {},
+        protocol=protocol,
     )
 
 
@@ -247,9 +278,9 @@ def differences_json(change: Mapping[str, Difference]) -> dict[str, Any]:
 
 def _ablation(
     scored: Sequence[ScoredClip], family: Family, options: EvaluateOptions
-) -> dict[str, Ablated]:
-    """The seven subsets, each on the clips that have all three modalities; where one is hidden,
-    the subsets of the others."""
+) -> tuple[dict[str, Ablated], np.ndarray]:
+    """The seven subsets, each on the clips that have all three modalities (where one is hidden,
+    the subsets of the others), and those clips' labels."""
     whole = max((name for clip in scored for name in clip.subsets), key=len, default="")
     complete = [clip for clip in scored if whole in clip.subsets]
     if not whole:
@@ -263,7 +294,7 @@ def _ablation(
             family.measure, everything, scores, labels, options.resamples, options.seed
         )
         table[name] = Ablated(_measured(scores, labels, family, options), change)
-    return table
+    return table, labels
 
 
 def _figures(clips: Sequence[ScoredClip], family: Family, options: EvaluateOptions) -> Figures:
@@ -276,6 +307,10 @@ def _measured(
 ) -> Figures:
     intervals = bootstrap_intervals(family.measure, scores, labels, options.resamples, options.seed)
     return Figures(len(labels), family.measure(scores, labels), intervals)
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: _number(value) for key, value in values.items()}
 
 
 def _number(value: float) -> float | None:

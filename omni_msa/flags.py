@@ -134,12 +134,28 @@ class ModelFlags:
             "without one, verbalizer.",
         ),
     ] = ModelOptions.readout
+    label_range: Annotated[
+        tuple[float, float] | None,
+        option(
+            "--label-range",
+            metavar="LOW HIGH",
+            panel=_MODEL,
+            help="Of the scores, without a checkpoint. Default: the data set's, else -3 3.",
+        ),
+    ] = ModelOptions.label_range
     quantize: Quantize = ModelOptions.quantize
     device: Device = ModelOptions.device
 
     def options(self) -> ModelOptions:
         """The checked options that the library takes."""
-        return ModelOptions(self.model, self.checkpoint, self.readout, self.quantize, self.device)
+        return ModelOptions(
+            self.model,
+            self.checkpoint,
+            self.readout,
+            self.quantize,
+            self.device,
+            self.label_range,
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from omni_msa.checkpoint import LORA_SUFFIXES, LORA_TARGETS
+from omni_msa.config import QUANTIZE
 from omni_msa.errors import ConfigError
 from omni_msa.readouts.regression import HEAD_WIDTH
 
@@ -40,6 +41,7 @@ class Holding:
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("device", self.device, OVERHEAD_BYTES),
+            ("quantize", self.quantize, QUANTIZE),
             ("lora_scope", self.lora_scope, LORA_TARGETS),
         ):
             if value not in allowed:

@@ -6,8 +6,8 @@ the reader's own frame plan and the packer itself count them; bytes are those of
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ TASKS = ("score", "train")
 BATCH_STEPS = (64, 32, 16, 8, 4, 2, 1)
 PIXEL_STEPS = tuple(n * PATCH_SIDE**2 for n in (768, 512, 256, 128, 96, 64, 32, 16, 4))
 FRAME_STEPS = (768, 256, 128, 64, 32, 16, 12, 8, 6, 4, 2)
+DAY = 86_400.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,11 @@ class Workload:
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
         _one_of("subsets", self.subsets, ("packed", "full"))
-        if not 0 < self.seconds < math.inf or self.text_tokens < 0 or self.batch_size < 1:
+        if not 0 < self.seconds <= DAY or self.text_tokens < 0 or self.batch_size < 1:
             raise ConfigError(
-                f"a clip lasts more than 0 s, has 0 or more text tokens and comes 1 or more at a "
-                f"time, got {self.seconds} s, {self.text_tokens} tokens, batch {self.batch_size}"
+                f"a clip lasts more than 0 s and at most a day, has 0 or more text tokens and "
+                f"comes 1 or more at a time, got {self.seconds} s, {self.text_tokens} tokens, "
+                f"batch {self.batch_size}"
             )
         if not self.modalities or self.modalities - set(MODALITIES):
             raise ConfigError(
@@ -173,7 +175,7 @@ def describe_model(model: str) -> tuple[Any, PromptTokens]:
         ModelError: there is no such folder, or it is not a Qwen2.5-Omni one.
     """
     published = model.lower().rpartition("-")[2]
-    if published in SIZES and not model.startswith("."):
+    if published in SIZES and not Path(model).is_dir() and not model.startswith("."):
         return published_thinker_config(published), PromptTokens()
     folder = local_folder(model)
     if folder is None:

@@ -103,7 +103,7 @@ class RunFolder:
         if not path.exists():
             if (self.folder / CHECKPOINT).exists():
                 raise ConfigError(
-                    f"{self.folder}: holds a finished checkpoint; give another -o (or, to train "
+                    f"{self.folder}: holds a finished checkpoint; give another -o (or, to make "
                     "it anew, --fresh)"
                 )
             self._cut_log(0)

@@ -24,7 +24,13 @@ from omni_msa.checkpoint import (
     media_options,
     read_info,
 )
-from omni_msa.config import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
+from omni_msa.config import (
+    DEFAULT_RANGE,
+    PROMPT_VERSION,
+    AblationOptions,
+    MediaOptions,
+    ModelOptions,
+)
 from omni_msa.errors import ConfigError, MediaError, ModelError
 from omni_msa.inputs import ThinkerInputs
 from omni_msa.media import read_clip
@@ -99,6 +105,8 @@ class Scorer:
         info = read_info(folder)
         _check_readout(options.readout, info.readout)
         chosen = media_options(info, media)
+        if options.model is None:
+            _check_base(folder, info.base)
         quantize = info.quantize if options.quantize == "auto" else options.quantize
         thinker = load_thinker(options.model or info.base, quantize, options.device)
         return cls(thinker, load_checkpoint(folder, thinker, options.readout), chosen)
@@ -107,9 +115,9 @@ class Scorer:
     def _zero_shot(cls, options: ModelOptions, media: dict[str, Any] | None) -> Scorer:
         thinker = load_thinker(options.model or "tiny", options.quantize, options.device)
         classes = options.classes
-        numbers = LabelScale(0.0, 1.0, *options.label_range)
+        numbers = LabelScale(0.0, 1.0, *(options.label_range or DEFAULT_RANGE))
         info = CheckpointInfo(
-            base=thinker.base.name,
+            base=thinker.base.lasting_name,
             base_sha256=base_sha256(thinker.base.folder),
             readout=options.readout or ZERO_SHOT,
             scale=LabelScale.of_classes(classes) if classes else numbers,
@@ -331,10 +339,9 @@ def _checkpoint_folder(options: ModelOptions) -> Path | None:
     """The checkpoint to load; None to read the bare base."""
     if options.checkpoint is not None:
         return Path(options.checkpoint)
-    if options.model not in (None, "tiny"):
-        local_folder(options.model)  # a wrong path is the first thing to say
-    elif options.readout in (None, "regression"):
+    if options.embedded:
         return TINY / "checkpoint"
+    local_folder(options.model or "tiny")  # a wrong path is the first thing to say
     readout = options.readout or ZERO_SHOT
     _check_known(readout)
     if not READOUTS[readout].speaks:
@@ -344,6 +351,16 @@ def _checkpoint_folder(options: ModelOptions) -> Path | None:
             "with --readout verbalizer"
         )
     return None
+
+
+def _check_base(folder: Path, base: str) -> None:
+    """The base that a checkpoint names is here, or may be a hub id."""
+    try:
+        local_folder(base)
+    except ModelError as error:
+        raise ModelError(
+            f"checkpoint {folder}: it was trained on {base}, which is not here; give --model DIR"
+        ) from error
 
 
 def _check_readout(asked: str | None, stored: str) -> None:

@@ -5,15 +5,16 @@ data import -> train (or calibrate) -> evaluate -> inspect; and plan, before any
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omni_msa.config import (
-    TASKS,
     AblationOptions,
     BatchOptions,
     EvaluateOptions,
@@ -21,7 +22,7 @@ from omni_msa.config import (
     ModelOptions,
     world_rank,
 )
-from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.errors import ConfigError
 from omni_msa.flags import (
     BaseFlags,
     BatchFlags,
@@ -87,20 +88,27 @@ def train(
     from omni_msa.manifest import read_manifest
 
     options, model = train.options(), base.options()
-    chosen = MediaOptions(**media.overrides())
+    chosen = MediaOptions.asked(media.overrides())
     clips = read_manifest(data)
     show = replace(show, quiet=show.quiet or world_rank() > 0)
+    _note_splits(clips, {"train": "to train on", "valid": "to validate on"}, show)
     from omni_msa import render
 
     with render.working("loading the model ...", show.quiet):
         from omni_msa.train import Trainer
-        from omni_msa.training_data import TrainingData
+        from omni_msa.training_data import TrainingData, labels_of, with_classes
 
-        clips, label_range, classes = _labels(clips, read.task, read.label_range)
-        parts = {name: [c for c in clips if c.split == name] for name in ("train", "valid")}
-        feeds = [_feed(part, chosen, read) for part in parts.values()]
+        if train.start is not None:
+            read, chosen = _as_started(train.start, read, media)
+        label_range, classes = labels_of(clips, read.task, read.label_range)
+        parts = [[c for c in clips if c.split == name] for name in ("train", "valid")]
+        if classes:
+            parts = [with_classes(part, classes) for part in parts]
+        feeds = [_feed(part, chosen, read) for part in parts]
         labelled = TrainingData(feeds[0], feeds[1], label_range, read.hide, classes)
         trainer = Trainer(model, options, chosen)
+    if train.start is not None and read.drop:
+        show.note(f"{train.start}: trained without {' and '.join(read.drop)}, and so is this")
     lora = trainer.lora
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
     with render.train_progress(show.quiet) as progress:
@@ -119,6 +127,7 @@ def calibrate(
     *,
     data: Manifest,
     output: Out,
+    fresh: Fresh = False,
     base: BaseFlags,
     checkpoint: CheckpointFolder = None,
     read: ReadFlags,
@@ -129,21 +138,24 @@ def calibrate(
     from omni_msa.manifest import read_manifest
 
     clips = read_manifest(data)
+    _note_splits(clips, {"train": "to fit on", None: "without a split to fit on too"}, show)
     from omni_msa import render
 
     with render.working("loading the model ...", show.quiet):
         from omni_msa.calibrate import calibrate as fit
         from omni_msa.calibrate import load_frozen
+        from omni_msa.training_data import labels_of, with_classes
 
-        clips, label_range, classes = _labels(clips, read.task, read.label_range)
+        label_range, classes = labels_of(clips, read.task, read.label_range)
         known = [c for c in clips if c.split in (None, "train")]
+        known = with_classes(known, classes) if classes else known
         model = replace(base.options(), checkpoint=checkpoint)
         frozen = load_frozen(model, label_range, media.overrides())
     if checkpoint is not None:
         show.note("if its adapter was trained on these clips, leaving one out flatters it")
     with render.count_progress("reading", len(known), show.quiet) as progress:
         feed = _feed(known, frozen.media, read)
-        info = fit(frozen, feed, output, label_range, read.hide, progress, classes)
+        info = fit(frozen, feed, output, label_range, read.hide, progress, classes, fresh)
     render.print_trained(output, info, show.json)
 
 
@@ -158,26 +170,28 @@ def evaluate(
     show: ShowFlags,
 ) -> None:
     """Compare scores with labels: metrics by their conventions, intervals, the mean predictor."""
-    from omni_msa.evaluate import compare, over_seeds, select
+    from omni_msa.evaluate import compare, over_seeds, require_labels, select
     from omni_msa.manifest import read_manifest
 
     if batch.output is not None and batch.output.suffix != ".jsonl":
         raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
     options, hide = measured.options(), parse_drop(measured.drop or [])
-    asked = model.options()
-    _check_comparable(
-        [asked.checkpoint, *(measured.also or [])], measured.against, options.family == "emotion"
-    )
-    clips, asked = _as_labelled(read_manifest(data), asked, options.family)
-    job = _Job(clips, *select(clips, options.split), options, hide)
-    runs = [
-        job.run(replace(asked, checkpoint=folder), media, batch, show)
-        for folder in (asked.checkpoint, *(measured.also or []))
-    ]
+    asked, also = model.options(), measured.also or []
+    clips = read_manifest(data)
+    chosen, split = select(clips, options.split)
+    from omni_msa.comparison import systems
+    from omni_msa.training_data import with_classes
+
+    found = systems(asked, also, measured.against, clips, chosen, options.family)
+    if classes := found[0].classes:
+        chosen = with_classes(chosen, classes)
+        clips = with_classes([c for c in clips if c.emotion in classes], classes)
+    require_labels(chosen)
+    job = _Job(clips, chosen, split, options, hide)
+    runs = [job.run(system.model, media, batch, show) for system in found[: 1 + len(also)]]
     compared = None
     if measured.against is not None:
-        other = replace(asked, checkpoint=measured.against, readout=None)
-        against, scored = job.run(other, media, batch, show)
+        against, scored = job.run(found[-1].model, media, batch, show)
         change, shared = compare(scored, runs[0][1], against.family, options)
         compared = (against, change, shared)
     from omni_msa.render import print_json
@@ -209,7 +223,7 @@ class _Job:
     ) -> tuple[Evaluation, list[ScoredClip]]:
         """Scores the clips with one checkpoint, and measures it."""
         from omni_msa.evaluate import evaluate as measure
-        from omni_msa.evaluate import family_of, scored_clips
+        from omni_msa.evaluate import family_of, protocol_of, scored_clips
 
         scorer = load_scorer(model, media.overrides(), show)
         ablation = AblationOptions(enabled=self.options.ablate)
@@ -220,17 +234,19 @@ class _Job:
         family, notice = family_of(
             self.chosen, self.options.family, scorer.label_range, scorer.classes
         )
-        told = scorer.describe()
+        system = scorer.describe()
         evaluation = measure(
-            f"{told['checkpoint'] or told['base']} ({told['readout']}), split {self.split}",
+            f"{system['checkpoint'] or system['base']} ({system['readout']}), split {self.split}",
             scored,
             family,
             self._constant(scored, scorer.classes),
             self.options,
             failed,
             speaks=scorer.name == "generative",
+            protocol=protocol_of(scorer.checkpoint.info),
         )
-        notices = tuple(n for n in (notice, self._foreign(scorer.label_range)) if n)
+        told = (notice, self._foreign(scorer.label_range), self._seen(model))
+        notices = (*(n for n in told if n), *scorer.remarks)
         return replace(evaluation, notices=notices), scored
 
     def _output(self, output: Path | None) -> Path | None:
@@ -250,6 +266,15 @@ class _Job:
             return most, f"always {classes[round(most)]} (most frequent of {of})"
         mean = sum(known) / len(known)
         return mean, f"always {mean:+.2f} (mean of {of})"
+
+    def _seen(self, model: ModelOptions) -> str | None:
+        """Whether the checkpoint may have been made with these very clips."""
+        if model.checkpoint is None or self.split == "test":
+            return None
+        return (
+            f"split {self.split}: if the checkpoint was trained, chosen or calibrated on these "
+            "clips, the figures flatter it"
+        )
 
     def _foreign(self, label_range: tuple[float, float]) -> str | None:
         low, high = label_range
@@ -293,7 +318,7 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
 
         workload = Workload(
             work.seconds,
-            media=MediaOptions(**media.overrides()),
+            media=MediaOptions.asked(media.overrides()),
             task=work.task,
             subsets=work.subsets,
             batch_size=work.batch_size,
@@ -304,6 +329,8 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
             lora_scope=work.lora_scope,
             adam_8bit=work.device == "cuda",
         )
+        if work.vram_budget is not None and not 0 < work.vram_budget < inf:
+            raise ConfigError(f"--vram-budget must be positive and finite, got {work.vram_budget}")
         budget = int(work.vram_budget * GIB) if work.vram_budget is not None else None
         made = make_plan(work.model, workload, holding, budget)
     if show.json:
@@ -356,88 +383,28 @@ def _feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> FileFe
     from omni_msa.feed import FileFeed
 
     BatchOptions(workers=read.workers)  # checked there
-    if read.cache_gb <= 0:
-        raise ConfigError(f"--cache-gb must be positive, got {read.cache_gb}")
+    if not 0 < read.cache_gb < inf:
+        raise ConfigError(f"--cache-gb must be positive and finite, got {read.cache_gb}")
     size = int(read.cache_gb * 1e9)
     cache = ContentCache(read.cache, size) if read.cache is not None else None
     return FileFeed(clips, media, read.workers, cache, read.hide)
 
 
-def _check_comparable(
-    seeds: Sequence[str | None], against: str | None, asked_for_emotions: bool
-) -> None:
-    """Said before anything is scored: all give the same labels, and no seed is counted twice."""
-    from omni_msa.checkpoint import read_info
-
-    named = [folder for folder in (*seeds, against) if folder is not None]
-    found = {folder: read_info(Path(folder)) for folder in named}
-    kinds = {info.scale.classes for info in found.values()}
-    if None in seeds and found and not asked_for_emotions:
-        kinds.add(())  # the embedded checkpoint, or a bare base: numbers
-    if len(kinds) > 1:
-        raise ConfigError(f"{', '.join(named)} do not give the same labels; evaluate them apart")
-    weights = [(i.adapter_sha256, i.readout_sha256) for f, i in found.items() if f in seeds]
-    if len(set(weights)) < len(seeds) - seeds.count(None):
-        raise ConfigError("--also names a checkpoint twice; each seed counts once")
+def _note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFlags) -> None:
+    """How many clips each split has, and which ones this command leaves alone."""
+    counts = Counter(clip.split for clip in clips)
+    told = [f"{counts[name]} clips {purpose}" for name, purpose in used.items() if counts[name]]
+    rest = {name: count for name, count in counts.items() if name not in used}
+    if rest:
+        named = (f"{n} of {f'split {s!r}' if s else 'no split'}" for s, n in rest.items())
+        told.append(f"not used: {', '.join(named)}")
+    show.note("; ".join(told))
 
 
-def _as_labelled(
-    clips: list[Clip], model: ModelOptions, family: str
-) -> tuple[list[Clip], ModelOptions]:
-    """Clips labelled as the checkpoint's readout is, or as a bare base is asked to read them."""
-    from omni_msa.checkpoint import read_info
+def _as_started(start: Path, read: ReadFlags, media: MediaFlags) -> tuple[ReadFlags, MediaOptions]:
+    """Clips are read and hidden as for the checkpoint that is trained on, unless told otherwise."""
+    from omni_msa.checkpoint import media_options, read_info
 
-    if model.checkpoint is not None:
-        classes = read_info(Path(model.checkpoint)).scale.classes
-        if family == "emotion" and not classes:
-            raise ConfigError(f"--metrics emotion: {model.checkpoint} gives scores, not emotions")
-        if not classes:
-            return clips, model
-        from omni_msa.training_data import with_classes
-
-        return with_classes(clips, classes), model
-    task = "emotion" if family == "emotion" else "sentiment"
-    clips, label_range, classes = _labels(clips, task, None)
-    return clips, replace(model, label_range=label_range, classes=classes)
-
-
-def _labels(
-    clips: list[Clip], task: str, label_range: tuple[float, float] | None
-) -> tuple[list[Clip], tuple[float, float], tuple[str, ...]]:
-    """The clips with the task's labels, their range, and the classes if they are classes."""
-    if task not in TASKS:
-        raise ConfigError(f"task {task!r} is not known; choose one of: {', '.join(TASKS)}")
-    if task == "sentiment":
-        return clips, _label_range(clips, label_range), ()
-    if label_range is not None:
-        raise ConfigError("--label-range is about numbers; emotions are classes")
-    from omni_msa.datasets import DATASETS
-    from omni_msa.training_data import with_classes
-
-    known = {DATASETS[c.dataset].facts.classes for c in clips if c.dataset in DATASETS} - {()}
-    named = tuple(sorted({c.emotion for c in clips if c.emotion}))
-    classes = known.pop() if len(known) == 1 else named
-    if len(classes) < 2:
-        raise ManifestError(
-            f"the column emotion names {len(classes)} classes ({', '.join(classes) or 'none'}); "
-            "two or more are needed"
-        )
-    return with_classes(clips, classes), (0.0, len(classes) - 1.0), classes
-
-
-def _label_range(clips: Sequence[Clip], asked: tuple[float, float] | None) -> tuple[float, float]:
-    """Asked for, or the data set's own, or that of MOSI."""
-    from omni_msa.datasets import DATASETS
-
-    if asked is not None:
-        low, high = asked
-        if low >= high:
-            raise ConfigError(f"--label-range {low:g} {high:g}: the first must be the smaller")
-        return low, high
-    ranges = {DATASETS[c.dataset].facts.label_range for c in clips if c.dataset in DATASETS}
-    if len(ranges) > 1:
-        raise ManifestError(
-            f"the manifest mixes data sets with label ranges {sorted(ranges)}; bring the labels to "
-            "one scale, remove the column dataset, and give --label-range"
-        )
-    return ranges.pop() if ranges else ModelOptions.label_range
+    info = read_info(start)
+    read = replace(read, drop=read.drop or list(info.hide))
+    return read, media_options(info, media.overrides())

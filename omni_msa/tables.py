@@ -51,12 +51,15 @@ def print_evaluation(
         show_parts(*_evaluation(evaluation))
     first = evaluations[0]
     if spread:
-        table = Table("metric", "mean", "deviation", box=None, pad_edge=False)
+        heads = ("metric", "mean", "deviation", "mean predictor")
+        table = Table(*heads, box=None, pad_edge=False)
         for key, (mean, deviation) in spread.items():
-            table.add_row(first.family.short[key], _shown(mean), _shown(deviation))
+            always = _shown(first.baseline[key])
+            table.add_row(first.family.short[key], _shown(mean), _shown(deviation), always)
         show_parts(Text(f"over {len(evaluations)} seeds (mean, sample deviation)"), table, Text())
     if compared:
         other, change, clips = compared
+        show_parts(*_evaluation(other))
         show_parts(
             Text(f"difference to {other.system}, on {clips} clips (95 % paired bootstrap)"),
             _differences(first, change),
@@ -107,8 +110,6 @@ def _said(evaluation: Evaluation) -> list[Any]:
 
 
 def _ablation(evaluation: Evaluation) -> list[Any]:
-    from omni_msa.evaluate import TEST_TIME_DROP
-
     family = evaluation.family
     keys = list(family.titles)
     table = Table("shown", box=None, pad_edge=False)
@@ -120,9 +121,10 @@ def _ablation(evaluation: Evaluation) -> list[Any]:
         change = row.change[keys[0]]
         told = f"{change.value:+.3f} {_span(change.low, change.high)}"
         table.add_row(name, *values, "" if name == list(evaluation.ablation)[-1] else told)
+    table.add_row("mean", *(_shown(evaluation.ablation_baseline[key]) for key in keys), "")
     clips = next(iter(evaluation.ablation.values())).figures.num_clips
     whole = list(evaluation.ablation)[-1]
-    head = f"ablation on the {clips} clips that have {whole}; {TEST_TIME_DROP}"
+    head = f"ablation on the {clips} clips that have {whole}; {evaluation.protocol}"
     return [Text(head), table]
 
 

@@ -42,6 +42,11 @@ class LoadedBase:
     quantize: str  # none, 4bit or 8bit: what was really done
     device: str
 
+    @property
+    def lasting_name(self) -> str:
+        """How a checkpoint names its base: a folder by its whole path, wherever it is used."""
+        return str(Path(self.name).resolve()) if self.folder == Path(self.name) else self.name
+
 
 class Thinker:
     """Qwen2.5-Omni's understanding half, with the input builder that belongs to it."""

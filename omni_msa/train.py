@@ -28,7 +28,7 @@ from omni_msa.checkpoint import (
     read_info,
     save_checkpoint,
 )
-from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.config import MediaOptions, ModelOptions, TrainOptions, prefer_huge_pages
 from omni_msa.errors import ManifestError, OmniMSAError, TrainingError
 from omni_msa.feed import Fed, Feed
 from omni_msa.memory import in_passes, is_out_of_memory, peak_gib
@@ -91,6 +91,7 @@ class Trainer:
         media: MediaOptions,
         progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> None:
+        prefer_huge_pages()
         self.options = options
         self.media = media
         self.progress = progress
@@ -171,6 +172,7 @@ class Trainer:
                 )
                 found += [miss for part in passes for miss in part]
                 waiting = []
+        self.at.unseen = dict(self.processes.gather(list(self.at.unseen.items())))
         return validation_metrics(self.processes.gather(found), readout)
 
     # --- the loop ------------------------------------------------------------------------------
@@ -248,6 +250,7 @@ class Trainer:
                 if ends:
                     raise KeyboardInterrupt
         self._check_left_out(len(data.train.clips))
+        folder.save_state(self._state(optimizer))  # whatever happens in validation
 
     def _check_left_out(self, num_clips: int) -> None:
         """What all processes have left out; more than half of the clips is too much."""
@@ -383,7 +386,7 @@ class Trainer:
     ) -> CheckpointInfo:
         """What is known of the checkpoint before it is trained."""
         return CheckpointInfo(
-            base=base_name or self.thinker.base.name,
+            base=base_name or self.thinker.base.lasting_name,
             base_sha256=base_sha256(self.thinker.base.folder),
             readout=self.options.readout,
             scale=data.scale,

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from omni_msa.config import AblationOptions, TrainOptions
+from omni_msa.config import (
+    DEFAULT_RANGE,
+    TASKS,
+    AblationOptions,
+    TrainOptions,
+    check_label_range,
+)
+from omni_msa.datasets import DATASETS
 from omni_msa.errors import ConfigError, ManifestError
 from omni_msa.feed import Feed
 from omni_msa.inputs import ThinkerInputs
@@ -66,6 +73,47 @@ class LabelledInputs:
     inputs: ThinkerInputs
     subsets: tuple[Subset, ...]
     labels: tuple[float, ...]
+
+
+def labels_of(
+    clips: Sequence[Clip], task: str, asked: tuple[float, float] | None
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """The range of a manifest's labels, and the classes if they are classes.
+
+    Args:
+        asked: the range that the user names; else it is the data set's own, or that of MOSI.
+
+    Raises:
+        ConfigError: no such task, or a range that is none.
+        ManifestError: data sets of several ranges, or fewer than two classes.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"task {task!r} is not known; choose one of: {', '.join(TASKS)}")
+    facts = [
+        DATASETS[name].facts for name in sorted({c.dataset or "" for c in clips} & {*DATASETS})
+    ]
+    if task == "sentiment":
+        if asked is not None:
+            check_label_range(asked)
+            return asked, ()
+        ranges = {f.label_range for f in facts}
+        if len(ranges) > 1:
+            raise ManifestError(
+                f"the manifest mixes data sets with label ranges {sorted(ranges)}; bring the "
+                "labels to one scale, remove the column dataset, and give --label-range"
+            )
+        return ranges.pop() if ranges else DEFAULT_RANGE, ()
+    if asked is not None:
+        raise ConfigError("--label-range is about numbers; emotions are classes")
+    known = {f.classes for f in facts} - {()}
+    named = tuple(sorted({c.emotion for c in clips if c.emotion}))
+    classes = known.pop() if len(known) == 1 else named
+    if len(classes) < 2:
+        raise ManifestError(
+            f"the column emotion names {len(classes)} classes ({', '.join(classes) or 'none'}); "
+            "two or more are needed"
+        )
+    return (0.0, len(classes) - 1.0), classes
 
 
 def check_labels(clips: Sequence[Clip], label_range: tuple[float, float]) -> None:

@@ -15,6 +15,7 @@ SHARED = ROOT.parent / "shared"
 sys.path.insert(0, str(ROOT / "scripts" / "tiny"))
 
 from published import qwen_folder  # noqa: E402, F401  (a fixture, for every test)
+from study_files import emotions, manifest, trained  # noqa: E402, F401  (the same)
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 

@@ -190,8 +190,12 @@ def test_files_that_cannot_be_read_are_left_out_and_told(base_folder, tmp_path):
 
 def test_too_few_clips_are_refused(base_folder, tmp_path):
     out = tmp_path / "checkpoint"
-    with pytest.raises(ManifestError, match=f"7 clips could be read; a probe needs {FEWEST}"):
+    with pytest.raises(ManifestError, match=f"7 clips to fit on; a probe needs {FEWEST}"):
         calibrate(frozen_model(base_folder), MemoryFeed(labelled(7)), out, RANGE)
+    missing = [Clip(path=tmp_path / f"missing{i}.mp4", label=i / 4) for i in range(FEWEST)]
+    feed = FileFeed(missing, MediaOptions(**MEDIA))
+    with pytest.raises(ManifestError, match=f"0 clips could be read; a probe needs {FEWEST}"):
+        calibrate(frozen_model(base_folder), feed, out, RANGE)
     assert not (out / "omni_msa.json").exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from omni_msa.config import EvaluateOptions
 from omni_msa.datasets import DATASETS
-from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.errors import ConfigError, ManifestError, MediaError
 from omni_msa.evaluate import (
     TABLE,
     ScoredClip,
@@ -21,6 +21,7 @@ from omni_msa.evaluate import (
     evaluate,
     family_of,
     over_seeds,
+    require_labels,
     scored_clips,
     select,
 )
@@ -30,6 +31,7 @@ from omni_msa.values import Clip
 MOSI, SIMS = FAMILIES["mosi"], FAMILIES["sims"]
 QUICK = EvaluateOptions(resamples=40, seed=3)
 ABLATE = replace(QUICK, ablate=True)
+PROTOCOL = "test-time drop: one model"
 CONSTANT = (0.25, "always +0.25 (mean of the training labels)")
 
 
@@ -84,13 +86,18 @@ def test_without_splits_all_clips_are():
          "no clip of split 'test'; the manifest has: train, valid"),
         ([clip("a", split="train")], "dev", "no clip of split 'dev'; the manifest has: train"),
         ([clip("a")], "test", "no clip of split 'test'; the manifest has: no splits"),
-        ([clip("a"), clip("b", None), clip("c", None)], None,
-         "2 of 3 clips have no label, such as b; evaluation needs one each"),
     ],
 )  # fmt: skip
 def test_a_split_that_cannot_be_evaluated_is_one_clear_line(clips, split, message):
     with pytest.raises(ManifestError, match=message):
         select(clips, split)
+
+
+def test_what_is_measured_needs_labels():
+    require_labels([clip("a")])
+    message = "2 of 3 clips have no label, such as b; evaluation needs one each"
+    with pytest.raises(ManifestError, match=message):
+        require_labels([clip("a"), clip("b", None), clip("c", None)])
 
 
 def test_labels_are_asked_of_the_split_alone():
@@ -138,7 +145,7 @@ def test_failed_rows_are_counted_and_left_out():
 
 
 def test_nothing_scored_is_nothing_to_evaluate():
-    with pytest.raises(ManifestError, match="not one clip could be scored"):
+    with pytest.raises(MediaError, match="not one clip could be scored"):
         scored_clips([clip("a")], [{"score": None}])
 
 
@@ -297,8 +304,13 @@ def test_json_has_no_nan(family, clips):
 
 def test_json_says_what_a_metric_is_and_how_the_table_was_made():
     notice = "metrics of the mosi family, by the label range -3..3"
-    found = replace(evaluate("new", scored(), MOSI, CONSTANT, ABLATE), notices=(notice,))
+    found = replace(
+        evaluate("new", scored(), MOSI, CONSTANT, ABLATE, protocol=PROTOCOL), notices=(notice,)
+    )
     told = found.to_json()
     assert told["titles"].keys() == found.figures.values.keys()
-    assert "one model trained on everything" in told["protocol"]
+    assert told["protocol"] == PROTOCOL
+    whole = [c for c in scored() if "TAV" in c.subsets]
+    always = MOSI.measure(np.full(len(whole), CONSTANT[0]), np.array([c.label for c in whole]))
+    assert told["ablation_baseline"]["mae"] == pytest.approx(always["mae"], abs=1e-6)
     assert told["notices"] == [notice] and told["family"] == "mosi" and told["system"] == "new"

@@ -29,7 +29,7 @@ FLOORS = (
     ("scorer",),  # product
     # workflows
     ("batch", "processes", "run_folder", "training_data", "validation", "train", "calibrate",
-     "evaluate", "inspection", "footprint", "plan"),
+     "evaluate", "comparison", "inspection", "footprint", "plan"),
     ("render", "tables", "report", "bench", "web"),  # leaves: only the door opens them, when needed
     ("flags", "study_flags", "scoring", "study", "cli", "__main__"),  # door
 )  # fmt: skip

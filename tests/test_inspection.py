@@ -274,7 +274,7 @@ def test_a_missing_file_is_refused(checkpoint, name):
 
 def test_a_missing_adapter_description_is_refused(checkpoint):
     (checkpoint / "adapter_config.json").unlink()
-    with pytest.raises(ModelError, match="the adapter does not load"):
+    with pytest.raises(ModelError, match="adapter_config.json is missing"):
         inspect(checkpoint)
 
 

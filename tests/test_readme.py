@@ -23,7 +23,7 @@ def test_no_placeholder_is_left():
     assert "@@" not in (ROOT / "scripts" / "tiny" / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["", "score", "ablate"])
+@pytest.mark.parametrize("command", ["", "score", "ablate", "train", "evaluate"])
 def test_help_in_the_readme_is_the_help(command):
     arguments = [sys.executable, "-m", "omni_msa", *command.split(), "--help"]
     environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}

@@ -2,71 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from conftest import MEDIA, ROOT
-from media_files import tone, write_media
+from conftest import ROOT
 from safetensors.torch import load_file
+from study_files import READ, SMALL, document, train
 
 from omni_msa.__main__ import main
-
-SMALL = ["--batch-size", "4", "--lora-rank", "4", "--lora-alpha", "4", "--lora-dropout", "0"]
-READ = ["--max-pixels", str(MEDIA["max_pixels"]), "--max-frames", "4"]
-WORDS = {-2.0: "evil evil", 2.0: "good good"}
-
-
-def make_release(folder: Path, clips: int = 14) -> Path:
-    """A release in MOSI's layout, of real encoded clips whose words tell the label."""
-    modes = ["train"] * 8 + ["valid"] * 2 + ["test"] * 4
-    rows = []
-    for i in range(clips):
-        label = -2.0 if i % 2 else 2.0
-        path = folder / "Raw" / f"v{i:02d}" / "1.mp4"
-        path.parent.mkdir(parents=True)
-        write_media(path, 4, rate=4, size=(64, 48), sound=tone(1.0, hertz=200 + 20 * i))
-        rows.append((f"v{i:02d}", "1", WORDS[label], label, "", modes[i % len(modes)]))
-    with (folder / "label.csv").open("w", newline="") as file:
-        header = ("video_id", "clip_id", "text", "label", "annotation", "mode")
-        csv.writer(file).writerows([header, *rows])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    make_release(folder / "mosi")
-    assert main(["data", "import", "mosi", str(folder / "mosi"), "-o",
-                 str(folder / "mosi.jsonl"), "-q"]) == 0  # fmt: skip
-    return folder / "mosi.jsonl"
-
-
-@pytest.fixture(scope="module")
-def trained(manifest, base_folder, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("trained") / "checkpoint"
-    assert train(manifest, base_folder, out) == 0
-    return out
-
-
-def train(manifest, base, out, *more: str) -> int:
-    return main(["train", str(manifest), "-o", str(out), "--model", str(base), "-q", "--epochs",
-                 "1", *SMALL, *READ, *more])  # fmt: skip
-
-
-def document(capsys, *arguments: str) -> dict:
-    capsys.readouterr()
-    code = main([*arguments, "--json", "-q"])
-    assert code == 0
-    return json.loads(capsys.readouterr().out)
 
 
 def test_import_says_what_it_found(manifest, tmp_path, capsys):
@@ -101,20 +52,74 @@ def test_train_evaluate_inspect(manifest, trained, capsys):
 def test_seeds_give_a_mean_and_two_checkpoints_a_difference(
     manifest, base_folder, trained, tmp_path, capsys
 ):
-    other = tmp_path / "seed1"
-    assert train(manifest, base_folder, other, "--seed", "1", "--drop", "audio") == 0
+    other, deaf = tmp_path / "seed1", tmp_path / "deaf"
+    assert train(manifest, base_folder, other, "--seed", "1") == 0
+    assert train(manifest, base_folder, deaf, "--drop", "audio") == 0
     told = document(
         capsys, "evaluate", str(manifest), "--checkpoint", str(trained), "--also", str(other),
-        "--against", str(other), "--resamples", "20", "-o", str(tmp_path / "rows.jsonl"),
+        "--against", str(deaf), "--resamples", "20", "-o", str(tmp_path / "rows.jsonl"), "--ablate",
     )  # fmt: skip
     maes = [run["metrics"]["mae"] for run in told["runs"]]
     assert told["over_seeds"]["mae"]["mean"] == pytest.approx(sum(maes) / 2, abs=1e-5)
-    assert told["difference"]["mae"]["value"] == pytest.approx(maes[0] - maes[1], abs=1e-5)
+    against = told["against"]
+    difference = maes[0] - against["metrics"]["mae"]
+    assert told["difference"]["mae"]["value"] == pytest.approx(difference, abs=1e-5)
+    assert "trained on whole clips and all their subsets;" in told["runs"][0]["protocol"]
+    assert "all their subsets, never with audio;" in against["protocol"]
+    assert any("trained without audio" in notice for notice in against["notices"])
     assert {p.name for p in tmp_path.glob("*.jsonl")} == {
         "rows.jsonl", "rows-2.jsonl", "rows-3.jsonl",
     }  # fmt: skip
-    row = json.loads((tmp_path / "rows-2.jsonl").read_text().splitlines()[0])
+    row = json.loads((tmp_path / "rows-3.jsonl").read_text().splitlines()[0])
     assert row["modalities"]["audio"] is None and row["label"] is not None
+    told = ["evaluate", str(manifest), "--checkpoint", str(trained), "--also", str(deaf)]
+    assert main(told) == 2
+    assert "more than its seed: never shown ([], ['audio'])" in capsys.readouterr().err
+    assert main(["evaluate", str(manifest), "--also", str(trained)]) == 2
+    assert "name that with --checkpoint" in capsys.readouterr().err
+    shown = ["evaluate", str(manifest), "--checkpoint", str(trained), "--also", str(other)]
+    assert main([*shown, "--against", str(deaf), "--resamples", "5", "-q"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("split test: 4 clips") == 3 and "mean predictor" in out
+
+
+def test_training_on_goes_on_as_the_checkpoint_was_made(manifest, base_folder, tmp_path, capsys):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert train(manifest, base_folder, first, "--drop", "audio") == 0
+    start = ["train", str(manifest), "--model", str(base_folder), "--epochs", "1", *SMALL]
+    assert main([*start, "-o", str(second), "--start", str(first)]) == 0
+    err = capsys.readouterr().err
+    assert "8 clips to train on; 2 clips to validate on; not used: 4 of split 'test'" in err
+    assert "trained without audio, and so is this" in err
+    made = [json.loads((f / "omni_msa.json").read_text()) for f in (first, second)]
+    assert made[1]["hide"] == ["audio"] and made[1]["media"] == made[0]["media"]
+    asked = ["--start", str(first), "--drop", "video", "--max-frames", "2", "-q"]
+    assert main([*start, "-o", str(third), *asked]) == 0
+    told = json.loads((third / "omni_msa.json").read_text())
+    assert told["hide"] == ["video"] and told["media"]["max_frames"] == 2
+
+
+def test_a_base_named_from_here_is_found_from_anywhere(
+    manifest, base_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(base_folder.parent)
+    out = tmp_path / "checkpoint"
+    assert train(manifest, base_folder.name, out) == 0
+    monkeypatch.chdir(tmp_path)
+    assert document(capsys, "inspect", str(out))["check"]["result"] == "passed"
+    path = out / "omni_msa.json"
+    path.write_text(path.read_text().replace(str(base_folder.resolve()), "/gone/base"))
+    assert main(["inspect", str(out)]) == 4
+    assert "trained on /gone/base, which is not here; give --model DIR" in capsys.readouterr().err
+
+
+def test_what_the_adapter_is_scaled_by_cannot_change(manifest, trained, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    path = copy / "adapter_config.json"
+    path.write_text(path.read_text().replace('"lora_alpha": 4', '"lora_alpha": 40'))
+    assert main(["evaluate", str(manifest), "--checkpoint", str(copy)]) == 4
+    assert "adapter_config.json differs from what was saved" in capsys.readouterr().err
 
 
 def test_the_table_has_the_subsets_of_what_is_shown(manifest, trained, capsys):
@@ -140,6 +145,34 @@ def test_a_bare_base_is_evaluated_zero_shot(manifest, base_folder, readout, caps
                     readout, "--resamples", "20", *READ)  # fmt: skip
     (run,) = told["runs"]
     assert readout in run["system"] and ("said" in run) == (readout == "generative")
+    assert any(notice.startswith("zero-shot") for notice in run["notices"])
+
+
+def test_a_bare_base_answers_in_the_range_that_is_asked_for(
+    manifest, base_folder, trained, tmp_path, capsys
+):
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    small = tmp_path / "small.jsonl"
+    for row in rows:
+        row |= {"label": row["label"] / 4, "clip": str(manifest.parent / row["clip"])}
+        del row["dataset"]
+    small.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--label-range", "-1", "1", *READ]
+    told = document(capsys, "evaluate", str(small), "--model", str(base_folder), *asked,
+                    "--split", "train", "--resamples", "20")  # fmt: skip
+    assert told["runs"][0]["family"] == "sims"
+    clip = str(manifest.parent / "mosi" / "Raw" / "v00" / "1.mp4")
+    assert document(capsys, "score", clip, "--model", str(base_folder), *asked)["range"] == [-1, 1]
+    probe = tmp_path / "probe"
+    fit = ["calibrate", str(small), "-o", str(probe), "--model", str(base_folder), "-q", *asked]
+    assert main(fit) == 0
+    assert main(fit) == 2 and "--fresh" in capsys.readouterr().err
+    assert main([*fit, "--fresh"]) == 0
+    both = ["evaluate", str(small), "--checkpoint", str(probe), "--against", str(trained)]
+    assert main(both) == 2 and "several metric families (mosi, sims)" in capsys.readouterr().err
+    told = document(capsys, *both, "--metrics", "mosi", "--split", "train", "--resamples", "20")
+    assert told["against"]["family"] == told["runs"][0]["family"] == "mosi"
+    assert any("the figures flatter it" in notice for notice in told["runs"][0]["notices"])
 
 
 def test_generative_training_and_calibration_make_checkpoints_too(
@@ -211,16 +244,6 @@ def test_a_folder_in_the_published_layout_with_qwens_vocabulary(
     assert inspected["check"]["result"] == "passed" and "Linear4bit" in inspected["linear_layers"]
 
 
-@pytest.fixture(scope="module")
-def emotions(manifest) -> Path:
-    """The same clips with an emotion each, which follows from the words."""
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    path = manifest.parent / "emotions.jsonl"
-    named = [row | {"emotion": "joy" if row["label"] > 0 else "anger"} for row in rows]
-    path.write_text("".join(json.dumps(row) + "\n" for row in named))
-    return path
-
-
 @pytest.mark.parametrize("readout", ["regression", "generative"])
 def test_emotions_are_trained_and_measured_as_classes(
     emotions, base_folder, trained, readout, tmp_path, capsys
@@ -254,6 +277,14 @@ def test_emotions_can_be_read_zero_shot_and_by_a_probe(emotions, base_folder, tm
         run = document(capsys, "evaluate", str(emotions), "--model", str(base_folder), "--metrics",
                        "emotion", "--readout", readout, "--resamples", "20", *READ)  # fmt: skip
         assert run["runs"][0]["family"] == "emotion" and readout in run["runs"][0]["system"]
+    rows = [json.loads(line) for line in emotions.read_text().splitlines()]
+    partly = emotions.parent / "partly.jsonl"
+    lines = [row | {"emotion": None if row["split"] == "valid" else row["emotion"]} for row in rows]
+    partly.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for model in ([], ["--model", "tiny"]):  # the embedded checkpoint gives scores: it is not used
+        run = document(capsys, "evaluate", str(partly), *model, "--metrics", "emotion",
+                       "--resamples", "20", *READ)  # fmt: skip
+        assert "tiny (verbalizer)" in run["runs"][0]["system"]
     out = tmp_path / "probe"
     told = document(capsys, "calibrate", str(emotions), "-o", str(out), "--model",
                     str(base_folder), "--task", "emotion", *READ)  # fmt: skip
@@ -273,6 +304,17 @@ def test_emotions_can_be_read_zero_shot_and_by_a_probe(emotions, base_folder, tm
         (["evaluate", "{m}", "--checkpoint", "{c}", "--also", "{c}"], 2, "twice"),
         (["evaluate", "{m}", "--checkpoint", "{c}", "--against", "nope"], 4, "no omni_msa.json"),
         (["plan", "--seconds", "nan"], 2, "lasts more than 0 s"),
+        (["plan", "--seconds", "1e9"], 2, "at most a day"),
+        (["plan", "--vram-budget", "nan"], 2, "vram-budget"),
+        (["plan", "--quantize", "3bit"], 2, "choose one of: auto, none, 4bit, 8bit"),
+        (["train", "{m}", "-o", "{t}", "--cache", "{t}/c", "--cache-gb", "nan"], 2, "cache-gb"),
+        (["train", "{m}", "-o", "{t}", "--label-range", "-3", "inf"], 2, "two numbers"),
+        (["train", "{m}", "-o", "{t}", "--seed", "9" * 23], 2, "seed must lie in"),
+        (["train", "{m}", "-o", "{t}", "--start", "{m}"], 4, "no omni_msa.json"),
+        (["score", "{m}", "--label-range", "-1", "1"], 2, "a checkpoint has the range"),
+        (["evaluate", "{m}", "--checkpoint", "{c}", "--label-range", "0", "1"], 2, "the range"),
+        (["calibrate", "{x}", "-o", "{t}", "--model", "{b}"], 2, "0 clips to fit on"),
+        (["evaluate", "{x}", "--checkpoint", "{c}"], 3, "not one clip could be scored"),
         (["train", "{m}", "-o", "{t}", "--task", "emotion"], 2, "two or more are needed"),
         (["train", "{m}", "-o", "{t}", "--task", "mood"], 2, "choose one of: sentiment, emotion"),
         (["evaluate", "{m}", "--checkpoint", "{c}", "--metrics", "emotion"], 2, "gives scores"),
@@ -301,7 +343,10 @@ def test_emotions_can_be_read_zero_shot_and_by_a_probe(emotions, base_folder, tm
 def test_what_is_wrong_is_said_in_one_line(
     manifest, emotions, base_folder, trained, tmp_path, arguments, code, words, capsys
 ):
+    gone = tmp_path / "gone.jsonl"
+    gone.write_text('{"clip": "gone.mp4", "label": 1, "split": "test"}\n')
     places = {"m": manifest, "e": emotions, "t": tmp_path / "new", "c": trained, "b": base_folder}
+    places["x"] = gone
     assert main([a.format(**places) for a in arguments]) == code
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("omni-msa")]
     assert words in errors[-1]
@@ -322,7 +367,7 @@ def test_the_commands_of_the_readme_do_what_it_says(tmp_path):
         words = shlex.split(command, comments=True)
         if words[0] == "python":
             words[1] = str(ROOT / words[1])
-            words[words.index("--clips") + 1] = "50"
+            words[words.index("--clips") + 1] = "40"
         program = {"python": [sys.executable], "omni-msa": [sys.executable, "-m", "omni_msa"]}
         done = subprocess.run(
             [*program[words[0]], *words[1:]], cwd=tmp_path, capture_output=True, text=True

@@ -108,16 +108,18 @@ def test_answers_that_are_all_unparsable_can_be_printed(shown):
 
 
 def test_the_ablation_has_a_row_a_subset_and_what_it_changes(shown):
-    found = measured(ablate=True)
+    found = replace(measured(ablate=True), protocol="test-time drop")
     lines = shown(print_evaluation, [found], {}, None)
     head = line(lines, "ablation on the 10 clips that have TAV")
-    assert "modalities left out when scoring" in head
+    assert head.endswith("; test-time drop")
     rows = lines[lines.index(head) + 2 : lines.index(head) + 9]
     assert [row.split()[0] for row in rows] == list(TABLE)
     for name, row in zip(TABLE, rows, strict=True):
         part = found.ablation[name]
         assert f" {part.figures.values['mae']:.4f}" in row
         assert (f"{part.change['mae'].value:+.3f} [" in row) == (name != "TAV")
+    always = lines[lines.index(head) + 9].split()
+    assert always[:2] == ["mean", f"{found.ablation_baseline['mae']:.4f}"]
 
 
 def test_seeds_and_a_comparison_follow_the_first_table(shown):
@@ -127,12 +129,12 @@ def test_seeds_and_a_comparison_follow_the_first_table(shown):
     change, clips = compare(scored(7), scored(1), MOSI, OPTIONS)
     lines = shown(print_evaluation, runs, spread, (other, change, clips))
     assert [text for text in lines if text.endswith(": 10 clips")] == [
-        f"seed{seed} (regression): 10 clips" for seed in (1, 2, 3)
+        f"seed{seed} (regression): 10 clips" for seed in (1, 2, 3, 7)
     ]
     start = lines.index("over 3 seeds (mean, sample deviation)")
     mean, deviation = spread["mae"]
-    seeds = lines[start + 2]
-    assert seeds.split() == ["MAE", f"{mean:.4f}", f"{deviation:.4f}"]
+    seeds, always = lines[start + 2], f"{runs[0].baseline['mae']:.4f}"
+    assert seeds.split() == ["MAE", f"{mean:.4f}", f"{deviation:.4f}", always]
     head = "difference to seed7 (regression), on 10 clips (95 % paired bootstrap)"
     told = lines[lines.index(head) + 2]
     d = change["mae"]
@@ -145,7 +147,7 @@ def test_what_is_undefined_is_said_and_never_nan(shown):
     lines = shown(print_evaluation, [found], over_seeds([found]), (found, change, clips))
     assert not any("nan" in text for text in lines)
     correlations = [text.split()[1] for text in lines if text.startswith("Corr")]
-    assert correlations == ["undefined", "undefined", "undefined"]
+    assert correlations == ["undefined"] * 4  # two systems, their seeds, their difference
 
 
 def test_names_are_printed_as_they_are(shown):
