@@ -3,11 +3,11 @@
     python scripts/bench_thinker.py --size 7b|3b|tiny --device cpu|cuda [--steps 3] [--seconds 4 8]
 
 7b and 3b have random weights that are drawn in the quantized form (NF4, double quantization), so
-that no float copy of the model ever exists; the rest is bfloat16. tiny is the embedded base,
-unquantized. Each clip (noise for picture and sound, twenty words) is scored, scored with its eight
-subsets in one pass, answered in words (eight tokens, greedily), and trained
-on for a step. A peak is that of the
-phase: allocated tensors on a GPU, resident memory of the process on a CPU. The last line is JSON.
+that no float copy of the model ever exists; what is not quantized is, as `omni-msa` loads it,
+bfloat16 on a GPU and float32 on a CPU. tiny is the embedded base, unquantized. Each clip (noise for
+picture and sound, twenty words) is scored, scored with its eight subsets in one pass, answered in
+words (eight tokens, greedily), and trained on for a step. A peak is that of the phase: allocated
+tensors on a GPU, resident memory of the process on a CPU. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -68,6 +68,11 @@ MOVED = (  # ids that the model must share with the processor
 )  # fmt: skip
 
 
+def element_type(device: str) -> torch.dtype:
+    """What is not quantized, and what is computed in."""
+    return torch.bfloat16 if device == "cuda" else torch.float32
+
+
 def random_linear(linear: nn.Linear, device: str) -> Any:
     """A bitsandbytes layer of that shape whose packed NF4 weight is drawn, never quantized.
 
@@ -94,7 +99,7 @@ def random_linear(linear: nn.Linear, device: str) -> Any:
         code=get_4bit_type("nf4", device=device),
         blocksize=64,
         quant_type="nf4",
-        dtype=torch.bfloat16,
+        dtype=element_type(device),
         offset=torch.tensor(scale, device=device),
         state2=nested,
     )
@@ -103,14 +108,14 @@ def random_linear(linear: nn.Linear, device: str) -> Any:
         inputs,
         outputs,
         bias=linear.bias is not None,
-        compute_dtype=torch.bfloat16,
+        compute_dtype=element_type(device),
         quant_type="nf4",
         device="meta",
     )
     layer.weight = Params4bit(packed, quant_state=state, quant_type="nf4", bnb_quantized=True)
     layer.quant_state = state
     if linear.bias is not None:
-        layer.bias = nn.Parameter(torch.zeros(outputs, dtype=torch.bfloat16, device=device))
+        layer.bias = nn.Parameter(torch.zeros(outputs, dtype=element_type(device), device=device))
     # On processors with AVX512-BF16 it would repack the weight at the first evaluation: that fails
     # for widths not in 32s (3420), and gradients no longer pass through the repacked layer.
     layer.support_avx512bf16_for_cpu = False
@@ -118,12 +123,12 @@ def random_linear(linear: nn.Linear, device: str) -> Any:
 
 
 def random_model(config: Any, device: str) -> Any:
-    """A Thinker of that configuration: 4-bit linear layers, the rest in bfloat16."""
+    """A Thinker of that configuration: 4-bit linear layers, the rest as it is."""
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
     with torch.device("meta"):
         model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(
-            config, dtype=torch.bfloat16
+            config, dtype=element_type(device)
         )
     modules = dict(model.named_modules())
     for name, module in modules.items():
@@ -177,7 +182,7 @@ def verify(device: str) -> dict[str, float]:
             (state.state2.code, reference.state2.code),
         ):
             assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), "not its layout"
-        x = torch.randn(7, inputs, dtype=torch.bfloat16, device=device)
+        x = torch.randn(7, inputs, dtype=element_type(device), device=device)
         expected = x.float() @ dequantize_4bit(layer.weight.data, state).float().T
         difference = (layer(x).float() - expected).norm() / expected.norm()
         worst = max(worst, float(difference))
@@ -195,7 +200,7 @@ def _gradient_norm(device: str) -> float:
     with torch.inference_mode():  # an evaluation first, as between epochs
         readout.read(thinker, [inputs], [[inputs.present]])
     thinker.model.train()
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
         readout.losses(thinker, [inputs], [[inputs.present]], torch.ones(1, 1)).sum().backward()
     (first,) = (
         p

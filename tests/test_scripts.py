@@ -1,0 +1,74 @@
+"""The scripts that measure end with one line of JSON that says what was measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def last_line(script: str, *arguments: str) -> dict:
+    """Runs a script as a user does, and reads the last line that it prints."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *arguments],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_thinker_is_measured_in_every_pass():
+    found = last_line("bench_thinker.py", "--size", "tiny", "--seconds", "1")
+    assert found["parameters"] == 5_418_816 and found["trainable"] > 0
+    for key in ("peak_gib", "seconds_forward", "seconds_generate", "seconds_train_step"):
+        assert found[key] > 0, key
+    (clip,) = found["clips"]
+    assert clip["tokens_packed"] == clip["planned_tokens_packed"] > clip["tokens"]
+
+
+def test_training_is_measured_with_and_without_a_cache():
+    pytest.importorskip("espeakng_loader", reason="the clips need the tiny extra")
+    found = last_line("bench_train.py", "--clips", "4", "--rounds", "1", "--size", "160x120")
+    rates = found["clips_per_second"]
+    assert rates.keys() == {"files", "cache", "memory", "packed"}
+    assert found["cached_over_uncached"] == pytest.approx(rates["cache"] / rates["files"], rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def study():
+    path = ROOT / "scripts" / "readout_study.py"
+    spec = importlib.util.spec_from_file_location("readout_study", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["readout_study"] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+def runs_of(mae: float, seeds: int) -> list[dict]:
+    row = {"corr": 0.9, "acc2_non0": 0.8, "unparsable": 0.02, "out_of_range": 0.0,
+           "seconds": 0.1, "peak_gib": 0.9, "mean_predictor_mae": 2.0}  # fmt: skip
+    return [row | {"mae": mae + 0.1 * seed} for seed in range(seeds)]
+
+
+@pytest.mark.parametrize(("sft", "verdict"), [(0.2, "not the 1.5"), (0.9, "at least the 1.5")])
+def test_the_study_names_the_best_readout_whichever_it_is(study, sft, verdict):
+    maes = dict.fromkeys(study.ARMS, 0.5) | {"generative (SFT)": sft}
+    rows = [study.summary(arm, runs_of(mae, 4)) for arm, mae in maes.items()]
+    assert rows[0]["mae"] == pytest.approx(0.65) and rows[0]["mae_deviation"] > 0
+    text = study.markdown(rows, study.Size(), {"regression": 1e-3, "generative": 3e-4}, "")
+    assert verdict in text and "Always answering the training clips' mean has an MAE of 2" in text
+    best = "generative (SFT)" if sft < 0.5 else "regression"
+    assert f"The lowest MAE is that of {best}." in text
+    assert all(f"| {arm} |" in text for arm in study.ARMS)
+
+
+def test_a_study_does_not_take_the_runs_of_another(study, tmp_path):
+    large, small = study.Size(), study.QUICK
+    names = {study.run_folder(tmp_path, "regression", 1e-3, 0, size) for size in (large, small)}
+    names.add(study.run_folder(tmp_path, "regression", 1e-3, study.TUNING_SEED, large))
+    assert len(names) == 3
