@@ -1,7 +1,8 @@
-"""How much memory the process has needed, and whether an error says that there was too little."""
+"""How much memory the process has needed, how to need less, and which errors mean too little."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -10,6 +11,8 @@ import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
+M_MMAP_THRESHOLD = -3  # mallopt(3)
+LARGE_BLOCK = 4 * 2**20
 
 
 def peak_gib() -> float:
@@ -22,6 +25,17 @@ def peak_gib() -> float:
         return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def return_large_blocks() -> None:
+    """Has the C library give back every freed block of 4 MB or more at once.
+
+    By itself glibc comes to keep blocks of up to 32 MB, and the holes between them: a training step
+    of the 7B model on a CPU then needs 15.7 GiB instead of 11.1. Costs a small model some speed.
+    Has no effect where the C library is another.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -31,7 +31,7 @@ from omni_msa.checkpoint import (
 from omni_msa.config import MediaOptions, ModelOptions, TrainOptions, prefer_huge_pages
 from omni_msa.errors import ManifestError, OmniMSAError, TrainingError
 from omni_msa.feed import Fed, Feed
-from omni_msa.memory import in_passes, is_out_of_memory, peak_gib
+from omni_msa.memory import in_passes, is_out_of_memory, peak_gib, return_large_blocks
 from omni_msa.processes import Processes
 from omni_msa.prompt import question
 from omni_msa.readouts import LabelScale, Readout, make_readout
@@ -105,7 +105,8 @@ class Trainer:
             options.lora_dropout,
             options.lora_scope,
         )
-        large = count_parameters(self.thinker.config) > FOUR_BIT_ABOVE
+        if large := count_parameters(self.thinker.config) > FOUR_BIT_ABOVE:
+            return_large_blocks()
         if options.checkpointing == "on" or (options.checkpointing == "auto" and large):
             self.thinker.core.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}

@@ -32,9 +32,10 @@ from torch import nn
 
 from omni_msa.architecture import published_thinker_config
 from omni_msa.checkpoint import add_lora
-from omni_msa.config import MediaOptions
+from omni_msa.config import MediaOptions, prefer_huge_pages
 from omni_msa.footprint import GIB, Holding, model_size
 from omni_msa.media.sampling import plan_frames
+from omni_msa.memory import return_large_blocks
 from omni_msa.packing import pack
 from omni_msa.plan import PromptTokens, Workload, estimate, picture_track
 from omni_msa.readouts import LabelScale, Readout, make_readout
@@ -303,6 +304,7 @@ class TrainingStep:
     """Forward, backward and AdamW on the packed subsets of one clip, with checkpointing."""
 
     def __init__(self, thinker: Thinker, readout: Readout, media: MediaOptions) -> None:
+        return_large_blocks()  # as `train` does
         self.thinker, self.readout, self.media = thinker, readout, media
         # Whole layers are computed again, without the inputs having to ask for a gradient.
         thinker.core.gradient_checkpointing_enable(
@@ -376,6 +378,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+")
     arguments = parser.parse_args()
     quiet()
+    prefer_huge_pages()
     device, steps = arguments.device, arguments.steps
     lengths = sorted(arguments.seconds or DEFAULT_SECONDS[device])
     media = MediaOptions() if device == "cuda" else SMALL

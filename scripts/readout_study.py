@@ -67,12 +67,18 @@ class Size:
     train: int = 1200
     valid: int = 200
     test: int = 400
-    epochs: int = 2
+    epochs: int = 3
+    tuning_epochs: int = 2
     seeds: int = 4
     rates: tuple[float, ...] = RATES
 
+    def of_run(self, seed: int) -> tuple[int, int]:
+        """Training clips and epochs; rates are tried on a third of the clips."""
+        tuning = seed == TUNING_SEED
+        return (self.train // 3, self.tuning_epochs) if tuning else (self.train, self.epochs)
 
-QUICK = Size(train=96, valid=24, test=48, epochs=1, seeds=2, rates=(1e-3,))
+
+QUICK = Size(train=96, valid=24, test=48, epochs=1, tuning_epochs=1, seeds=2, rates=(1e-3,))
 
 
 def media_options() -> MediaOptions:
@@ -119,25 +125,20 @@ def options(readout: str, rate: float, seed: int, epochs: int) -> TrainOptions:
 
 def run_folder(work: Path, readout: str, rate: float, seed: int, size: Size) -> Path:
     """Named by all that a run differs in, so that no study takes another one's."""
-    clips = size.train // 3 if seed == TUNING_SEED else size.train
-    return work / "runs" / f"{readout}-{rate:g}-{seed}-{clips}x{size.epochs}"
+    clips, epochs = size.of_run(seed)
+    return work / "runs" / f"{readout}-{rate:g}-{seed}-{clips}x{epochs}"
 
 
 def train(job: tuple[str, Path, float, int, Size]) -> tuple[str, float, int, float]:
-    """One run, in a process of its own with one thread; gives its validation MAE.
-
-    Learning rates are tried on a third of the training clips.
-    """
+    """One run, in a process of its own with one thread; gives its validation MAE."""
     readout, work, rate, seed, size = job
     torch.set_num_threads(1)
     out = run_folder(work, readout, rate, seed, size)
     if not (out / "omni_msa.json").exists() or (out / "training_state.pt").exists():
-        trainer = Trainer(ModelOptions("tiny"), options(readout, rate, seed, size.epochs),
-                          media_options())  # fmt: skip
-        clips = clips_of(work, "train", size.train)
-        valid = clips_of(work, "valid", size.valid)
-        if seed == TUNING_SEED:
-            clips = clips[: len(clips) // 3]
+        count, epochs = size.of_run(seed)
+        asked = options(readout, rate, seed, epochs)
+        trainer = Trainer(ModelOptions("tiny"), asked, media_options())
+        clips, valid = clips_of(work, "train", count), clips_of(work, "valid", size.valid)
         trainer.run(TrainingData(feed(work, clips), feed(work, valid), RANGE), out)
     mae = json.loads((out / "omni_msa.json").read_text())["metrics"]["mae"]
     print(f"{out.name}: validation MAE {mae:.4f}", file=sys.stderr, flush=True)
@@ -251,7 +252,8 @@ def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], co
         f"{size.train} synthetic training clips, {size.valid} for validation, {size.test} for "
         f"testing; LoRA rank 32 on the whole Thinker, {size.epochs} epochs, batch 16, "
         f"{size.seeds} seeds (mean ± sample deviation). LoRA learning rates tried, with a third "
-        f"of the training clips: {tried}; taken, by validation MAE: "
+        f"of the training clips and {size.tuning_epochs} epochs: {tried}; taken, by validation "
+        "MAE: "
         + ", ".join(f"{rate:g} for {readout}" for readout, rate in rates.items())
         + ". One thread of an x86-64 server; seconds are of one clip's inputs and pass, without "
         "decoding, two processes at a time; memory is the process's peak.",
