@@ -187,7 +187,7 @@ def test_nothing_fits(size_7b):
 def test_a_plan_says_all_that_there_is_to_print(base_folder):
     row = make_plan("7b", Workload(8.0, task="train"), Holding(), 24 * GIB).to_json()
     assert row["trainable_percent"] == 1.1405
-    assert row["gib"]["total"] <= row["budget_gib"] == 24.0
+    assert row["gib"]["total"] <= 0.95 * row["budget_gib"] and row["budget_gib"] == 24.0
     assert row["holding"]["quantize"] == "4bit"
     assert row["tokens"]["packed"] > row["tokens"]["total"]
     assert make_plan("Qwen/Qwen2.5-Omni-7B", Workload(8.0), Holding()).parameters == 8_931_813_888
