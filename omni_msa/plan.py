@@ -241,8 +241,8 @@ def fit(
     raise ConfigError(
         f"a budget of {budget_bytes / GIB:.1f} GiB is too small: {workload.task} on "
         f"{workload.seconds:g} s needs {need / (1 - SPARE) / GIB:.1f} GiB with "
-        f"{smallest.media.max_frames} frames of {smallest.media.max_pixels} pixels, one clip at a time; take a smaller model, "
-        "quantize 4bit, or shorter clips"
+        f"{smallest.media.max_frames} frames of {smallest.media.max_pixels} pixels, one clip at "
+        "a time; take a smaller model, quantize 4bit, or shorter clips"
     )
 
 
