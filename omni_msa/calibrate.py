@@ -22,7 +22,7 @@ from omni_msa.readouts import Probe
 from omni_msa.run_folder import RunFolder
 from omni_msa.scorer import Scorer
 from omni_msa.self_check import check_scores
-from omni_msa.training_data import check_labels, label_scale
+from omni_msa.training_data import check_labels, data_sha256, label_scale
 from omni_msa.values import Subset
 
 FEWEST = 8  # clips, below which leaving one out says little
@@ -68,7 +68,7 @@ def calibrate(
     info = replace(frozen.checkpoint.info, readout=probe.name, scale=scale)
     checkpoint = replace(frozen.checkpoint, info=info, readout=probe)
     model = Scorer(frozen.thinker, checkpoint, frozen.media)  # it asks for this label range
-    with RunFolder(out, "calibrate", fresh):  # nobody else writes here meanwhile
+    with RunFolder(out, "calibrate", fresh, clears=False):  # nobody else writes here meanwhile
         states, labels = last_states(model, feed, hide, progress)
         if len(states) < FEWEST:
             raise ManifestError(
@@ -84,7 +84,12 @@ def calibrate(
             quantize=frozen.thinker.base.quantize,
             notice=None,
             hide=sorted(hide | model.hidden),
-            training={"clips": len(states), "penalty": probe.penalty},
+            training={
+                "clips": len(states),
+                "penalty": probe.penalty,
+                "data_sha256": data_sha256(train=feed),
+                "adapter": info.training,  # how it was trained, where there is one
+            },
             metrics={f"leave_one_out_{name}": float(error)},
             self_check=check_scores(model.thinker, probe, frozen.media, hide | model.hidden),
         )

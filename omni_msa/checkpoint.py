@@ -152,11 +152,11 @@ def read_info(folder: Path) -> CheckpointInfo:
         raw = json.loads(path.read_text(encoding="utf-8"))
         scale = LabelScale(**raw.pop("scale"))
         info = CheckpointInfo(scale=scale, **raw)
+        _check_kinds(info)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(
             f"checkpoint {folder}: no omni_msa.json in it; give a folder that training wrote"
         ) from error
-        _check_kinds(info)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"checkpoint {folder}: omni_msa.json is damaged ({error})") from error
     if info.format_version != FORMAT_VERSION:
@@ -291,11 +291,11 @@ def media_options(info: CheckpointInfo, overrides: dict[str, Any] | None = None)
     Raises:
         ConfigError: an option that this version does not know, or a value it does not allow.
     """
-    values = {**info.media, **{k: v for k, v in (overrides or {}).items() if v is not None}}
-    unknown = sorted(set(values) - {f.name for f in fields(MediaOptions)})
+    given = {k: v for k, v in (overrides or {}).items() if v is not None}
+    unknown = sorted({*info.media, *given} - {f.name for f in fields(MediaOptions)})
     if unknown:
         raise ConfigError(f"media options {unknown} are not known to this version")
-    return MediaOptions.asked(values)
+    return MediaOptions.asked(given, info.media)
 
 
 def base_sha256(folder: Path) -> str:

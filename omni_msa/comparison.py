@@ -17,7 +17,7 @@ from omni_msa.training_data import labels_of
 from omni_msa.values import Clip
 
 # Of a run's record: what may differ between two seeds of the same training.
-OF_A_SEED = ("seed", "left_out", "start", "penalty", "save_every", "checkpointing")
+OF_A_SEED = ("seed", "left_out", "penalty", "save_every", "checkpointing")
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,24 @@ def _check_seeds(first: str | None, also: Sequence[str]) -> None:
 
 
 def _made(info: CheckpointInfo) -> dict[str, Any]:
-    """All that a checkpoint was made with, but its seed."""
-    training = {key: value for key, value in info.training.items() if key not in OF_A_SEED}
-    return training | {
+    """All that a checkpoint was made with, but its seed and what followed from that."""
+    return _but_the_seed(info.training) | {
         "base": info.base_sha256,
         "readout": info.readout,
-        "readout settings": info.readout_settings,
+        "readout settings": _but_the_seed(info.readout_settings),
         "label range": (info.scale.low, info.scale.high),
         "never shown": info.hide,
         "media": info.media,
         "quantize": info.quantize,
         "LoRA": info.lora,
     }
+
+
+def _but_the_seed(record: dict[str, Any]) -> dict[str, Any]:
+    """Each seed may have gone on from a checkpoint of its own; all of them did, or none."""
+    kept = {
+        key: _but_the_seed(value) if isinstance(value, dict) else value
+        for key, value in record.items()
+        if key not in OF_A_SEED
+    }
+    return kept | ({"start": kept["start"] is not None} if "start" in kept else {})

@@ -59,12 +59,13 @@ class MediaOptions:
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
 
     @classmethod
-    def asked(cls, values: dict[str, Any]) -> MediaOptions:
-        """These choices; a minimum that was only a default gives way to a smaller maximum."""
-        values = dict(values)
+    def asked(cls, given: dict[str, Any], stored: dict[str, Any] | None = None) -> MediaOptions:
+        """The given choices over stored ones; a minimum that is not given gives way to a maximum
+        that is."""
+        values = {**(stored or {}), **given}
         for kind in ("frames", "pixels"):
             low, high = f"min_{kind}", f"max_{kind}"
-            if high in values:
+            if high in given and low not in given:
                 values[low] = min(values.get(low, getattr(cls, low)), values[high])
         return cls(**values)
 
@@ -255,8 +256,8 @@ def offline() -> bool:
 def prefer_huge_pages() -> None:
     """Asks torch's CPU allocator for 2 MB pages, unless the user has said otherwise.
 
-    Training allocates large activations at every step, and their page faults take a third of the
-    time. Has no effect once torch has allocated 2 MB, nor outside Linux.
+    Large activations are allocated anew at every pass; in training, their page faults take a third
+    of the time. Has no effect once torch has allocated 2 MB, nor outside Linux.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 

@@ -140,7 +140,7 @@ class ModelFlags:
             "--label-range",
             metavar="LOW HIGH",
             panel=_MODEL,
-            help="Of the scores, without a checkpoint. Default: the data set's, else -3 3.",
+            help="Of the scores, without a checkpoint. Default: -3 3; evaluate: the data set's.",
         ),
     ] = ModelOptions.label_range
     quantize: Quantize = ModelOptions.quantize

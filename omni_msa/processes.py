@@ -53,6 +53,10 @@ class Processes:
         torch.distributed.all_gather_object(gathered, values)
         return [value for part in gathered for value in part]
 
+    def merge(self, values: dict[str, str]) -> dict[str, str]:
+        """Every process ends with all processes' entries."""
+        return dict(self.gather(list(values.items())))
+
     def wait(self) -> None:
         """Until all processes have come here."""
         if self.count > 1:

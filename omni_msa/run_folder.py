@@ -30,14 +30,24 @@ CHECKPOINT = "omni_msa.json"
 class RunFolder:
     """The output folder of one run; a context manager that keeps other runs out.
 
-    Only one process of a run writes: the others pass `writes=False`.
+    Args:
+        fresh: start anew, whatever it holds.
+        writes: only one process of a run writes.
+        clears: starting anew removes a finished checkpoint at once, not when another is saved.
 
     Raises:
         ConfigError: it holds a finished checkpoint, or a run with other settings.
         ResultsError: another run is writing to it.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, fresh: bool, writes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        fresh: bool,
+        writes: bool = True,
+        clears: bool = True,
+    ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.writes = writes
@@ -52,10 +62,10 @@ class RunFolder:
                 ) from error
             self._lock = OutputLock(folder / LOG)
         try:
-            if fresh:
-                self._clear()
-            else:
+            if not fresh:
                 self._resume()
+            elif clears:
+                self._clear()
         except OmniMSAError:
             self.__exit__()
             raise

@@ -98,8 +98,12 @@ def train(
         from omni_msa.train import Trainer
         from omni_msa.training_data import TrainingData, labels_of, with_classes
 
+        inherited: list[str] = []
         if train.start is not None:
-            read, chosen = _as_started(train.start, read, media)
+            if train.start.resolve() == output.resolve():
+                raise ConfigError(f"-o {output}: is what --start goes on from; give another folder")
+            inherited, chosen = _as_started(train.start, read, media)
+            read = replace(read, drop=inherited or read.drop)
         label_range, classes = labels_of(clips, read.task, read.label_range)
         parts = [[c for c in clips if c.split == name] for name in ("train", "valid")]
         if classes:
@@ -107,8 +111,8 @@ def train(
         feeds = [_feed(part, chosen, read) for part in parts]
         labelled = TrainingData(feeds[0], feeds[1], label_range, read.hide, classes)
         trainer = Trainer(model, options, chosen)
-    if train.start is not None and read.drop:
-        show.note(f"{train.start}: trained without {' and '.join(read.drop)}, and so is this")
+    if inherited:
+        show.note(f"{train.start}: trained without {' and '.join(inherited)}, and so is this")
     lora = trainer.lora
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
     with render.train_progress(show.quiet) as progress:
@@ -182,6 +186,7 @@ def evaluate(
     from omni_msa.comparison import systems
     from omni_msa.training_data import with_classes
 
+    _note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
     found = systems(asked, also, measured.against, clips, chosen, options.family)
     if classes := found[0].classes:
         chosen = with_classes(chosen, classes)
@@ -401,10 +406,10 @@ def _note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowF
     show.note("; ".join(told))
 
 
-def _as_started(start: Path, read: ReadFlags, media: MediaFlags) -> tuple[ReadFlags, MediaOptions]:
-    """Clips are read and hidden as for the checkpoint that is trained on, unless told otherwise."""
+def _as_started(start: Path, read: ReadFlags, media: MediaFlags) -> tuple[list[str], MediaOptions]:
+    """The modalities that the checkpoint was trained without, unless --drop says which, and its
+    way of reading clips, with the choices that are given on top."""
     from omni_msa.checkpoint import media_options, read_info
 
     info = read_info(start)
-    read = replace(read, drop=read.drop or list(info.hide))
-    return read, media_options(info, media.overrides())
+    return [] if read.drop else list(info.hide), media_options(info, media.overrides())

@@ -133,7 +133,12 @@ class ReadFlags:
     ] = TASKS[0]
     drop: Annotated[
         list[str] | None,
-        option("--drop", metavar="MODALITY", panel=_READ, help="Never show text, audio or video."),
+        option(
+            "--drop",
+            metavar="MODALITY",
+            panel=_READ,
+            help="Never show text, audio or video; none: show all, whatever --start was shown.",
+        ),
     ] = None
     workers: Annotated[
         int, option("--workers", metavar="N", panel=_READ, help="Processes that read clips.")
@@ -163,7 +168,7 @@ class ReadFlags:
     @property
     def hide(self) -> Subset:
         """The modalities that are dropped."""
-        return parse_drop(self.drop or [])
+        return parse_drop([name for name in self.drop or [] if name != "none"])
 
 
 _EVALUATE = "Evaluation"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from omni_msa.config import offline
+from omni_msa.config import offline, prefer_huge_pages
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.inputs import InputBuilder, ThinkerInputs
 from omni_msa.packing import PackedBatch, collate, last_attended, pack, tree_attention
@@ -196,6 +196,7 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
         ModelError: not found, not a Qwen2.5-Omni folder, damaged, or out of memory.
         ConfigError: the device or quantization is not available here.
     """
+    prefer_huge_pages()
     folder = base_folder(name)
     config = _thinker_config(name, folder)
     where = _device(device)

@@ -28,7 +28,7 @@ from omni_msa.checkpoint import (
     read_info,
     save_checkpoint,
 )
-from omni_msa.config import MediaOptions, ModelOptions, TrainOptions, prefer_huge_pages
+from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.errors import ManifestError, OmniMSAError, TrainingError
 from omni_msa.feed import Fed, Feed
 from omni_msa.memory import in_passes, is_out_of_memory, peak_gib, return_large_blocks
@@ -41,9 +41,11 @@ from omni_msa.thinker import FOUR_BIT_ABOVE, Thinker, count_parameters, load_thi
 from omni_msa.training_data import (
     LabelledInputs,
     TrainingData,
+    data_sha256,
     label_matrix,
     learning_rate_factor,
     plan_epoch,
+    step_seed,
     with_labels,
 )
 from omni_msa.validation import Miss, misses, validation_metrics
@@ -77,8 +79,8 @@ class Position:
     best: float = math.inf
     waited: int = 0
     micro: int = 1  # clips a forward pass
-    left_out: dict[str, str] = field(default_factory=dict)  # training clips, and why
-    unseen: dict[str, str] = field(default_factory=dict)  # the same for validation
+    left_out: dict[str, str] = field(default_factory=dict)  # clips of this epoch, and why
+    unseen: dict[str, str] = field(default_factory=dict)  # the same of its validation
 
 
 class Trainer:
@@ -91,7 +93,6 @@ class Trainer:
         media: MediaOptions,
         progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> None:
-        prefer_huge_pages()
         self.options = options
         self.media = media
         self.progress = progress
@@ -114,6 +115,7 @@ class Trainer:
         self.readout: Readout | None = None
         self.hide: Subset = frozenset()
         self.total_steps = 0
+        self.told: set[str] = set()  # clips that were said to be left out
         self.at = Position(micro=options.batch_size)
 
     def run(
@@ -162,6 +164,7 @@ class Trainer:
         readout = self.readout.eval()
         self.thinker.model.eval()
         mine = self.processes.share(list(range(len(feed.clips))))
+        self.at.unseen = {}
         found: list[Miss] = []
         waiting: list[LabelledInputs] = []
         for n, (i, fed) in enumerate(zip(mine, feed.read(mine), strict=True), start=1):
@@ -173,7 +176,7 @@ class Trainer:
                 )
                 found += [miss for part in passes for miss in part]
                 waiting = []
-        self.at.unseen = dict(self.processes.gather(list(self.at.unseen.items())))
+        self.at.unseen = self.processes.merge(self.at.unseen)
         return validation_metrics(self.processes.gather(found), readout)
 
     # --- the loop ------------------------------------------------------------------------------
@@ -212,8 +215,10 @@ class Trainer:
     ) -> None:
         """The rest of the epoch that the position is in."""
         at, options = self.at, self.options
-        steps = plan_epoch(data.train.sizes(), at.epoch, options)[at.place :]
-        shares = [self.processes.share(places) for places in steps]
+        steps = plan_epoch(data.train.sizes(), at.epoch, options)
+        shares = [self.processes.share(places) for places in steps[at.place :]]
+        if not at.place:
+            at.left_out = {}
         feed = data.train.read([i for share in shares for i in share])
         assert self.readout is not None
         self.thinker.model.train()
@@ -247,6 +252,7 @@ class Trainer:
                 )
                 ends = interrupted()
                 if ends or (at.step % options.save_every == 0 and at.place < len(steps)):
+                    at.left_out = self.processes.merge(at.left_out)
                     folder.save_state(self._state(optimizer))
                 if ends:
                     raise KeyboardInterrupt
@@ -256,7 +262,7 @@ class Trainer:
     def _check_left_out(self, num_clips: int) -> None:
         """What all processes have left out; more than half of the clips is too much."""
         at = self.at
-        at.left_out = dict(self.processes.gather(list(at.left_out.items())))
+        at.left_out = self.processes.merge(at.left_out)
         if len(at.left_out) > num_clips / 2:
             raise ManifestError(
                 f"{len(at.left_out)} of {num_clips} training clips cannot be used, such as: "
@@ -300,7 +306,9 @@ class Trainer:
         order = sorted(batch, key=lambda item: item.inputs.num_tokens["total"])
         for start in range(0, len(order), self.at.micro):
             part = order[start : start + self.at.micro]
-            torch.manual_seed(_seed(self.options.seed, self.at.step, self.processes.rank, start))
+            torch.manual_seed(
+                step_seed(self.options.seed, self.at.step, self.processes.rank, start)
+            )
             loss = self._loss(part) / count
             loss.backward()
             total += float(loss.detach())
@@ -346,11 +354,11 @@ class Trainer:
                 raise fed
             inputs = self.thinker.builder.build(fed, self.media, self.hide)
         except OmniMSAError as error:
-            if clip.name not in left_out:
+            if clip.name not in self.told:
                 self._tell(0.0, notice=f"left out: {error}")
+            self.told.add(clip.name)
             left_out[clip.name] = str(error)
             return None
-        left_out.pop(clip.name, None)  # it has been repaired
         return with_labels(clip, inputs, packed)
 
     # --- what a run consists of ----------------------------------------------------------------
@@ -401,7 +409,7 @@ class Trainer:
             | {
                 "train_clips": len(data.train.clips),
                 "valid_clips": len(data.valid.clips),
-                "data_sha256": data.sha256,
+                "data_sha256": data_sha256(train=data.train, valid=data.valid),
                 "start": _weights_sha256(start) if start is not None else None,
             },
         )
@@ -483,12 +491,6 @@ class Trainer:
 def _weights_sha256(folder: Path) -> str:
     info = read_info(folder)
     return info.adapter_sha256 + info.readout_sha256
-
-
-def _seed(*parts: int) -> int:
-    """A seed that is the same in every run, on every machine."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _fingerprint(data: TrainingData, info: CheckpointInfo, processes: int) -> str:

@@ -55,16 +55,6 @@ class TrainingData:
         scale = label_scale(self.train.clips, self.label_range, self.classes)
         object.__setattr__(self, "scale", scale)
 
-    @property
-    def sha256(self) -> str:
-        """Names, words and labels of all clips, in their order."""
-        rows = [
-            (name, clip.name, clip.label, sorted(clip.subset_labels.items()), clip.transcript)
-            for name, feed in (("train", self.train), ("valid", self.valid))
-            for clip in feed.clips
-        ]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
 
 @dataclass(frozen=True)
 class LabelledInputs:
@@ -73,6 +63,17 @@ class LabelledInputs:
     inputs: ThinkerInputs
     subsets: tuple[Subset, ...]
     labels: tuple[float, ...]
+
+
+def data_sha256(**feeds: Feed) -> str:
+    """Names, windows, words and labels of all clips, in their order; wherever the files are."""
+    rows = [
+        (name, clip.path.name if clip.path else clip.id, clip.start_seconds, clip.end_seconds,
+         clip.label, sorted(clip.subset_labels.items()), clip.transcript)
+        for name, feed in feeds.items()
+        for clip in feed.clips
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def labels_of(
@@ -199,6 +200,12 @@ def plan_epoch(sizes: Sequence[int], epoch: int, options: TrainOptions) -> list[
         steps += [bucket[i : i + count] for i in range(0, len(bucket), count)]
     rng.shuffle(steps)
     return steps
+
+
+def step_seed(*parts: int) -> int:
+    """A seed that is the same in every run, on every machine."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def learning_rate_factor(step: int, total: int, warmup: float) -> float:

@@ -32,7 +32,7 @@ from torch import nn
 
 from omni_msa.architecture import published_thinker_config
 from omni_msa.checkpoint import add_lora
-from omni_msa.config import MediaOptions, prefer_huge_pages
+from omni_msa.config import MediaOptions
 from omni_msa.footprint import GIB, Holding, model_size
 from omni_msa.media.sampling import plan_frames
 from omni_msa.memory import return_large_blocks
@@ -378,7 +378,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+")
     arguments = parser.parse_args()
     quiet()
-    prefer_huge_pages()
     device, steps = arguments.device, arguments.steps
     lengths = sorted(arguments.seconds or DEFAULT_SECONDS[device])
     media = MediaOptions() if device == "cuda" else SMALL

@@ -115,6 +115,9 @@ def test_a_foreign_adapter_key_is_refused(copy, base_folder):
         ("format_version", 99, "format 99, this version reads 1"),
         ("prompt_version", "0", "trained with prompt 0"),
         ("surprise", 1, "damaged"),
+        ("media", None, r"damaged \(media is None\)"),
+        ("hide", "audio", r"damaged \(hide is 'audio'\)"),
+        ("training", [], r"damaged \(training is \[\]\)"),
     ],
 )
 def test_other_formats_are_refused(copy, field, value, message):
@@ -129,6 +132,9 @@ def test_users_media_choices_replace_the_checkpoints_and_are_checked(checkpoint_
     info = read_info(checkpoint_folder)
     options = media_options(info, {"fps": 4.0, "max_frames": None, "max_pixels": 784})
     assert (options.fps, options.max_frames, options.min_pixels) == (4.0, 8, 784)
+    assert media_options(info, {"max_frames": 2}).min_frames == 2
+    with pytest.raises(ConfigError, match=r"min \(9\) <= max \(8\)"):
+        media_options(info, {"min_frames": 9})
     with pytest.raises(ConfigError, match="fps"):
         media_options(info, {"fps": 0.0})
     with pytest.raises(ConfigError, match="not known"):

@@ -93,10 +93,17 @@ def test_training_on_goes_on_as_the_checkpoint_was_made(manifest, base_folder, t
     assert "trained without audio, and so is this" in err
     made = [json.loads((f / "omni_msa.json").read_text()) for f in (first, second)]
     assert made[1]["hide"] == ["audio"] and made[1]["media"] == made[0]["media"]
-    asked = ["--start", str(first), "--drop", "video", "--max-frames", "2", "-q"]
+    asked = ["--start", str(first), "--drop", "video", "--max-frames", "2"]
     assert main([*start, "-o", str(third), *asked]) == 0
     told = json.loads((third / "omni_msa.json").read_text())
     assert told["hide"] == ["video"] and told["media"]["max_frames"] == 2
+    assert "and so is this" not in capsys.readouterr().err
+    fourth = tmp_path / "fourth"
+    assert main([*start, "-o", str(fourth), *asked[:2], "--drop", "none", "-q"]) == 0
+    assert json.loads((fourth / "omni_msa.json").read_text())["hide"] == []
+    assert main([*start, "-o", str(first), *asked[:2], "--fresh"]) == 2
+    assert "is what --start goes on from" in capsys.readouterr().err
+    assert (first / "omni_msa.json").exists()
 
 
 def test_a_base_named_from_here_is_found_from_anywhere(
@@ -167,6 +174,12 @@ def test_a_bare_base_answers_in_the_range_that_is_asked_for(
     fit = ["calibrate", str(small), "-o", str(probe), "--model", str(base_folder), "-q", *asked]
     assert main(fit) == 0
     assert main(fit) == 2 and "--fresh" in capsys.readouterr().err
+    lost = tmp_path / "lost.jsonl"
+    rows = [{"clip": f"gone{i}.mp4", "label": i / 9} for i in range(9)]
+    lost.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["calibrate", str(lost), *fit[2:], "--fresh"]) == 2
+    assert "0 clips could be read" in capsys.readouterr().err
+    assert main(["inspect", str(probe)]) == 0  # still there
     assert main([*fit, "--fresh"]) == 0
     both = ["evaluate", str(small), "--checkpoint", str(probe), "--against", str(trained)]
     assert main(both) == 2 and "several metric families (mosi, sims)" in capsys.readouterr().err

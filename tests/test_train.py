@@ -172,6 +172,23 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
     assert not (tmp_path / "killed" / "training_state.pt").exists()
 
 
+def test_a_run_that_is_killed_again_and_again_goes_on_from_its_last_step(base_folder, tmp_path):
+    train = clips([1.0, -1.5] * 4, seconds=0.5, num_frames=2)
+    options = {"epochs": 1, "batch_size": 1, "save_every": 1, "fresh": False}
+    notices = []
+    for last_step in (3, 7, 8):
+
+        def killer(now, last_step=last_step):
+            notices.append(now.notice)
+            if now.step == last_step and not now.notice:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(base_folder, tmp_path, train, killer, **options)
+    told = [notice for notice in notices if notice]
+    assert told == ["going on after step 2 of 8", "going on after step 6 of 8"]
+
+
 def test_a_finished_folder_and_one_of_another_run_are_not_touched(base_folder, tmp_path):
     train = clips([1.0, -1.5, 2.0, -0.5])
 
