@@ -46,7 +46,7 @@ BATCH_STEPS = (64, 32, 16, 8, 4, 2, 1)
 PIXEL_STEPS = tuple(n * PATCH_SIDE**2 for n in (768, 512, 256, 128, 96, 64, 32, 16, 4))
 FRAME_STEPS = (768, 256, 128, 64, 32, 16, 12, 8, 6, 4, 2)
 DAY = 86_400.0  # seconds
-SPARE = 0.05  # of a budget, kept free: what was measured was up to 4 % above the estimate
+SPARE = 0.05  # of a budget, kept free: what was measured was up to 3 % above the estimate
 
 
 @dataclass(frozen=True)

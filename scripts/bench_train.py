@@ -1,6 +1,6 @@
 """What reading costs in training, and what the packed subsets cost: ratios, measured in one run.
 
-    python scripts/bench_train.py [--clips 24] [--size 640x360] [--threads 2]
+    python scripts/bench_train.py [--clips 24] [--size 1280x720] [--threads 2]
 
 Trains the `tiny` base for an epoch, again and again, in turn: reading every clip from its file by
 one reading process, as `omni-msa train` does, and from a warm cache (`--cache`); and, with clips in
@@ -67,7 +67,7 @@ def epoch_seconds(feed: Feed, media: MediaOptions, subsets: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=24)
-    parser.add_argument("--size", default="640x360")
+    parser.add_argument("--size", default="1280x720")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
