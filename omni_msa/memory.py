@@ -31,7 +31,7 @@ def return_large_blocks() -> None:
     """Has the C library give back every freed block of 4 MB or more at once.
 
     By itself glibc comes to keep blocks of up to 32 MB, and the holes between them: a training step
-    of the 7B model on a CPU then needs 15.7 GiB instead of 11.1. Costs a small model some speed.
+    of the 7B model on a CPU then needs 15.7 GiB instead of 11.0. Costs a small model some speed.
     Has no effect where the C library is another.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):

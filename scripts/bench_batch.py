@@ -27,6 +27,8 @@ from omni_msa.sources import expand_inputs
 from omni_msa.values import Clip
 
 MIB = 1024**2
+# What the reference raises on files without sound or picture, and on damaged ones.
+UNREADABLE = (AssertionError, AttributeError, OSError, RuntimeError, ValueError)
 
 
 def resident_mib() -> float:
@@ -73,7 +75,7 @@ def score_by_reference(scorer: Scorer, clips: list[Clip]) -> float:
         text = text.replace("<|vision_eos|>", "<|vision_eos|><|audio_bos|><|AUDIO|><|audio_eos|>")
         try:
             audios, _, videos = process_mm_info(chat, use_audio_in_video=True)
-        except Exception as error:  # a peer that cannot read a clip is not timed on it
+        except UNREADABLE as error:  # a peer that cannot read a clip is not timed on it
             print(f"the reference cannot read {clip.path}: {error}", file=sys.stderr)
             continue
         kwargs = {"do_sample_frames": False, "min_pixels": media.min_pixels,
