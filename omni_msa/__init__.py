@@ -8,12 +8,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Scorer": "omni_msa.scorer",
+    "Scorer": "omni_msa.scoring.scorer",
     "Clip": "omni_msa.values",
     "Record": "omni_msa.values",
-    "MediaOptions": "omni_msa.config",
-    "ModelOptions": "omni_msa.config",
-    "AblationOptions": "omni_msa.config",
+    "MediaOptions": "omni_msa.options",
+    "ModelOptions": "omni_msa.options",
+    "AblationOptions": "omni_msa.options",
     "OmniMSAError": "omni_msa.errors",
 }
 __all__ = ["__version__", *_HOMES]

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        from omni_msa.cli import app
+        from omni_msa.commands.app import app
 
         app(args=None if arguments is None else list(arguments), prog_name="omni-msa")
     except OmniMSAError as error:

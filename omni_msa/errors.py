@@ -5,6 +5,11 @@ command line ends with, and reads as one line: what was given, what is allowed, 
 """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without what libraries add below; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class OmniMSAError(Exception):
     """Base of every error that is shown as one line instead of a traceback."""
 
@@ -41,12 +46,6 @@ class ModelError(OmniMSAError, RuntimeError):
     """The base model or the checkpoint could not be loaded."""
 
     exit_code = 4
-
-
-class MissingExtraError(OmniMSAError, ImportError):
-    """A feature needs a package that is not installed; the message gives the pip command."""
-
-    exit_code = 2
 
 
 class TrainingError(OmniMSAError, ArithmeticError):

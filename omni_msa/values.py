@@ -6,31 +6,17 @@ out as one `Record`. Shapes: F frames, H height, W width, S audio samples, N fra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from omni_msa.modalities import MODALITIES, Subset
+
 SAMPLE_RATE = 16_000  # Hz, what the audio tower hears
 PATCH_SIDE = 28  # pixels: 14-pixel patches merged 2 x 2, one visual token
-
-MODALITIES = ("text", "audio", "video")
-LETTERS = {"text": "T", "audio": "A", "video": "V"}
-
-Subset = frozenset[str]  # of MODALITIES; the empty one is "nothing shown"
-
-
-def subset_name(subset: Subset) -> str:
-    """`frozenset({"audio", "text"})` -> `"TA"`; the empty subset is `""`."""
-    return "".join(LETTERS[m] for m in MODALITIES if m in subset)
-
-
-def all_subsets(present: Subset) -> tuple[Subset, ...]:
-    """Every subset of the modalities that a clip has, smallest first."""
-    names = [m for m in MODALITIES if m in present]
-    return tuple(frozenset(c) for n in range(len(names) + 1) for c in combinations(names, n))
 
 
 @dataclass(frozen=True)
@@ -56,6 +42,7 @@ class Clip:
     speaker: str | None = None
     emotion: str | None = None
     dataset: str | None = None
+    row_id: str | None = None  # what the user calls it: carried into the record as it is
 
     def __post_init__(self) -> None:
         if self.path is None and self.transcript is None:
@@ -104,7 +91,6 @@ class VideoTrack:
     rotation_degrees: int
     pts_seconds: np.ndarray
     end_seconds: float
-    num_frames_from_header: int | None = None
 
     @property
     def num_frames(self) -> int:
@@ -255,10 +241,12 @@ class Record:
     label: float | None = None
     answer: Answer | None = None
     emotion: str | None = None  # the class whose number `score` is
+    id: str | None = None  # what the user calls the clip
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, in the order users read it (README, "The record")."""
-        row: dict[str, Any] = {"clip": self.clip, "sha256": self.sha256, "score": self.score}
+        row: dict[str, Any] = {} if self.id is None else {"id": self.id}
+        row |= {"clip": self.clip, "sha256": self.sha256, "score": self.score}
         row["range"] = list(self.range) if self.range else None
         row["modalities"] = self.modalities
         if self.ablation is not None:
@@ -272,3 +260,22 @@ class Record:
         row |= {"media": self.media, "tokens": self.tokens, "seconds": self.seconds}
         row |= {"model": self.model, "warnings": list(self.warnings), "error": self.error}
         return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Record:
+        """The record that `to_json` has written.
+
+        Raises:
+            KeyError, TypeError: it was written by something else.
+        """
+        parts = dict(row)
+        ablation, answer, bounds = (parts.pop(k, None) for k in ("ablation", "answer", "range"))
+        if answer is not None:  # its value is the score
+            answer = Answer(value=parts["score"], **answer)
+        return cls(
+            ablation=Ablation(**ablation) if ablation is not None else None,
+            answer=answer,
+            range=(bounds[0], bounds[1]) if bounds else None,
+            warnings=tuple(parts.pop("warnings")),
+            **parts,
+        )

@@ -20,17 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from omni_msa.config import MediaOptions, ModelOptions
-from omni_msa.scorer import Scorer
-from omni_msa.values import (
-    SAMPLE_RATE,
-    Clip,
-    ClipContent,
-    Frames,
-    Transcript,
-    Waveform,
-    all_subsets,
-)
+from omni_msa.modalities import all_subsets
+from omni_msa.options import MediaOptions, ModelOptions
+from omni_msa.scoring.scorer import Scorer
+from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
 
 
 def clip_of(video_tokens: int, seconds: float = 4.0) -> ClipContent:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 
-from omni_msa.batch import BatchProgress, run_batch
-from omni_msa.config import AblationOptions, BatchOptions
-from omni_msa.prompt import conversation
-from omni_msa.scorer import Scorer
-from omni_msa.sources import expand_inputs
+from omni_msa.files.sources import expand_inputs
+from omni_msa.model.prompt import conversation
+from omni_msa.options import AblationOptions, BatchOptions
+from omni_msa.scoring.batch import BatchProgress, run_batch
+from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import Clip
 
 MIB = 1024**2

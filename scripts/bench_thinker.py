@@ -1,4 +1,4 @@
-"""Memory and time of the published Thinkers on this machine, beside what `omni_msa.plan` says.
+"""Memory and time of the published Thinkers on this machine, beside what the planner says.
 
     python scripts/bench_thinker.py --size 7b|3b|tiny --device cpu|cuda [--steps 3] [--seconds 4 8]
 
@@ -30,26 +30,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from omni_msa.architecture import published_thinker_config
-from omni_msa.checkpoint import add_lora
-from omni_msa.config import MediaOptions
-from omni_msa.footprint import GIB, Holding, model_size
+from omni_msa.files.labels import LabelScale
 from omni_msa.media.sampling import plan_frames
-from omni_msa.memory import return_large_blocks
-from omni_msa.packing import pack
-from omni_msa.plan import PromptTokens, Workload, estimate, picture_track
-from omni_msa.readouts import LabelScale, Readout, make_readout
-from omni_msa.readouts.generative import greedy
-from omni_msa.thinker import TINY, LoadedBase, Thinker, load_thinker, quiet_loading
-from omni_msa.values import (
-    SAMPLE_RATE,
-    Clip,
-    ClipContent,
-    Frames,
-    Transcript,
-    Waveform,
-    all_subsets,
-)
+from omni_msa.methods import make_readout
+from omni_msa.methods.generative import greedy
+from omni_msa.methods.method import Readout
+from omni_msa.modalities import all_subsets
+from omni_msa.model.estimates import GIB, Holding, model_size
+from omni_msa.model.loading import TINY, load_thinker, quiet_loading
+from omni_msa.model.lora import add_lora
+from omni_msa.model.memory import return_large_blocks
+from omni_msa.model.packing import pack
+from omni_msa.model.published import published_thinker_config
+from omni_msa.model.thinker import LoadedBase, Thinker
+from omni_msa.options import MediaOptions
+from omni_msa.scoring.planning import PromptTokens, Workload, estimate, picture_track
+from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
 
 SCALE = LabelScale(0.0, 1.0, -3.0, 3.0)
 WORDS = "I really did not expect to like it this much, and then the ending made me cry again."

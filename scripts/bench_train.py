@@ -25,11 +25,11 @@ sys.path.insert(0, str(ROOT / "tiny"))
 
 from clips import draw_spec, encode, perform  # noqa: E402
 
-from omni_msa.cache import ContentCache  # noqa: E402
-from omni_msa.config import MediaOptions, ModelOptions, TrainOptions  # noqa: E402
-from omni_msa.feed import Feed, FileFeed, MemoryFeed  # noqa: E402
-from omni_msa.train import Trainer, TrainProgress  # noqa: E402
-from omni_msa.training_data import TrainingData  # noqa: E402
+from omni_msa.media.cache import ContentCache  # noqa: E402
+from omni_msa.media.feed import Feed, FileFeed, MemoryFeed  # noqa: E402
+from omni_msa.options import MediaOptions, ModelOptions, TrainOptions  # noqa: E402
+from omni_msa.training.data import TrainingData  # noqa: E402
+from omni_msa.training.trainer import Trainer, TrainProgress  # noqa: E402
 from omni_msa.values import Clip  # noqa: E402
 
 RATE = 25

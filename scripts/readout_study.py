@@ -31,16 +31,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from omni_msa.cache import ContentCache
-from omni_msa.calibrate import calibrate, load_frozen
-from omni_msa.config import AblationOptions, MediaOptions, ModelOptions, TrainOptions
-from omni_msa.feed import FileFeed
-from omni_msa.manifest import read_manifest
-from omni_msa.memory import peak_gib
-from omni_msa.metrics import measure_mosi
-from omni_msa.scorer import Scorer
-from omni_msa.train import Trainer
-from omni_msa.training_data import TrainingData
+from omni_msa.evaluation.metrics import measure_mosi
+from omni_msa.files.manifest import read_manifest
+from omni_msa.media.cache import ContentCache
+from omni_msa.media.feed import FileFeed
+from omni_msa.model.memory import peak_gib
+from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
+from omni_msa.scoring.scorer import Scorer
+from omni_msa.training.data import TrainingData
+from omni_msa.training.fit import calibrate, load_frozen
+from omni_msa.training.trainer import Trainer
 from omni_msa.values import Clip
 
 ROOT = Path(__file__).parent

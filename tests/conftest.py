@@ -41,9 +41,12 @@ def base_folder(tmp_path_factory) -> Path:
 
 def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
     """A checkpoint for that base whose adapter and head are random, not zero."""
-    from omni_msa.checkpoint import CheckpointInfo, add_lora, base_sha256, save_checkpoint
-    from omni_msa.readouts import LabelScale, make_readout
-    from omni_msa.thinker import load_thinker
+    from omni_msa.files.labels import LabelScale
+    from omni_msa.methods import make_readout
+    from omni_msa.model.identity import base_sha256
+    from omni_msa.model.loading import load_thinker
+    from omni_msa.model.lora import add_lora
+    from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
 
     torch.manual_seed(2)
     thinker = load_thinker(str(base_folder))
@@ -71,7 +74,7 @@ def checkpoint_folder(base_folder, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def thinker(base_folder):
     """The bare base; tests must not change it."""
-    from omni_msa.thinker import load_thinker
+    from omni_msa.model.loading import load_thinker
 
     return load_thinker(str(base_folder))
 
@@ -79,8 +82,8 @@ def thinker(base_folder):
 @pytest.fixture(scope="session")
 def scorer(base_folder, checkpoint_folder):
     """Base and checkpoint together, as `omni-msa score --model DIR --checkpoint DIR` has them."""
-    from omni_msa.config import ModelOptions
-    from omni_msa.scorer import Scorer
+    from omni_msa.options import ModelOptions
+    from omni_msa.scoring.scorer import Scorer
 
     return Scorer.load(ModelOptions(model=str(base_folder), checkpoint=str(checkpoint_folder)))
 
@@ -88,7 +91,7 @@ def scorer(base_folder, checkpoint_folder):
 @pytest.fixture(scope="session")
 def tiny():
     """The embedded model; tests must not change it."""
-    from omni_msa.scorer import Scorer
+    from omni_msa.scoring.scorer import Scorer
 
     return Scorer.load()
 

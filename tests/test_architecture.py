@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from omni_msa.architecture import published_thinker_config
 from omni_msa.errors import ConfigError
-from omni_msa.thinker import count_parameters
+from omni_msa.model.loading import count_parameters
+from omni_msa.model.published import published_thinker_config
 
 
 def test_the_7b_thinker_counts_what_its_safetensors_index_holds():

@@ -12,12 +12,12 @@ import pytest
 import torch
 from sounds import write_wav
 
-from omni_msa.batch import BatchProgress, _Item, _Waiting, run_batch
-from omni_msa.config import AblationOptions, BatchOptions
 from omni_msa.errors import MediaError
-from omni_msa.inputs import Segment, ThinkerInputs
-from omni_msa.results import open_results
-from omni_msa.scorer import Prepared
+from omni_msa.files.results import open_results
+from omni_msa.model.inputs import Segment, ThinkerInputs
+from omni_msa.options import AblationOptions, BatchOptions
+from omni_msa.scoring.batch import BatchProgress, _Item, _Waiting, run_batch
+from omni_msa.scoring.scorer import Prepared
 from omni_msa.values import Clip, ClipContent
 
 FAST = AblationOptions(enabled=False)
@@ -201,7 +201,7 @@ def test_one_clip_is_read_here_unless_its_decoder_must_be_killable(scorer, clips
         used.append(arguments)
         raise MediaError("not in this test")
 
-    monkeypatch.setattr("omni_msa.batch.ClipReaders", readers)
+    monkeypatch.setattr("omni_msa.scoring.batch.ClipReaders", readers)
     assert run_batch(clips[:1], scorer, ablation=FAST).scored == 1
     assert not used
     monkeypatch.setattr(scorer, "media", replace(scorer.media, decoder="decord"))

@@ -16,10 +16,10 @@ from conftest import make_content
 from media_files import tone, write_media
 from sounds import write_wav
 
-from omni_msa.cache import KEEP, ContentCache
-from omni_msa.config import MediaOptions
 from omni_msa.errors import ConfigError
 from omni_msa.media import read_clip
+from omni_msa.media.cache import KEEP, ContentCache
+from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent, Transcript
 
 PLENTY = 10**9
@@ -281,7 +281,7 @@ SCRIPT = """
 import random, sys
 from pathlib import Path
 import numpy as np
-from omni_msa.cache import ContentCache
+from omni_msa.media.cache import ContentCache
 from omni_msa.values import Clip, ClipContent, Frames
 
 def content(i):

@@ -9,14 +9,14 @@ import torch
 from conftest import MEDIA, make_content
 from media_files import write_media
 
-from omni_msa.calibrate import FEWEST, calibrate, last_states, load_frozen
-from omni_msa.checkpoint import read_info
-from omni_msa.config import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.errors import ConfigError, ManifestError
-from omni_msa.feed import FileFeed, MemoryFeed
-from omni_msa.inspection import inspect_checkpoint
-from omni_msa.readouts.probe import fit_ridge
-from omni_msa.scorer import Scorer
+from omni_msa.media.feed import FileFeed, MemoryFeed
+from omni_msa.methods.ridge import fit_ridge
+from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
+from omni_msa.scoring.checkpoint import read_info
+from omni_msa.scoring.inspection import inspect_checkpoint
+from omni_msa.scoring.scorer import Scorer
+from omni_msa.training.fit import FEWEST, calibrate, last_states, load_frozen
 from omni_msa.values import Clip
 
 RANGE = (-3.0, 3.0)

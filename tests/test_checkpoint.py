@@ -10,10 +10,10 @@ import torch
 from conftest import make_checkpoint, make_content
 from safetensors.torch import load_file, save_file
 
-from omni_msa.checkpoint import media_options, read_info
-from omni_msa.config import AblationOptions, ModelOptions
 from omni_msa.errors import ConfigError, ModelError
-from omni_msa.scorer import Scorer
+from omni_msa.options import AblationOptions, ModelOptions
+from omni_msa.scoring.checkpoint import media_options, read_info
+from omni_msa.scoring.scorer import Scorer
 
 
 def scores(scorer) -> list[float]:
@@ -41,7 +41,7 @@ def test_the_adapter_matters(base_folder, scorer, tmp_path):
     path = folder / "adapter_model.safetensors"
     save_file({k: v * 0 for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
     info = json.loads((folder / "omni_msa.json").read_text())
-    from omni_msa.checkpoint import file_sha256
+    from omni_msa.model.identity import file_sha256
 
     info["adapter_sha256"] = file_sha256(path)
     (folder / "omni_msa.json").write_text(json.dumps(info))
@@ -57,7 +57,7 @@ def test_the_head_is_fp32_and_outside_the_quantizer(base_folder, checkpoint_fold
 
 
 def test_the_published_head_has_the_published_size():
-    from omni_msa.readouts.regression import mlp_head
+    from omni_msa.methods.regression import mlp_head
 
     assert sum(p.numel() for p in mlp_head(3584).parameters()) == 918_529
 
@@ -95,7 +95,7 @@ def test_damage_is_one_clear_line(copy, base_folder, file, what):
 
 
 def test_a_foreign_adapter_key_is_refused(copy, base_folder):
-    from omni_msa.checkpoint import file_sha256
+    from omni_msa.model.identity import file_sha256
 
     path = copy / "adapter_model.safetensors"
     tensors = load_file(path)

@@ -130,7 +130,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def broken(*_: object) -> None:
         raise IndexError("a bug")
 
-    monkeypatch.setattr("omni_msa.cli.gather_inputs", broken)
+    monkeypatch.setattr("omni_msa.commands.app.gather_inputs", broken)
     with pytest.raises(IndexError, match="a bug"):
         main(["score", "a.wav"])
 
@@ -302,7 +302,7 @@ def test_rows_go_to_a_file_and_a_rerun_does_nothing(run, folder, tmp_path, suffi
     def refuse(*_: object) -> None:
         raise AssertionError("the scorer was called")
 
-    monkeypatch.setattr("omni_msa.scorer.Scorer.score_prepared", refuse)
+    monkeypatch.setattr("omni_msa.scoring.scorer.Scorer.score_prepared", refuse)
     code, out, err = run("score", folder, "-o", output)
     assert (code, out) == (3, "")  # one of the rows is still a failure
     assert "0 scored, 0 failed, 3 already there" in err and "1 failed in all" in err

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from omni_msa.comparison import systems
-from omni_msa.config import MediaOptions, ModelOptions
 from omni_msa.errors import ConfigError
-from omni_msa.feed import FileFeed
-from omni_msa.training_data import data_sha256
+from omni_msa.evaluation.comparison import systems
+from omni_msa.media.feed import FileFeed
+from omni_msa.options import MediaOptions, ModelOptions
+from omni_msa.training.data import data_sha256
 from omni_msa.values import Clip
 
 

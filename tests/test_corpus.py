@@ -63,8 +63,8 @@ def test_a_smile_and_a_frown_differ_around_the_mouth_only():
 
 
 def test_a_made_clip_is_read_back_with_what_it_should_have(tmp_path):
-    from omni_msa.config import MediaOptions
     from omni_msa.media import read_clip
+    from omni_msa.options import MediaOptions
     from omni_msa.values import Clip
 
     for seed, tracks in ((11, "both"), (12, "picture"), (13, "sound")):

@@ -10,9 +10,9 @@ import av
 import pytest
 from media_files import tone, write_media
 
-from omni_msa.datasets import DATASETS, dataset_named, import_dataset, write_manifest
 from omni_msa.errors import ConfigError, ManifestError
-from omni_msa.manifest import MAX_PROBLEMS_SHOWN, read_manifest
+from omni_msa.files.importers import DATASETS, dataset_named, import_dataset, write_manifest
+from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN, read_manifest
 
 MMSA = "video_id clip_id text label label_T label_A label_V annotation mode".split()
 MELD = (

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omni_msa.config import EvaluateOptions
-from omni_msa.datasets import DATASETS
 from omni_msa.errors import ConfigError, ManifestError, MediaError
-from omni_msa.evaluate import (
+from omni_msa.evaluation.evaluate import (
     TABLE,
     ScoredClip,
     compare,
@@ -25,8 +23,15 @@ from omni_msa.evaluate import (
     scored_clips,
     select,
 )
-from omni_msa.metrics import FAMILIES, bootstrap_intervals, measure_mosi, paired_differences
-from omni_msa.values import Clip
+from omni_msa.evaluation.metrics import (
+    FAMILIES,
+    bootstrap_intervals,
+    measure_mosi,
+    paired_differences,
+)
+from omni_msa.files.importers import DATASETS
+from omni_msa.options import EvaluateOptions
+from omni_msa.values import Ablation, Answer, Clip, Record
 
 MOSI, SIMS = FAMILIES["mosi"], FAMILIES["sims"]
 QUICK = EvaluateOptions(resamples=40, seed=3)
@@ -129,14 +134,14 @@ def test_emotions_are_no_regression_family():
 
 def test_failed_rows_are_counted_and_left_out():
     clips = [clip("a", 1.0), clip("b", 2.0), clip("c", -1.0), clip("d", 0.5)]
-    answer = {"text": "so so", "parsable": False, "in_range": True}
-    rows = [
-        {"score": 0.5, "ablation": {"subsets": {"": 0.1, "T": 0.5}}},
-        {"score": None, "error": {"type": "MediaError", "message": "damaged"}},
+    answer = Answer("so so", 0.0, parsable=False, in_range=True)
+    records = [
+        Record("a", "s", 0.5, ablation=Ablation({"": 0.1, "T": 0.5})),
+        Record("b", "s", None, error={"type": "MediaError", "message": "damaged"}),
         None,
-        {"score": 0.0, "answer": answer},
+        Record("d", "s", 0.0, answer=answer),
     ]
-    found, failed = scored_clips(clips, rows)
+    found, failed = scored_clips(clips, records)
     assert failed == 2
     assert found == [
         ScoredClip("a", 1.0, 0.5, {"": 0.1, "T": 0.5}),
@@ -146,7 +151,7 @@ def test_failed_rows_are_counted_and_left_out():
 
 def test_nothing_scored_is_nothing_to_evaluate():
     with pytest.raises(MediaError, match="not one clip could be scored"):
-        scored_clips([clip("a")], [{"score": None}])
+        scored_clips([clip("a")], [Record("a", None, None)])
 
 
 # --- figures ----------------------------------------------------------------------------------

@@ -11,13 +11,13 @@ from conftest import make_content
 from media_files import tone, write_media
 from sounds import write_wav
 
-from omni_msa import feed as feed_module
-from omni_msa.cache import ContentCache
-from omni_msa.config import MediaOptions
 from omni_msa.errors import MediaError
-from omni_msa.feed import FileFeed, MemoryFeed
+from omni_msa.media import feed as feed_module
 from omni_msa.media import read_clip
-from omni_msa.media.pool import ClipReaders
+from omni_msa.media.cache import ContentCache
+from omni_msa.media.feed import FileFeed, MemoryFeed
+from omni_msa.media.readers import ClipReaders
+from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
 
 OPTIONS = MediaOptions(max_frames=4, max_pixels=4 * 784)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from omni_msa.config import BatchOptions, MediaOptions, ModelOptions
+from omni_msa.commands.flags import BatchFlags, MediaFlags, ModelFlags, parse_drop, takes_flags
 from omni_msa.errors import ConfigError
-from omni_msa.flags import BatchFlags, MediaFlags, ModelFlags, parse_drop, takes_flags
+from omni_msa.options import BatchOptions, MediaOptions, ModelOptions
 
 
 def test_a_group_becomes_flat_options_and_comes_back_filled():

@@ -1,7 +1,7 @@
-"""The house has floors: a module imports only from below. Read from the source, nothing is run.
+"""The house has floors: a room (a package) imports only from floors below its own.
 
-On its own floor a module may import what stands to its left in the table, so that no two modules
-ever import each other; inside a sub-package, siblings are free.
+Rooms of one floor do not import each other; inside a room siblings are free, but never in a circle.
+Read from the source; nothing is run.
 """
 
 from __future__ import annotations
@@ -18,33 +18,21 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "omni_msa"
 
 FLOORS = (
-    ("errors", "values", "config"),  # words
-    # files
-    ("transcripts", "locks", "rows", "manifest", "results", "metrics", "sources", "media", "cache",
-     "feed"),
-    ("prompt", "datasets"),  # formats
-    ("inputs", "packing"),  # tensors
-    # model
-    ("architecture", "memory", "thinker", "readouts", "methods", "self_check", "checkpoint"),
-    ("scorer",),  # product
-    # workflows
-    ("batch", "processes", "run_folder", "training_data", "validation", "train", "calibrate",
-     "evaluate", "comparison", "inspection", "footprint", "plan"),
-    ("render", "tables", "report", "bench", "web"),  # leaves: only the door opens them, when needed
-    ("flags", "study_flags", "scoring", "study", "cli", "__main__"),  # door
-)  # fmt: skip
-LAST_FILE_FLOOR, LEAVES, DOOR = 1, 7, 8
-PLACE = {
-    name: (floor, position)
-    for floor, names in enumerate(FLOORS)
-    for position, name in enumerate(names)
-}
+    ("errors", "values", "options", "environment", "modalities"),  # what everyone speaks
+    ("media",),  # a clip becomes parts
+    ("files", "model"),  # what the user names and gets; parts become states
+    ("methods",),  # states become a number
+    ("scoring",),  # clips become records
+    ("evaluation", "training"),  # workflows
+    ("display",),  # what people look at: only the commands open it, when needed
+    ("commands", "__main__"),
+)
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+WITHOUT_TORCH = ("errors", "values", "options", "environment", "modalities", "media", "files")
 MODEL_LIBRARIES = frozenset(
     "torch torchvision torchaudio transformers peft accelerate bitsandbytes safetensors "
     "qwen_omni_utils".split()
 )
-# Sizing of frames is the model's own function, fetched when the first clip is read.
-EXCEPTIONS = {("media/sampling.py", "qwen_omni_utils")}
 
 
 @dataclass(frozen=True)
@@ -107,56 +95,95 @@ def own_module(found: Import) -> str | None:
 
 
 def breaks_floors(found: Import) -> bool:
-    module = own_module(found)
-    if module is None or module == found.importer:
+    """A room of the same floor or above; the modules of the ground floor and of the last one are
+    rooms of one module each, and siblings there may import each other."""
+    room = own_module(found)
+    if room is None or room == found.importer:
         return False
-    return PLACE[module] >= PLACE[found.importer]
+    same_is_free = FLOOR[found.importer] in (0, len(FLOORS) - 1)
+    return FLOOR[room] > FLOOR[found.importer] - (not same_is_free)
 
 
-def opens_leaf_early(found: Import) -> bool:
-    """A leaf imported by another floor than the door, or before a command needs it."""
-    module = own_module(found)
-    if module not in FLOORS[LEAVES] or found.importer in FLOORS[LEAVES]:
+def opens_display_early(found: Import) -> bool:
+    """`display` imported by another room than the commands, or before a command needs it."""
+    if own_module(found) != "display" or found.importer == "display":
         return False
-    return found.importer not in FLOORS[DOOR] or found.at_import
+    return found.importer != "commands" or found.at_import
 
 
 def drags_in_the_model(found: Import) -> bool:
-    """A model library on the floors of words and files, or at the import of the door."""
-    library = found.target.split(".")[0]
-    floor = PLACE[found.importer][0]
-    if library not in MODEL_LIBRARIES:
+    """A model library in a room that needs none, or as soon as a command is imported."""
+    if found.target.split(".")[0] not in MODEL_LIBRARIES:
         return False
-    if (found.file, library) in EXCEPTIONS and not found.at_import:
-        return False
-    return floor <= LAST_FILE_FLOOR or (floor >= LEAVES and found.at_import)
+    leaf = found.importer in ("display", "commands", "__main__")
+    typing_only = found.file == "files/labels.py" and not found.at_import
+    return (found.importer in WITHOUT_TORCH and not typing_only) or (leaf and found.at_import)
 
 
-def test_every_module_has_a_floor():
-    found = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py"}
-    found |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    missing = sorted(found - set(PLACE) - {"__init__"})
-    assert not missing, f"give these modules a floor in FLOORS: {missing}"
+def circles(imports: list[Import]) -> list[list[str]]:
+    """Modules that import each other at import time, as the circles they form."""
+    edges: dict[str, set[str]] = {}
+    for found in imports:
+        module = "omni_msa." + found.file.removesuffix(".py").replace("/", ".")
+        target = found.target
+        if found.at_import and target.startswith("omni_msa."):
+            edges.setdefault(module, set()).add(target)
+    done: set[str] = set()
+    found_circles: list[list[str]] = []
+
+    def walk(module: str, trail: list[str]) -> None:
+        if module in trail:
+            found_circles.append(trail[trail.index(module) :])
+        elif module not in done:
+            for target in sorted(edges.get(module, ())):
+                walk(target, [*trail, module])
+            done.add(module)
+
+    for module in sorted(edges):
+        walk(module, [])
+    return found_circles
 
 
-def test_modules_import_only_from_below():
+def test_every_room_has_a_floor_and_says_what_it_is_for():
+    rooms = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    rooms |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms == set(FLOOR)
+    for path in PACKAGE.glob("*/__init__.py"):
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert "import" in doc and len(doc.splitlines()) >= 2, path
+
+
+def test_the_top_of_the_package_fits_on_one_screen():
+    entries = [p.name for p in PACKAGE.iterdir() if p.name != "__pycache__"]
+    assert len(entries) <= 16, sorted(entries)
+
+
+def test_rooms_import_only_from_below():
     assert [str(found) for found in all_imports() if breaks_floors(found)] == []
 
 
-def test_leaves_are_opened_only_by_the_door_and_only_when_needed():
-    assert [str(found) for found in all_imports() if opens_leaf_early(found)] == []
+def test_siblings_import_each_other_in_no_circle():
+    assert circles(all_imports()) == []
 
 
-def test_words_and_files_need_no_model_library():
+def test_display_is_opened_only_by_commands_and_only_when_needed():
+    assert [str(found) for found in all_imports() if opens_display_early(found)] == []
+
+
+def test_media_and_files_need_no_model_library():
     assert [str(found) for found in all_imports() if drags_in_the_model(found)] == []
 
 
-def test_importing_words_and_files_loads_no_model_library():
-    names = [n for floor in FLOORS[: LAST_FILE_FLOOR + 1] for n in floor]
-    here = [n for n in names if (PACKAGE / f"{n}.py").exists() or list(PACKAGE.glob(f"{n}/*.py"))]
+def test_importing_media_and_files_loads_no_model_library():
+    names = [
+        path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".")
+        for room in WITHOUT_TORCH
+        for path in [PACKAGE / f"{room}.py", *(PACKAGE / room).rglob("*.py")]
+        if path.exists()
+    ]
     program = (
         "import importlib, sys\n"
-        f"for name in {here!r}: importlib.import_module('omni_msa.' + name)\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
         f"print(sorted({set(MODEL_LIBRARIES)!r} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -166,29 +193,40 @@ def test_importing_words_and_files_loads_no_model_library():
 @pytest.mark.parametrize(
     ("file", "source", "broken"),
     [
-        ("results.py", "from omni_msa.values import Clip", None),
-        ("results.py", "from omni_msa.rows import Row", None),
-        ("results.py", "from omni_msa import __version__", None),
-        ("media/pool.py", "from omni_msa.media.probe import probe", None),
-        ("media/pool.py", "from .probe import probe", None),
-        ("media/sampling.py", "def f():\n    import qwen_omni_utils", None),
-        ("cli.py", "def f():\n    from omni_msa.report import write", None),
-        ("rows.py", "from omni_msa.results import x", breaks_floors),
-        ("rows.py", "from omni_msa import results", breaks_floors),
-        ("rows.py", "def f():\n    import omni_msa.scorer", breaks_floors),
-        ("media/pool.py", "from ..scorer import Scorer", breaks_floors),
-        ("media/pool.py", "from .. import scorer", breaks_floors),
-        ("cli.py", "from omni_msa.report import write", opens_leaf_early),
-        ("scorer.py", "def f():\n    from omni_msa.report import write", opens_leaf_early),
-        ("media/sampling.py", "import qwen_omni_utils", drags_in_the_model),
-        ("media/pool.py", "def f():\n    import torch.cuda", drags_in_the_model),
-        ("cli.py", "import torch", drags_in_the_model),
+        ("files/results.py", "from omni_msa.values import Clip", None),
+        ("files/results.py", "from omni_msa.files.columns import Row", None),
+        ("files/results.py", "from omni_msa.media.identity import clip_sha256", None),
+        ("commands/app.py", "from omni_msa import __version__", None),
+        ("media/readers.py", "from .probe import probe", None),
+        ("commands/score.py", "def f():\n    from omni_msa.display.card import card", None),
+        ("media/reader.py", "from omni_msa.files.results import x", breaks_floors),
+        ("model/inputs.py", "from omni_msa.files import labels", breaks_floors),
+        ("files/labels.py", "def f():\n    import omni_msa.model.thinker", breaks_floors),
+        ("training/trainer.py", "from ..evaluation.metrics import x", breaks_floors),
+        ("values.py", "from .media import reader", breaks_floors),
+        ("options.py", "from omni_msa.errors import ConfigError", None),
+        ("commands/app.py", "from omni_msa.display.card import card", opens_display_early),
+        (
+            "scoring/batch.py",
+            "def f():\n    from omni_msa.display import card",
+            opens_display_early,
+        ),
+        ("media/sampling.py", "def f():\n    import qwen_omni_utils", drags_in_the_model),
+        ("media/readers.py", "def f():\n    import torch.cuda", drags_in_the_model),
+        ("commands/app.py", "import torch", drags_in_the_model),
     ],
 )
 def test_the_checks_see_what_they_are_for(file, source, broken):
     (found,) = imports_of(source, file)
-    rules = (breaks_floors, opens_leaf_early, drags_in_the_model)
+    rules = (breaks_floors, opens_display_early, drags_in_the_model)
     if broken is None:
         assert not any(rule(found) for rule in rules)
     else:
         assert broken(found)
+
+
+def test_a_circle_is_seen():
+    first = Import("media/a.py", 1, "omni_msa.media.b", True)
+    second = Import("media/b.py", 1, "omni_msa.media.a", True)
+    assert circles([first, second]) == [["omni_msa.media.a", "omni_msa.media.b"]]
+    assert circles([first]) == []

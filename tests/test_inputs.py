@@ -9,12 +9,13 @@ import pytest
 import torch
 from conftest import make_content
 
-from omni_msa.config import MediaOptions
 from omni_msa.errors import MediaError
-from omni_msa.inputs import num_audio_tokens
-from omni_msa.packing import pack
-from omni_msa.prompt import conversation
-from omni_msa.values import Transcript, Waveform, all_subsets
+from omni_msa.modalities import all_subsets
+from omni_msa.model.inputs import num_audio_tokens
+from omni_msa.model.packing import pack
+from omni_msa.model.prompt import conversation
+from omni_msa.options import MediaOptions
+from omni_msa.values import Transcript, Waveform
 
 
 def reference(thinker, content, subset, fps=2.0):

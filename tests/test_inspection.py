@@ -12,22 +12,18 @@ import torch
 from conftest import MEDIA, SENTENCES, make_checkpoint
 from safetensors.torch import load_file, save_file
 
-from omni_msa.checkpoint import (
-    LORA_SUFFIXES,
-    CheckpointInfo,
-    add_lora,
-    base_sha256,
-    file_sha256,
-    save_checkpoint,
-)
-from omni_msa.config import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.errors import ModelError
-from omni_msa.inspection import TOLERANCE, inspect_checkpoint
-from omni_msa.readouts import LabelScale, make_readout
-from omni_msa.scorer import Scorer
-from omni_msa.self_check import check_scores, self_check_content
-from omni_msa.thinker import TINY, load_thinker
-from omni_msa.values import MODALITIES
+from omni_msa.files.labels import LabelScale
+from omni_msa.methods import make_readout
+from omni_msa.modalities import MODALITIES
+from omni_msa.model.identity import base_sha256, file_sha256
+from omni_msa.model.loading import TINY, load_thinker
+from omni_msa.model.lora import LORA_SUFFIXES, add_lora
+from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
+from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
+from omni_msa.scoring.inspection import TOLERANCE, inspect_checkpoint
+from omni_msa.scoring.scorer import Scorer
+from omni_msa.scoring.self_check import check_scores, self_check_content
 
 SUBSETS = ["", "T", "A", "V", "TA", "TV", "AV", "TAV"]
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "scope": "all", "parameters": 1234}

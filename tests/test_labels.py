@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from omni_msa.readouts.labels import (
-    LabelScale,
-    label_text,
-    label_texts,
-    parse_answer,
-    parse_class,
-)
+from omni_msa.files.labels import LabelScale, label_text, label_texts, parse_answer, parse_class
 from omni_msa.values import Answer
 
 

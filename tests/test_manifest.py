@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omni_msa.errors import ManifestError
-from omni_msa.manifest import MAX_PROBLEMS_SHOWN, distinct_names, read_manifest
+from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN, distinct_names, read_manifest
 from omni_msa.values import Clip
 
 ROWS = [

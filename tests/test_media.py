@@ -15,11 +15,11 @@ import torch
 from conftest import SHARED
 from media_files import frame_number, grey, tone, write_media
 
-from omni_msa.config import MediaOptions
 from omni_msa.errors import MediaError
 from omni_msa.media import read_clip
 from omni_msa.media.probe import probe
 from omni_msa.media.sampling import plan_frames
+from omni_msa.options import MediaOptions
 from omni_msa.values import Clip
 
 OPTIONS = MediaOptions()

@@ -11,8 +11,8 @@ import pytest
 
 HOLES = """
 import torch
-from omni_msa.config import prefer_huge_pages
-from omni_msa.memory import return_large_blocks
+from omni_msa.environment import prefer_huge_pages
+from omni_msa.model.memory import return_large_blocks
 
 def resident():
     line = next(l for l in open("/proc/self/status") if l.startswith("VmRSS"))
@@ -43,7 +43,7 @@ def test_large_blocks_are_given_back_once_the_library_is_told(tell):
 
 
 def test_the_users_choice_of_pages_stays(monkeypatch):
-    from omni_msa.config import prefer_huge_pages
+    from omni_msa.environment import prefer_huge_pages
 
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
     prefer_huge_pages()

@@ -15,7 +15,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score, r2_score
 
 from omni_msa.errors import ConfigError
-from omni_msa.metrics import (
+from omni_msa.evaluation.metrics import (
     FAMILIES,
     Difference,
     bootstrap_intervals,

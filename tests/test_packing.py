@@ -6,16 +6,9 @@ import pytest
 import torch
 from conftest import make_content
 
-from omni_msa.config import MediaOptions
-from omni_msa.packing import (
-    Continuation,
-    collate,
-    grow,
-    last_attended,
-    pack,
-    tree_attention,
-)
-from omni_msa.values import all_subsets, subset_name
+from omni_msa.modalities import all_subsets, subset_name
+from omni_msa.model.packing import Continuation, collate, grow, last_attended, pack, tree_attention
+from omni_msa.options import MediaOptions
 
 TOLERANCE = 1e-4  # fp32: sums are taken in another order
 

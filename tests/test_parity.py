@@ -12,10 +12,10 @@ import pytest
 import torch
 from media_files import tone, write_media
 
-from omni_msa.config import AblationOptions, MediaOptions
 from omni_msa.media import read_clip
-from omni_msa.packing import pack
-from omni_msa.prompt import QUESTION, SYSTEM, WORDS
+from omni_msa.model.packing import pack
+from omni_msa.model.prompt import QUESTION, SYSTEM, WORDS
+from omni_msa.options import AblationOptions, MediaOptions
 from omni_msa.values import Clip
 
 LIMITS = {"min_pixels": 4 * 784, "max_pixels": 16 * 784}

@@ -9,13 +9,14 @@ import torch
 from conftest import make_content
 from published import qwen_folder  # noqa: F401
 
-from omni_msa.architecture import published_thinker_config
-from omni_msa.config import PROMPT_VERSION, MediaOptions
 from omni_msa.errors import ConfigError, ModelError
-from omni_msa.footprint import GIB, Holding, lora_parameters, model_size
 from omni_msa.media.sampling import plan_frames
-from omni_msa.packing import pack
-from omni_msa.plan import (
+from omni_msa.modalities import Subset, all_subsets
+from omni_msa.model.estimates import GIB, Holding, lora_parameters, model_size
+from omni_msa.model.packing import pack
+from omni_msa.model.published import published_thinker_config
+from omni_msa.options import PROMPT_VERSION, MediaOptions
+from omni_msa.scoring.planning import (
     PromptTokens,
     Workload,
     count_tokens,
@@ -24,7 +25,6 @@ from omni_msa.plan import (
     make_plan,
     picture_track,
 )
-from omni_msa.values import Subset, all_subsets
 
 SMALL = MediaOptions(max_pixels=16 * 784, max_frames=8)
 
@@ -72,7 +72,7 @@ def test_long_clips_are_cut_as_they_are_when_read(thinker):
 
 
 def test_the_default_prompt_is_qwens(qwen_folder):  # noqa: F811
-    from omni_msa.thinker import load_thinker
+    from omni_msa.model.loading import load_thinker
 
     assert PromptTokens() == PromptTokens.of(load_thinker(str(qwen_folder)).builder)
     assert PROMPT_VERSION == "1", "count the prompt's tokens again"
@@ -94,7 +94,7 @@ def test_the_published_model_in_four_bits(size_7b):
 def test_a_layer_of_bitsandbytes_takes_what_is_counted():
     from bitsandbytes.functional import quantize_4bit
 
-    from omni_msa.footprint import _linear_bytes
+    from omni_msa.model.estimates import _linear_bytes
 
     packed, state = quantize_4bit(torch.randn(100, 130), quant_type="nf4", compress_statistics=True)
     tensors = (packed, state.absmax, state.code, state.state2.absmax)
@@ -120,9 +120,10 @@ def live_peak(job) -> int:
 @pytest.mark.parametrize("task", ["score", "train"])
 def test_activations_are_near_what_is_allocated(task):
     """The embedded model, with its published adapter and checkpointing as in training."""
-    from omni_msa.checkpoint import add_lora
-    from omni_msa.readouts import LabelScale, make_readout
-    from omni_msa.thinker import load_thinker
+    from omni_msa.files.labels import LabelScale
+    from omni_msa.methods import make_readout
+    from omni_msa.model.loading import load_thinker
+    from omni_msa.model.lora import add_lora
 
     thinker = load_thinker("tiny")
     add_lora(thinker, 32, 32, 0.1)

@@ -10,10 +10,11 @@ import time
 import numpy as np
 from media_files import tone, write_media
 
-from omni_msa.config import MediaOptions
 from omni_msa.errors import MediaError
-from omni_msa.media import pool, read_clip
-from omni_msa.media.pool import ClipReaders
+from omni_msa.media import read_clip
+from omni_msa.media import readers as pool
+from omni_msa.media.readers import ClipReaders
+from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
 
 OPTIONS = MediaOptions()

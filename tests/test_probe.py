@@ -7,10 +7,11 @@ import torch
 from conftest import make_content
 from sklearn.linear_model import Ridge
 
-from omni_msa.config import MediaOptions
-from omni_msa.readouts import LabelScale, make_readout
-from omni_msa.readouts.probe import PENALTIES, fit_ridge
-from omni_msa.values import all_subsets
+from omni_msa.files.labels import LabelScale
+from omni_msa.methods import make_readout
+from omni_msa.methods.ridge import PENALTIES, fit_ridge
+from omni_msa.modalities import all_subsets
+from omni_msa.options import MediaOptions
 
 
 def draw(num_clips, width, noise=0.1):

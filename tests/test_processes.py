@@ -19,10 +19,10 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import MEDIA
 from test_train import Damaged, clips
-from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
-from omni_msa.feed import MemoryFeed
-from omni_msa.train import Trainer
-from omni_msa.training_data import TrainingData
+from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.media.feed import MemoryFeed
+from omni_msa.training.trainer import Trainer
+from omni_msa.training.data import TrainingData
 train = clips([1.0, -1.5, 2.0, -0.5, 0.3, 0.8, -2.5], seconds=0.5, num_frames=2)
 options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4, lora_dropout=0.0,
                        head_dropout=0.0)

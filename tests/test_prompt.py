@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import make_content
 
-from omni_msa.config import MediaOptions
-from omni_msa.packing import pack
-from omni_msa.prompt import QUESTION, conversation, question
-from omni_msa.thinker import load_thinker
+from omni_msa.model.loading import load_thinker
+from omni_msa.model.packing import pack
+from omni_msa.model.prompt import QUESTION, conversation, question
+from omni_msa.options import MediaOptions
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from published import (
     vocabulary_file,
 )
 
-from omni_msa.config import MediaOptions
-from omni_msa.prompt import QUESTION, SYSTEM, render_frame
-from omni_msa.thinker import Thinker, load_thinker
-from omni_msa.values import all_subsets
+from omni_msa.modalities import all_subsets
+from omni_msa.model.loading import load_thinker
+from omni_msa.model.prompt import QUESTION, SYSTEM, render_frame
+from omni_msa.model.thinker import Thinker
+from omni_msa.options import MediaOptions
 
 SPECIAL_IDS = {
     "<|endoftext|>": 151643, "<|im_start|>": 151644, "<|im_end|>": 151645, "<|AUDIO|>": 151646,

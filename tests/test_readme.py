@@ -53,7 +53,7 @@ def test_every_file_of_the_tree_exists_and_every_module_is_in_it():
 def test_the_records_fields_are_the_documented_ones(scorer):
     from conftest import make_content
 
-    from omni_msa.config import AblationOptions
+    from omni_msa.options import AblationOptions
 
     prepared = scorer.prepare(make_content())
     record = scorer.score_prepared([prepared], AblationOptions())[0].to_json()

@@ -9,18 +9,20 @@ import torch
 from conftest import MEDIA, make_content
 from torch.nn.functional import cross_entropy
 
-from omni_msa.checkpoint import Checkpoint, CheckpointInfo, add_lora, base_sha256, save_checkpoint
-from omni_msa.config import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.errors import ConfigError
-from omni_msa.packing import Continuation, collate, grow, last_attended, pack
-from omni_msa.prompt import question
-from omni_msa.readouts import READOUTS, LabelScale, make_readout
-from omni_msa.readouts.generative import MAX_NEW_TOKENS, greedy
-from omni_msa.readouts.labels import label_text, label_texts
-from omni_msa.readouts.verbalizer import spell
-from omni_msa.scorer import Scorer
-from omni_msa.thinker import load_thinker
-from omni_msa.values import all_subsets
+from omni_msa.files.labels import LabelScale, label_text, label_texts
+from omni_msa.methods import READOUTS, make_readout
+from omni_msa.methods.generative import MAX_NEW_TOKENS, greedy
+from omni_msa.methods.verbalizer import spell
+from omni_msa.modalities import all_subsets
+from omni_msa.model.identity import base_sha256
+from omni_msa.model.loading import load_thinker
+from omni_msa.model.lora import add_lora
+from omni_msa.model.packing import Continuation, collate, grow, last_attended, pack
+from omni_msa.model.prompt import question
+from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
+from omni_msa.scoring.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
+from omni_msa.scoring.scorer import Scorer
 
 TOLERANCE = 1e-4  # fp32: sums are taken in another order
 SCALE = LabelScale(0.1, 1.5, -3.0, 3.0)

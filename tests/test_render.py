@@ -10,8 +10,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from omni_msa import render
-from omni_msa.batch import BatchProgress
+from omni_msa.display import card as render
+from omni_msa.scoring.batch import BatchProgress
 from omni_msa.values import Ablation, Record
 
 SARCASTIC = Record(
@@ -100,7 +100,7 @@ def test_json_survives_names_that_the_terminal_cannot_say(encoding, monkeypatch)
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    code = "from omni_msa.render import print_json; print_json(list(range(100_000)))"
+    code = "from omni_msa.display.card import print_json; print_json(list(range(100_000)))"
     program = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from omni_msa.errors import ResultsError
-from omni_msa.results import clip_sha256, content_sha256, open_results, read_results
-from omni_msa.rows import COLUMNS
+from omni_msa.files.columns import COLUMNS, flatten
+from omni_msa.files.results import open_results, read_records
+from omni_msa.media.identity import clip_sha256, content_sha256
 from omni_msa.values import Ablation, Clip, Record
 
 FORMATS = ("jsonl", "csv", "parquet")
@@ -66,7 +67,7 @@ def failed(name: str = "bad.mp4", sha256: str | None = None) -> Record:
 
 
 def scores(path: Path) -> dict[str, float | None]:
-    return {row["clip"]: row["score"] for row in read_results(path)}
+    return {record.clip: record.score for record in read_records(path)}
 
 
 def write(path: Path, *records: Record, **options: bool) -> None:
@@ -78,15 +79,22 @@ def write(path: Path, *records: Record, **options: bool) -> None:
 # --- rows ------------------------------------------------------------------------------------
 
 
-def test_every_format_reads_back_the_same_rows(tmp_path):
-    records = (good(), failed(), replace(good("words", "s2"), ablation=None, label=None, media={}))
-    read = []
+def test_every_format_reads_back_its_records(tmp_path):
+    records = [good(), failed(), replace(good("words", "s2"), ablation=None, label=None, media={})]
+    read = {}
     for suffix in FORMATS:
         write(tmp_path / f"r.{suffix}", *records)
-        read.append(read_results(tmp_path / f"r.{suffix}"))
-    assert read[0] == read[1] == read[2]
-    assert [type(v) for v in read[0][0].values()] == [type(v) for v in read[1][0].values()]
-    row, bad, _ = read[0]
+        read[suffix] = read_records(tmp_path / f"r.{suffix}")
+    assert [r.to_json() for r in read["jsonl"]] == [r.to_json() for r in records]
+    assert read["csv"] == read["parquet"]
+    # a table holds as much of a record as it has columns for
+    for flat, record in zip(read["csv"], records, strict=True):
+        assert flatten(flat.to_json()) == flatten(record.to_json())
+        assert flat.to_json().keys() == record.to_json().keys()
+
+
+def test_a_flat_row_has_every_column():
+    row, bad = flatten(good().to_json()), flatten(failed().to_json())
     assert list(row) == list(COLUMNS)
     assert row["subset_none"] == 0.1 and row["subset_A"] == 1 / 3 and row["subset_TAV"] == 1.25
     assert row["range_low"] == -3.0 and row["label"] == 2.0 and row["num_frames"] == 8
@@ -96,6 +104,28 @@ def test_every_format_reads_back_the_same_rows(tmp_path):
     assert row["warnings"] == 'a, b | says "c"' and row["fingerprint"] == FP
     assert bad["error_type"] == "MediaError" and bad["error_message"] == "no, such file"
     assert bad["score"] is None and bad["sha256"] is None and bad["fingerprint"] == FP
+
+
+@every_format
+def test_a_finished_file_is_in_input_order_and_stays_as_it_is(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    names = ["c", "a", "d", "b"]
+    with open_results(path, FP) as results:
+        for name in ("d", "b", "c", "a"):
+            results.write(good(name))
+        results.put_in_order(names)
+    assert [record.clip for record in read_records(path)] == names
+    before = path.read_bytes()
+    for order in (names, ["b"], ["d", "b"]):
+        with open_results(path, FP) as results:
+            results.put_in_order(order)
+    assert path.read_bytes() == before
+    with open_results(path, FP) as results:  # other clips come behind, in their own order
+        for name in ("f", "e"):
+            results.write(good(name))
+        results.put_in_order(["e", "f"])
+    assert [record.clip for record in read_records(path)] == [*names, "e", "f"]
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_jsonl_row_is_the_whole_record(tmp_path):
@@ -160,7 +190,7 @@ def test_a_rerun_skips_what_is_done_and_adds_the_rest(tmp_path, suffix):
         assert (results.num_rows, results.num_failed, results.num_written) == (2, 1, 0)
         results.write(good("b.mp4"))
         assert (results.num_rows, results.num_written) == (3, 1)
-    assert [row["clip"] for row in read_results(path)] == ["a.mp4", "bad.mp4", "b.mp4"]
+    assert [record.clip for record in read_records(path)] == ["a.mp4", "bad.mp4", "b.mp4"]
     assert not list(tmp_path.glob("*.lock"))
 
 
@@ -183,7 +213,7 @@ def test_a_changed_clip_replaces_its_old_row(tmp_path, suffix):
     path = tmp_path / f"r.{suffix}"
     write(path, good("a.mp4", "s1", 1.0))
     write(path, good("a.mp4", "s2", 2.0))
-    assert [(row["sha256"], row["score"]) for row in read_results(path)] == [("s2", 2.0)]
+    assert [(r.sha256, r.score) for r in read_records(path)] == [("s2", 2.0)]
 
 
 @every_format
@@ -259,7 +289,7 @@ def test_a_killed_run_leaves_its_rows_and_no_lock_that_holds(tmp_path, suffix):
     path = tmp_path / f"r.{suffix}"
     program = (
         "import os, signal, sys\n"
-        "from omni_msa.results import open_results\n"
+        "from omni_msa.files.results import open_results\n"
         "from omni_msa.values import Record\n"
         f"results = open_results({str(path)!r}, {FP!r})\n"
         f"results.write(Record('a.mp4', 's1', 0.5, model={{'fingerprint': {FP!r}}}))\n"
@@ -299,7 +329,7 @@ def test_another_process_does_not_get_in(tmp_path):
     program = (
         "import sys\n"
         "from omni_msa.errors import ResultsError\n"
-        "from omni_msa.results import open_results\n"
+        "from omni_msa.files.results import open_results\n"
         "try:\n"
         f"    open_results({str(path)!r}, {FP!r})\n"
         "except ResultsError as error:\n"
@@ -336,7 +366,7 @@ def test_files_that_are_not_ours_stay_untouched(tmp_path, name, content):
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == [name]
     with pytest.raises(ResultsError):
-        read_results(path)
+        read_records(path)
     write(path, good(), fresh=True)
     assert list(scores(path)) == ["a.mp4"]
 
@@ -431,9 +461,9 @@ def test_a_path_with_an_equals_sign_adds_no_column(tmp_path):
 def test_a_missing_results_file(tmp_path):
     for suffix in FORMATS:
         with pytest.raises(ResultsError, match="cannot be read"):
-            read_results(tmp_path / f"r.{suffix}")
+            read_records(tmp_path / f"r.{suffix}")
     with pytest.raises(ResultsError, match="results end in"):
-        read_results(tmp_path / "r.txt")
+        read_records(tmp_path / "r.txt")
 
 
 # --- what identifies a clip ------------------------------------------------------------------

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import make_content
 
-from omni_msa.config import AblationOptions
 from omni_msa.errors import MediaError
-from omni_msa.scorer import shapley, subsets_to_score
-from omni_msa.values import MODALITIES, all_subsets, subset_name
+from omni_msa.modalities import MODALITIES, all_subsets, subset_name
+from omni_msa.options import AblationOptions
+from omni_msa.scoring.ablation import shapley, subsets_to_score
 
 FULL = AblationOptions()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from omni_msa.errors import ConfigError, ManifestError, MediaError
-from omni_msa.sources import MEDIA_SUFFIXES, expand_inputs
+from omni_msa.files.sources import MEDIA_SUFFIXES, expand_inputs
 
 
 @pytest.fixture

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omni_msa.checkpoint import CheckpointInfo
-from omni_msa.config import EvaluateOptions, MediaOptions
-from omni_msa.evaluate import TABLE, ScoredClip, compare, evaluate, over_seeds
-from omni_msa.footprint import GIB, Holding
-from omni_msa.inspection import Inspection
-from omni_msa.metrics import FAMILIES
-from omni_msa.plan import Workload, make_plan
-from omni_msa.readouts import LabelScale
-from omni_msa.tables import (
+from omni_msa.display.tables import (
     evaluation_document,
     print_evaluation,
     print_inspection,
     print_plan,
 )
+from omni_msa.evaluation.evaluate import TABLE, ScoredClip, compare, evaluate, over_seeds
+from omni_msa.evaluation.metrics import FAMILIES
+from omni_msa.files.labels import LabelScale
+from omni_msa.model.estimates import GIB, Holding
+from omni_msa.options import EvaluateOptions, MediaOptions
+from omni_msa.scoring.checkpoint import CheckpointInfo
+from omni_msa.scoring.inspection import Inspection
+from omni_msa.scoring.planning import Workload, make_plan
 
 MOSI = FAMILIES["mosi"]
 OPTIONS = EvaluateOptions(resamples=30)

@@ -9,18 +9,13 @@ import pytest
 import torch
 from conftest import make_content
 
-from omni_msa.architecture import published_thinker_config
-from omni_msa.checkpoint import add_lora
-from omni_msa.config import MediaOptions
 from omni_msa.errors import ConfigError, ModelError
-from omni_msa.thinker import (
-    Thinker,
-    count_parameters,
-    keep_packing,
-    load_thinker,
-    resolve_quantize,
-)
-from omni_msa.values import all_subsets
+from omni_msa.modalities import all_subsets
+from omni_msa.model.loading import count_parameters, keep_packing, load_thinker, resolve_quantize
+from omni_msa.model.lora import add_lora
+from omni_msa.model.published import published_thinker_config
+from omni_msa.model.thinker import Thinker
+from omni_msa.options import MediaOptions
 
 
 def hidden(thinker) -> torch.Tensor:

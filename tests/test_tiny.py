@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SHARED
 
-from omni_msa.config import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.media import read_clip
-from omni_msa.scorer import Scorer
-from omni_msa.thinker import TINY
+from omni_msa.model.loading import TINY
+from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
+from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import Clip
 
 SAMPLES = ROOT / "sample_media"

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from omni_msa.errors import TranscriptError
-from omni_msa.transcripts import (
+from omni_msa.media.transcripts import (
     MAX_BYTES,
     clean_words,
     cues_to_text,
     option_transcript,
-    parse_srt,
-    parse_vtt,
+    parse_subtitles,
     read_transcript_file,
     sidecar_transcript,
 )
@@ -64,35 +63,35 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def test_srt_gives_times_and_clean_words():
-    cues = parse_srt(SRT)
+    cues = parse_subtitles(SRT)
     assert [(c.start_seconds, c.end_seconds) for c in cues] == [(1.0, 2.5), (3.0, 4.0)]
     assert cues_to_text(cues) == "I love it Tom & Jerry said so"
 
 
 def test_vtt_leaves_out_notes_styles_names_and_voices():
-    cues = parse_vtt(VTT)
+    cues = parse_subtitles(VTT)
     assert [(c.start_seconds, c.end_seconds) for c in cues] == [(1.0, 2.5), (3603.0, 3604.0)]
     assert cues_to_text(cues) == "So good the end"
 
 
 def test_vtt_whose_header_runs_into_the_first_subtitle():
-    assert cues_to_text(parse_vtt("WEBVTT\n00:01.000 --> 00:02.000\nhello\n")) == "hello"
+    assert cues_to_text(parse_subtitles("WEBVTT\n00:01.000 --> 00:02.000\nhello\n")) == "hello"
 
 
 def test_srt_without_empty_lines_between_the_blocks():
     text = "1\n00:00:01,000 --> 00:00:02,000\none\n2\n00:00:03,000 --> 00:00:04,000\ntwo\n"
-    assert cues_to_text(parse_srt(text)) == "one two"
+    assert cues_to_text(parse_subtitles(text)) == "one two"
 
 
 def test_subtitles_out_of_order_are_read_in_order_of_time():
     text = "1\n00:00:05,000 --> 00:00:06,000\nlast\n\n2\n00:00:01,000 --> 00:00:02,000\nfirst\n"
-    assert cues_to_text(parse_srt(text)) == "first last"
+    assert cues_to_text(parse_subtitles(text)) == "first last"
 
 
 def test_line_ends_of_every_system_read_alike():
-    expected = parse_srt(SRT)
-    assert parse_srt(SRT.replace("\n", "\r\n")) == expected
-    assert parse_srt(SRT.replace("\n", "\r")) == expected
+    expected = parse_subtitles(SRT)
+    assert parse_subtitles(SRT.replace("\n", "\r\n")) == expected
+    assert parse_subtitles(SRT.replace("\n", "\r")) == expected
 
 
 def test_a_very_long_file_of_empty_lines_is_read_in_linear_time(tmp_path):
@@ -112,7 +111,7 @@ def test_rolling_captions_count_once():
         "00:02.010 --> 00:04.000\nhello there\nhow<00:00:02.400><c> are</c><c> you</c>\n\n"
         "00:04.000 --> 00:04.010\nhow are you\n \n"
     )
-    assert cues_to_text(parse_vtt(automatic)) == "hello there how are you"
+    assert cues_to_text(parse_subtitles(automatic)) == "hello there how are you"
 
 
 def test_words_said_again_after_a_pause_are_kept():

@@ -1,4 +1,7 @@
-"""Reading a clip: probe what is really there, then decode frames, sound and subtitles once."""
+"""A clip becomes parts: frames, sound and words, each read once from its file.
+
+It imports `errors`, `values`, `options`, `modalities` and `environment`, and no torch.
+"""
 
 from omni_msa.media.reader import read_clip
 

@@ -33,7 +33,6 @@ class PacketTimes:
 
     pts_seconds: np.ndarray  # sorted
     end_seconds: float
-    keyframe_seconds: np.ndarray
 
 
 @contextmanager
@@ -153,7 +152,6 @@ def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, 
     streams = [container.streams[i] for i in indices]
     pts: dict[int, list[float | None]] = {i: [] for i in indices}
     ends: dict[int, list[float]] = {i: [] for i in indices}
-    keys: dict[int, list[float]] = {i: [] for i in indices}
     if streams:
         try:
             for packet in container.demux(streams):
@@ -165,12 +163,10 @@ def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, 
                 pts[i].append(seconds)
                 if seconds is not None:
                     ends[i].append(seconds + float((packet.duration or 0) * packet.time_base))
-                    if packet.is_keyframe:
-                        keys[i].append(seconds)
         except BROKEN as error:
             warnings.append(f"the file breaks off ({_reason(error)}): what came before is used")
     rates = {s.index: _stated_rate(s) for s in streams}
-    return {i: _times(pts[i], ends[i], keys[i], rates[i]) for i in indices}
+    return {i: _times(pts[i], ends[i], rates[i]) for i in indices}
 
 
 def _stated_rate(stream: Any) -> float:
@@ -178,23 +174,21 @@ def _stated_rate(stream: Any) -> float:
     return float(rate) if rate else DEFAULT_RATE
 
 
-def _times(
-    stamps: list[float | None], ends: list[float], keys: list[float], rate: float
-) -> PacketTimes:
+def _times(stamps: list[float | None], ends: list[float], rate: float) -> PacketTimes:
     """Sorted times; a stream without any is played at its stated rate from zero."""
     known = sorted(s for s in stamps if s is not None)
     if len(known) < len(stamps) / 2 or (len(known) > 1 and known[0] == known[-1]):
         known = [i / rate for i in range(len(stamps))]
-        ends, keys = [], []
+        ends = []
     if not known:
-        return PacketTimes(np.array([]), 0.0, np.array([]))
+        return PacketTimes(np.array([]), 0.0)
     pts = np.array(known)
     steps = np.diff(pts)
     usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
     end = max(ends, default=0.0)
     if end <= pts[-1]:
         end = float(pts[-1]) + usual
-    return PacketTimes(pts, end, np.array(sorted(keys)))
+    return PacketTimes(pts, end)
 
 
 def _video_track(
@@ -203,7 +197,6 @@ def _video_track(
     """Facts of the picture from its first frame that decodes; None when none does."""
     with opened(path) as container:
         stream = container.streams[index]
-        claimed = stream.frames or None
         codec = stream.codec_context.name
         frame = _first_frame(container, stream)
         if frame is None or not len(times.pts_seconds):
@@ -214,9 +207,7 @@ def _video_track(
     if rotation in (90, 270):
         width, height = height, width
     pts = times.pts_seconds - origin
-    return VideoTrack(
-        index, codec, width, height, rotation, pts, times.end_seconds - origin, claimed
-    )
+    return VideoTrack(index, codec, width, height, rotation, pts, times.end_seconds - origin)
 
 
 def _display_size(stream: Any, frame: Any) -> tuple[int, int]:

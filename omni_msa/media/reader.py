@@ -1,8 +1,4 @@
-"""One clip, read once: probe, plan, frames, sound, words, each with where it came from.
-
-The plan is passed in, because it needs the model's own sizing functions, which import torch: a
-decoding process asks its parent for it (see `pool.py`).
-"""
+"""One clip, read once: probe, plan, frames, sound, words, each with where it came from."""
 
 from __future__ import annotations
 
@@ -10,36 +6,32 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from omni_msa.config import MediaOptions
 from omni_msa.errors import MediaError
 from omni_msa.media.decord import read_frames_decord
+from omni_msa.media.identity import clip_sha256
 from omni_msa.media.probe import probe
 from omni_msa.media.pyav import Deadline, read_cues, read_frames
 from omni_msa.media.sampling import plan_frames
 from omni_msa.media.sound import read_waveform
-from omni_msa.results import clip_sha256
-from omni_msa.transcripts import clean_words, cues_to_text, sidecar_transcript
+from omni_msa.media.transcripts import clean_words, cues_to_text, sidecar_transcript
+from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.options import MediaOptions
 from omni_msa.values import (
-    MODALITIES,
     Clip,
     ClipContent,
-    FramePlan,
     Frames,
     MediaFacts,
-    Subset,
     Transcript,
     VideoTrack,
     Waveform,
 )
 
 FRAME_READERS: dict[str, Callable[..., Any]] = {"pyav": read_frames, "decord": read_frames_decord}
-Planner = Callable[[VideoTrack, MediaOptions, float | None, float | None], FramePlan]
 
 
 def read_clip(
     clip: Clip,
     options: MediaOptions,
-    plan: Planner = plan_frames,
     hide: Subset = frozenset(),
 ) -> ClipContent:
     """Reads what the model can be shown of a clip.
@@ -47,7 +39,6 @@ def read_clip(
     Args:
         clip: a file, a time window of one, or words alone.
         options: how frames are sampled and what is cut.
-        plan: decides the sampled moments and the frame size.
         hide: modalities that are not read at all.
 
     Raises:
@@ -64,7 +55,7 @@ def read_clip(
     _check_window(clip, facts)
     frames, waveform, readers = None, None, {}
     if facts.video is not None and "video" not in hide:
-        frames, frame_reader, notes = _frames(facts, facts.video, options, plan, window, deadline)
+        frames, frame_reader, notes = _frames(facts, facts.video, options, window, deadline)
         readers["frame_reader"] = frame_reader
         warnings += notes
     if facts.audio is not None and "audio" not in hide:
@@ -144,13 +135,12 @@ def _frames(
     facts: MediaFacts,
     track: VideoTrack,
     options: MediaOptions,
-    plan: Planner,
     window: tuple[float | None, float | None],
     deadline: Deadline,
 ) -> tuple[Frames | None, str, list[str]]:
     """Sampled frames; None, with the reason, when sound is left that can be scored without them."""
     try:
-        planned = plan(track, options, *window)
+        planned = plan_frames(track, options, *window)
         rgb, times, notes = FRAME_READERS[options.decoder](facts.path, track, planned, deadline)
     except MediaError as error:
         if facts.audio is None:

@@ -1,17 +1,21 @@
 """Which moments of a clip are sampled, and how large their frames are.
 
-Counts and sizes are qwen-omni-utils' own; moments are times, so that variable rates come out right.
+Counts and sizes equal qwen-omni-utils' (a test compares them), in arithmetic that needs no torch:
+reading processes stay small. Moments are times, so that variable rates come out right.
 """
 
 from __future__ import annotations
 
-import logging
+import math
 
 import numpy as np
 
-from omni_msa.config import MediaOptions
 from omni_msa.errors import MediaError
+from omni_msa.options import MediaOptions
 from omni_msa.values import PATCH_SIDE, FramePlan, VideoTrack
+
+PAIR = 2  # frames: the vision tower reads them two at a time
+MAX_RATIO = 200  # of the sides of a picture
 
 
 def plan_frames(
@@ -29,10 +33,6 @@ def plan_frames(
     Raises:
         MediaError: no frame in the window, or a shape that the model cannot be shown.
     """
-    from qwen_omni_utils.v2_5.vision_process import smart_nframes, smart_resize
-
-    # It remarks on clips with fewer frames than would be sampled; the limits below see to them.
-    logging.getLogger("qwen_omni_utils.v2_5.vision_process").setLevel(logging.ERROR)
     start = max(start_seconds or 0.0, float(track.pts_seconds[0]))
     end = min(end_seconds if end_seconds is not None else track.end_seconds, track.end_seconds)
     inside = (track.pts_seconds >= start - 1e-6) & (track.pts_seconds < end - 1e-6)
@@ -49,29 +49,46 @@ def plan_frames(
         warnings.append("still picture: its one frame is shown twice")
         total = max(total, 1)
     else:
-        limits = {
-            "fps": options.fps,
-            "min_frames": options.min_frames,
-            "max_frames": min(options.max_frames, total),
-        }
-        limits["min_frames"] = min(options.min_frames, limits["max_frames"])
-        num_frames = max(2, smart_nframes(limits, total, total / duration))
+        num_frames = count_frames(duration, total, options)
     turn = duration / total  # how long a frame stays, on average
     times = np.linspace(start + turn / 2, end - turn / 2, num_frames)
-    try:
-        height, width = smart_resize(
-            track.height,
-            track.width,
-            factor=PATCH_SIDE,
-            min_pixels=options.min_pixels,
-            max_pixels=options.max_pixels,
-        )
-    except ValueError as error:
-        raise MediaError(
-            f"the picture is {track.width} x {track.height}: {error}; crop it first"
-        ) from error
-    height, width = max(height, PATCH_SIDE), max(width, PATCH_SIDE)
+    height, width = frame_size(track.height, track.width, options.min_pixels, options.max_pixels)
     return FramePlan(tuple(times.tolist()), duration / num_frames, height, width, tuple(warnings))
+
+
+def count_frames(duration_seconds: float, num_frames: int, options: MediaOptions) -> int:
+    """How many frames are sampled: an even number, equal to qwen-omni-utils' `smart_nframes`."""
+    most = min(options.max_frames, num_frames) // PAIR * PAIR
+    least = min(-(-options.min_frames // PAIR) * PAIR, most)
+    rate = num_frames / duration_seconds
+    count = min(max(num_frames / rate * options.fps, least), most, num_frames)
+    return max(PAIR, math.floor(count / PAIR) * PAIR)
+
+
+def frame_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """Height and width in multiples of 28 within the pixel limits, as near to the picture's shape
+    as these allow; equal to qwen-omni-utils' `smart_resize`.
+
+    Raises:
+        MediaError: one side is more than 200 times the other.
+    """
+    if max(height, width) > MAX_RATIO * min(height, width):
+        raise MediaError(
+            f"the picture is {width} x {height}: its sides differ more than {MAX_RATIO} times; "
+            "crop it first"
+        )
+    rows = max(PATCH_SIDE, round(height / PATCH_SIDE) * PATCH_SIDE)
+    columns = max(PATCH_SIDE, round(width / PATCH_SIDE) * PATCH_SIDE)
+    if rows * columns > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        rows = math.floor(height / shrink / PATCH_SIDE) * PATCH_SIDE
+        columns = math.floor(width / shrink / PATCH_SIDE) * PATCH_SIDE
+    elif rows * columns < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        rows = math.ceil(height * grow / PATCH_SIDE) * PATCH_SIDE
+        columns = math.ceil(width * grow / PATCH_SIDE) * PATCH_SIDE
+    # very narrow pictures shrink to nothing there
+    return max(rows, PATCH_SIDE), max(columns, PATCH_SIDE)
 
 
 def shown_at(pts_seconds: np.ndarray, times_seconds: np.ndarray) -> np.ndarray:

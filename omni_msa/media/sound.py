@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from omni_msa.config import MediaOptions
 from omni_msa.media.pyav import Deadline, read_sound, resample
+from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts, Waveform
 
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})

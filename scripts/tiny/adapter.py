@@ -23,11 +23,12 @@ from pretrain import augment
 from sentences import RatedSentence, Teacher, load_sentences, restyle, vary
 from words import sentence
 
-from omni_msa.config import MediaOptions, ModelOptions, TrainOptions
-from omni_msa.feed import MemoryFeed
-from omni_msa.train import Trainer, TrainProgress
-from omni_msa.training_data import TrainingData
-from omni_msa.values import Clip, ClipContent, Transcript, all_subsets, subset_name
+from omni_msa.media.feed import MemoryFeed
+from omni_msa.modalities import all_subsets, subset_name
+from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.training.data import TrainingData
+from omni_msa.training.trainer import Trainer, TrainProgress
+from omni_msa.values import Clip, ClipContent, Transcript
 
 NOTICE = (
     "tiny is a small demonstration model made from synthetic clips; for real work use "

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from clips import sentiment
 
-from omni_msa.config import MediaOptions
 from omni_msa.errors import OmniMSAError
-from omni_msa.media.pool import ClipReaders
-from omni_msa.values import Clip, ClipContent, Subset
+from omni_msa.media.readers import ClipReaders
+from omni_msa.modalities import Subset
+from omni_msa.options import MediaOptions
+from omni_msa.values import Clip, ClipContent
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from adapter import labelled, words_alone
 from clip_store import StoredClip, load_store
 from sentences import load_sentences
 
-from omni_msa.config import AblationOptions, ModelOptions
-from omni_msa.scorer import Scorer
+from omni_msa.options import AblationOptions, ModelOptions
+from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import ClipContent, Record
 
 ALONE = {"words_alone": "text", "voice_alone": "audio", "face_alone": "video"}

@@ -29,13 +29,16 @@ from sentences import RatedSentence, Teacher, load_sentences, restyle, vary
 from torch.nn.functional import cross_entropy, linear, pad
 from words import sentence
 
-from omni_msa.config import MediaOptions
-from omni_msa.inputs import ThinkerInputs
-from omni_msa.packing import TokenTree, collate, last_attended, pack
-from omni_msa.prompt import QUESTION, SYSTEM, WORDS
-from omni_msa.readouts import LabelScale, make_readout
-from omni_msa.thinker import Thinker, load_thinker
-from omni_msa.values import Clip, ClipContent, Frames, Subset, Transcript, all_subsets
+from omni_msa.files.labels import LabelScale
+from omni_msa.methods import make_readout
+from omni_msa.modalities import Subset, all_subsets
+from omni_msa.model.inputs import ThinkerInputs
+from omni_msa.model.loading import load_thinker
+from omni_msa.model.packing import TokenTree, collate, last_attended, pack
+from omni_msa.model.prompt import QUESTION, SYSTEM, WORDS
+from omni_msa.model.thinker import Thinker
+from omni_msa.options import MediaOptions
+from omni_msa.values import Clip, ClipContent, Frames, Transcript
 
 DESCRIBED = ("mouth", "brow", "eyes", "pitch", "pitch_range", "pace", "loudness")
 WORDS_WEIGHT = 0.15  # of predicting a sentence's own words

@@ -31,9 +31,10 @@ from face import Expression, draw_look, film, head_coordinates
 from pretrain import augment, quick_patches
 from safetensors.torch import save_file
 
-from omni_msa.config import MediaOptions
-from omni_msa.inputs import ThinkerInputs
-from omni_msa.thinker import Thinker, load_thinker
+from omni_msa.model.inputs import ThinkerInputs
+from omni_msa.model.loading import load_thinker
+from omni_msa.model.thinker import Thinker
+from omni_msa.options import MediaOptions
 from omni_msa.values import Frames
 
 SHOWN_FRAMES = 4  # of a clip, a step: two temporal grids

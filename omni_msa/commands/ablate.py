@@ -1,0 +1,46 @@
+"""The command `ablate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from omni_msa.commands.clips import IdColumn, Paths, Words, answer, gather_inputs
+from omni_msa.commands.flags import (
+    BatchFlags,
+    MediaFlags,
+    ModelFlags,
+    ShowFlags,
+    parse_drop,
+    takes_flags,
+)
+from omni_msa.options import AblationOptions
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "omni-msa ablate clip.mp4\n\n"
+    "omni-msa ablate clip.mp4 --drop audio\n\n"
+    "omni-msa ablate manifest.jsonl -o ablation.csv"
+)
+
+
+@takes_flags
+def ablate(
+    *,
+    paths: Paths = None,
+    transcript: Words = None,
+    id: IdColumn = "id",
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODALITY", help="Score also without text, audio or video."),
+    ] = None,
+    model: ModelFlags,
+    media: MediaFlags,
+    batch: BatchFlags,
+    show: ShowFlags,
+) -> None:
+    """Score clips with and without modalities; with no --drop, every subset of them."""
+    ablation = AblationOptions(drop=parse_drop(drop or []))
+    inputs = gather_inputs(paths or [], transcript, show, id)
+    answer(ablation, frozenset(), inputs, model, media, batch, show)

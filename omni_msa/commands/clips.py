@@ -1,0 +1,220 @@
+"""Scoring clips from the command line: what was named, the output file, progress, and the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omni_msa.commands.flags import BatchFlags, MediaFlags, ModelFlags, ShowFlags
+from omni_msa.environment import quiet_notice
+from omni_msa.errors import ConfigError
+from omni_msa.modalities import Subset
+from omni_msa.options import AblationOptions, ModelOptions
+from omni_msa.values import Clip, Record
+
+if TYPE_CHECKING:
+    from omni_msa.files.results import Results
+    from omni_msa.scoring.batch import BatchSummary
+    from omni_msa.scoring.scorer import Scorer
+
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH...", help="Clips, folders, globs, or a manifest (.jsonl, .csv)."),
+]
+
+
+Words = Annotated[
+    str | None,
+    typer.Option(
+        "--transcript",
+        metavar="TEXT|FILE",
+        help="The words of the one clip; without a PATH they are scored alone.",
+    ),
+]
+
+
+IdColumn = Annotated[
+    str,
+    typer.Option("--id", metavar="COLUMN", help="Of a manifest: comes back in each row as its id."),
+]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The clips of one call; `single` when one file, or words alone, was named: one object."""
+
+    clips: list[Clip]
+    single: bool
+
+
+def gather_inputs(
+    arguments: Sequence[str], words: str | None, show: ShowFlags, id_column: str = "id"
+) -> Inputs:
+    """Find the clips that the arguments name, and give the one clip its words."""
+    from omni_msa.files.sources import expand_inputs
+
+    if not arguments and words is None:
+        raise ConfigError(
+            "nothing to score: give clips, folders, globs or a manifest, or words alone "
+            "with --transcript"
+        )
+    clips, notices = expand_inputs(arguments, id_column) if arguments else ([], [])
+    if words is not None:
+        clips, more = _with_words(clips, words)
+        notices = [*notices, *more]
+    for notice in notices:
+        show.note(notice)
+    named = [Path(argument) for argument in arguments]
+    alone = len(clips) == 1 and [clip.path for clip in clips if clip.path] == named
+    return Inputs(clips, single=alone)
+
+
+def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str]]:
+    """The one clip with its words, or the words alone; and what is wrong with them."""
+    from omni_msa.media.transcripts import option_transcript
+
+    if len(clips) > 1:
+        raise ConfigError(
+            f"--transcript gives the words of one clip, and here are {len(clips)}; put a .txt or "
+            ".srt file beside each clip, or use a manifest"
+        )
+    clip = clips[0] if clips else None
+    window = (clip.start_seconds, clip.end_seconds) if clip else (None, None)
+    given = option_transcript(words, *window)
+    clip = replace(clip or Clip(transcript=""), transcript=given.text)
+    return [replace(clip, transcript_source=given.source)], given.warnings
+
+
+def answer(
+    ablation: AblationOptions,
+    hide: Subset,
+    inputs: Inputs,
+    model: ModelFlags,
+    media: MediaFlags,
+    batch: BatchFlags,
+    show: ShowFlags,
+) -> None:
+    """Load the model, score the clips, print, and end with the exit code."""
+    model_options = model.options()
+    batch.options()  # what is wrong with them is said before the model is loaded
+    scorer = load_scorer(model_options, media.overrides(), show)
+    keep = batch.output is None or show.json or len(inputs.clips) == 1
+    done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
+    _print(done, inputs, batch.output, show)
+    raise typer.Exit(3 if done.failed_in_all else 0)
+
+
+def load_scorer(options: ModelOptions, media: dict[str, Any], show: ShowFlags) -> Scorer:
+    """The model; torch is imported from here on."""
+    from omni_msa.display.progress import working
+
+    with working("loading the model ...", show.quiet):
+        from omni_msa.scoring.scorer import Scorer
+
+        scorer = Scorer.load(options, media)
+    if scorer.notice and not quiet_notice():
+        show.note(scorer.notice)
+    return scorer
+
+
+@dataclass(frozen=True)
+class Done:
+    """A batch that has ended; `failed_in_all` counts failed rows of earlier runs too."""
+
+    summary: BatchSummary
+    failed_in_all: int
+
+
+def score_clips(
+    scorer: Scorer,
+    clips: Sequence[Clip],
+    ablation: AblationOptions,
+    hide: Subset,
+    batch: BatchFlags,
+    show: ShowFlags,
+    keep: bool = True,
+) -> Done:
+    """Score clips with progress, into the output file if one is named."""
+    from omni_msa.display.progress import batch_progress
+    from omni_msa.scoring.batch import run_batch
+
+    fingerprint = scorer.fingerprint(ablation, hide)
+    try:
+        with _opened(batch, fingerprint, show) as results, batch_progress(show.quiet) as progress:
+            summary = run_batch(
+                clips, scorer, results, batch.options(), ablation, hide, progress, keep
+            )
+    except KeyboardInterrupt:
+        _say_interrupted(batch.output)
+        raise
+    # a rerun that leaves failed rows as they are has not scored everything either
+    failed = results.num_failed if results is not None else summary.failed
+    if failed > summary.failed:
+        show.note(f"{failed} failed in all; --retry-failed tries them again")
+    return Done(summary, failed)
+
+
+@contextmanager
+def _opened(batch: BatchFlags, fingerprint: str, show: ShowFlags) -> Iterator[Results | None]:
+    """The output file, if one was named."""
+    from omni_msa.files.results import open_results
+
+    if batch.output is None:
+        yield None
+        return
+    again = {"fresh": batch.fresh, "retry_failed": batch.retry_failed}
+    with open_results(batch.output, fingerprint, **again) as results:
+        for notice in results.notices:
+            show.note(notice)
+        yield results
+
+
+def _say_interrupted(output: Path | None) -> None:
+    kept = (
+        f"finished rows are in {output}; the same command goes on from there"
+        if output
+        else "nothing is kept; with -o FILE, finished rows are"
+    )
+    typer.echo(f"omni-msa: interrupted; {kept}", err=True)
+
+
+def _print(done: Done, inputs: Inputs, output: Path | None, show: ShowFlags) -> None:
+    from omni_msa.display.card import print_card, print_lines
+    from omni_msa.display.output import print_json
+
+    summary = done.summary
+    records = [record for record in summary.records if record is not None]
+    if show.json:
+        rows = [r and r.to_json() for r in all_records(summary, inputs.clips, output)]
+        print_json(rows[0] if inputs.single else rows)
+    elif len(records) == 1 == len(inputs.clips):
+        if not records[0].error:
+            print_card(records[0])
+    elif output is None:
+        print_lines(records)
+    if output is not None:
+        counts = f"{summary.scored} scored, {summary.failed} failed"
+        if summary.skipped:
+            counts += f", {summary.skipped} already there"
+        show.note(f"{output}: {counts}")
+
+
+def all_records(
+    summary: BatchSummary, clips: Sequence[Clip], output: Path | None
+) -> list[Record | None]:
+    """A record each clip; those of an earlier run are as the output file holds them."""
+    from omni_msa.files.columns import one_line
+    from omni_msa.files.results import read_records
+
+    stored = read_records(output) if output is not None and summary.skipped else []
+    earlier = {record.clip: record for record in stored}
+    return [
+        record or earlier.get(one_line(clip.name))
+        for clip, record in zip(clips, summary.records, strict=True)
+    ]

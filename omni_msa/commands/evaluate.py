@@ -1,0 +1,237 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from omni_msa.commands.clips import all_records, load_scorer, score_clips
+from omni_msa.commands.flags import (
+    BatchFlags,
+    MediaFlags,
+    ModelFlags,
+    ShowFlags,
+    option,
+    parse_drop,
+    takes_flags,
+)
+from omni_msa.commands.labelled import Manifest, note_splits
+from omni_msa.errors import ConfigError
+from omni_msa.modalities import Subset
+from omni_msa.options import (
+    METRIC_FAMILIES,
+    AblationOptions,
+    EvaluateOptions,
+    ModelOptions,
+)
+from omni_msa.values import Clip
+
+if TYPE_CHECKING:
+    from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
+
+
+EXAMPLES = (
+    "Examples:\n\nomni-msa evaluate mosi.jsonl --checkpoint DIR --ablate\n\n"
+    "omni-msa evaluate mosi.jsonl --checkpoint seed0 --also seed1 --also seed2\n\n"
+    "omni-msa evaluate mosi.jsonl --checkpoint new --against old"
+)
+
+
+_EVALUATE = "Evaluation"
+
+
+@dataclass(frozen=True)
+class EvaluateFlags:
+    """What is measured, and what it is compared with."""
+
+    ablate: Annotated[
+        bool,
+        option(
+            "--ablate", panel=_EVALUATE, help="The seven-row table: test-time drop of modalities."
+        ),
+    ] = EvaluateOptions.ablate
+    also: Annotated[
+        list[str] | None,
+        option(
+            "--also",
+            metavar="DIR",
+            panel=_EVALUATE,
+            help="The same training with another seed: mean and deviation are given.",
+        ),
+    ] = None
+    against: Annotated[
+        str | None,
+        option(
+            "--against",
+            metavar="DIR",
+            panel=_EVALUATE,
+            help="Compare with this checkpoint, on the same clips.",
+        ),
+    ] = None
+    drop: Annotated[
+        list[str] | None,
+        option(
+            "--drop", metavar="MODALITY", panel=_EVALUATE, help="Never show text, audio or video."
+        ),
+    ] = None
+    split: Annotated[
+        str | None,
+        option(
+            "--split",
+            metavar="NAME",
+            panel=_EVALUATE,
+            help="Default: test, where there are splits.",
+        ),
+    ] = EvaluateOptions.split
+    metrics: Annotated[
+        str,
+        option(
+            "--metrics",
+            metavar="|".join(METRIC_FAMILIES),
+            panel=_EVALUATE,
+            help="Whose conventions; auto: the data set's.",
+        ),
+    ] = EvaluateOptions.family
+    resamples: Annotated[
+        int,
+        option(
+            "--resamples",
+            metavar="N",
+            panel=_EVALUATE,
+            help="Of the bootstrap that gives the intervals.",
+        ),
+    ] = EvaluateOptions.resamples
+
+    def options(self) -> EvaluateOptions:
+        """The checked options that the library takes."""
+        return EvaluateOptions(self.split, self.metrics, self.ablate, self.resamples)
+
+
+@takes_flags
+def evaluate(
+    *,
+    data: Manifest,
+    model: ModelFlags,
+    measured: EvaluateFlags,
+    media: MediaFlags,
+    batch: BatchFlags,
+    show: ShowFlags,
+) -> None:
+    """Compare scores with labels: metrics by their conventions, intervals, the mean predictor."""
+    from omni_msa.evaluation.evaluate import compare, over_seeds, require_labels, select
+    from omni_msa.files.manifest import read_manifest
+
+    if batch.output is not None and batch.output.suffix != ".jsonl":
+        raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
+    options, hide = measured.options(), parse_drop(measured.drop or [])
+    asked, also = model.options(), measured.also or []
+    clips = read_manifest(data)
+    chosen, split = select(clips, options.split)
+    from omni_msa.evaluation.comparison import systems
+    from omni_msa.files.labels import with_classes
+
+    note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
+    found = systems(asked, also, measured.against, clips, chosen, options.family)
+    if classes := found[0].classes:
+        chosen = with_classes(chosen, classes)
+        clips = with_classes([c for c in clips if c.emotion in classes], classes)
+    require_labels(chosen)
+    job = _Job(clips, chosen, split, options, hide)
+    runs = [job.run(system.model, media, batch, show) for system in found[: 1 + len(also)]]
+    compared = None
+    if measured.against is not None:
+        against, scored = job.run(found[-1].model, media, batch, show)
+        change, shared = compare(scored, runs[0][1], against.family, options)
+        compared = (against, change, shared)
+    from omni_msa.display.output import print_json
+    from omni_msa.display.tables import evaluation_document, print_evaluation
+
+    evaluations = [evaluation for evaluation, _ in runs]
+    spread = over_seeds(evaluations) if measured.also else {}
+    if show.json:
+        print_json(evaluation_document(evaluations, spread, compared))
+    else:
+        print_evaluation(evaluations, spread, compared)
+    measured_all = [*evaluations, *([compared[0]] if compared else [])]
+    raise typer.Exit(3 if any(e.failed for e in measured_all) else 0)
+
+
+@dataclass
+class _Job:
+    """The clips of one evaluation, scored by one checkpoint after the other."""
+
+    clips: Sequence[Clip]
+    chosen: Sequence[Clip]
+    split: str
+    options: EvaluateOptions
+    hide: Subset
+    num_runs: int = 0
+
+    def run(
+        self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
+    ) -> tuple[Evaluation, list[ScoredClip]]:
+        """Scores the clips with one checkpoint, and measures it."""
+        from omni_msa.evaluation.evaluate import evaluate as measure
+        from omni_msa.evaluation.evaluate import family_of, protocol_of, scored_clips
+
+        scorer = load_scorer(model, media.overrides(), show)
+        ablation = AblationOptions(enabled=self.options.ablate)
+        batch = replace(batch, output=self._output(batch.output))
+        done = score_clips(scorer, self.chosen, ablation, self.hide, batch, show)
+        records = all_records(done.summary, self.chosen, batch.output)
+        scored, failed = scored_clips(self.chosen, records)
+        family, notice = family_of(
+            self.chosen, self.options.family, scorer.label_range, scorer.classes
+        )
+        system = scorer.describe()
+        evaluation = measure(
+            f"{system['checkpoint'] or system['base']} ({system['readout']}), split {self.split}",
+            scored,
+            family,
+            self._constant(scored, scorer.classes),
+            self.options,
+            failed,
+            speaks=scorer.name == "generative",
+            protocol=protocol_of(scorer.checkpoint.info),
+        )
+        told = (notice, self._foreign(scorer.label_range), self._seen(model))
+        notices = (*(n for n in told if n), *scorer.remarks)
+        return replace(evaluation, notices=notices), scored
+
+    def _output(self, output: Path | None) -> Path | None:
+        """Rows of further checkpoints go to files of their own."""
+        self.num_runs += 1
+        if output is None or self.num_runs == 1:
+            return output
+        return output.with_name(f"{output.stem}-{self.num_runs}{output.suffix}")
+
+    def _constant(self, scored: Sequence[ScoredClip], classes: Sequence[str]) -> tuple[float, str]:
+        """What the simplest system always answers: the mean, or the most frequent class."""
+        known = [c.label for c in self.clips if c.split == "train" and c.label is not None]
+        of = "the training labels" if known else "these labels"
+        known = known or [c.label for c in scored]
+        if classes:
+            most = max(sorted(set(known)), key=known.count)
+            return most, f"always {classes[round(most)]} (most frequent of {of})"
+        mean = sum(known) / len(known)
+        return mean, f"always {mean:+.2f} (mean of {of})"
+
+    def _seen(self, model: ModelOptions) -> str | None:
+        """Whether the checkpoint may have been made with these very clips."""
+        if model.checkpoint is None or self.split == "test":
+            return None
+        return (
+            f"split {self.split}: if the checkpoint was trained, chosen or calibrated on these "
+            "clips, the figures flatter it"
+        )
+
+    def _foreign(self, label_range: tuple[float, float]) -> str | None:
+        low, high = label_range
+        outside = sum(not low <= (c.label or 0.0) <= high for c in self.chosen)
+        if not outside:
+            return None
+        return f"{outside} labels lie outside the checkpoint's range {low:g}..{high:g}"

@@ -1,0 +1,269 @@
+"""The options of the command line, grouped by concern, so that commands share one wording.
+
+A command takes whole groups: `takes_flags` shows Typer each field of a group as a flat option, and
+hands the command the filled groups. What the words mean is checked by the option dataclasses of
+`config.py`, which the groups turn into.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from omni_msa.errors import ConfigError
+from omni_msa.files.results import SUFFIXES
+from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.options import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
+
+
+def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Let Typer see the fields of a command's dataclass parameters as options of their own."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        group = groups.get(parameter.name)
+        if group is None:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        field_hints = get_type_hints(group, include_extras=True)
+        for option in fields(group):
+            hint = field_hints[option.name]
+            parameters.append(
+                inspect.Parameter(
+                    option.name, parameter.kind, default=option.default, annotation=hint
+                )
+            )
+
+    @wraps(command)
+    def flat(**given: Any) -> None:
+        filled = {
+            name: group(**{option.name: given.pop(option.name) for option in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**given, **filled)
+
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {p.name: p.annotation for p in parameters}
+    return flat
+
+
+def parse_drop(values: Sequence[str]) -> Subset:
+    """`["audio", "text,video"]` -> the set of those modalities; all three leave nothing to show."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    unknown = [name for name in names if name not in MODALITIES]
+    if unknown:
+        raise ConfigError(
+            f"--drop {', '.join(map(repr, unknown))} is not known; "
+            f"choose among: {', '.join(MODALITIES)}"
+        )
+    if len(set(names)) == len(MODALITIES):
+        raise ConfigError("--drop text,audio,video leaves nothing to score; leave one of them out")
+    return frozenset(names)
+
+
+def option(*names: str, help: str, metavar: str | None = None, panel: str) -> Any:
+    """A flag, under the heading of its group."""
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
+
+
+_MODEL = "Model"
+_MEDIA = "Reading clips (default: the checkpoint's way; without one, 2 fps, 4 to 16 frames)"
+_BATCH = "Many clips"
+_SHOW = "Output"
+
+
+Model = Annotated[
+    str | None,
+    option(
+        "--model",
+        metavar="tiny|DIR|HUB_ID",
+        panel=_MODEL,
+        help="The Thinker: the embedded demonstration model, a folder, or a hub id. "
+        "Default: what the checkpoint was trained on, else tiny.",
+    ),
+]
+CheckpointFolder = Annotated[
+    str | None,
+    option(
+        "--checkpoint",
+        metavar="DIR",
+        panel=_MODEL,
+        help="A trained adapter and readout for that Thinker.",
+    ),
+]
+Quantize = Annotated[
+    str,
+    option(
+        "--quantize",
+        metavar="|".join(QUANTIZE),
+        panel=_MODEL,
+        help="Weights in memory; auto is 4-bit above a billion parameters.",
+    ),
+]
+Device = Annotated[
+    str,
+    option(
+        "--device",
+        metavar="|".join(DEVICES),
+        panel=_MODEL,
+        help="Where it runs; auto takes the GPU when there is one.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """Which model scores."""
+
+    model: Model = ModelOptions.model
+    checkpoint: CheckpointFolder = ModelOptions.checkpoint
+    readout: Annotated[
+        str | None,
+        option(
+            "--readout",
+            metavar="NAME",
+            panel=_MODEL,
+            help="How the number is read off the Thinker. Default: what the checkpoint says; "
+            "without one, verbalizer.",
+        ),
+    ] = ModelOptions.readout
+    label_range: Annotated[
+        tuple[float, float] | None,
+        option(
+            "--label-range",
+            metavar="LOW HIGH",
+            panel=_MODEL,
+            help="Of the scores, without a checkpoint. Default: -3 3; evaluate: the data set's.",
+        ),
+    ] = ModelOptions.label_range
+    quantize: Quantize = ModelOptions.quantize
+    device: Device = ModelOptions.device
+
+    def options(self) -> ModelOptions:
+        """The checked options that the library takes."""
+        return ModelOptions(
+            self.model,
+            self.checkpoint,
+            self.readout,
+            self.quantize,
+            self.device,
+            self.label_range,
+        )
+
+
+@dataclass(frozen=True)
+class BaseFlags:
+    """Which Thinker is trained or calibrated."""
+
+    model: Model = ModelOptions.model
+    quantize: Quantize = ModelOptions.quantize
+    device: Device = ModelOptions.device
+
+    def options(self) -> ModelOptions:
+        """The checked options that the library takes."""
+        return ModelOptions(self.model, quantize=self.quantize, device=self.device)
+
+
+@dataclass(frozen=True)
+class MediaFlags:
+    """How clips are read; what is not given stays as the checkpoint has it."""
+
+    decoder: Annotated[
+        str | None,
+        option(
+            "--decoder",
+            metavar="|".join(DECODERS),
+            panel=_MEDIA,
+            help="Library that reads the frames.",
+        ),
+    ] = None
+    fps: Annotated[
+        float | None,
+        option("--fps", metavar="RATE", panel=_MEDIA, help="Frames sampled a second."),
+    ] = None
+    max_frames: Annotated[
+        int | None,
+        option("--max-frames", metavar="N", panel=_MEDIA, help="Most frames sampled from a clip."),
+    ] = None
+    max_pixels: Annotated[
+        int | None,
+        option(
+            "--max-pixels", metavar="N", panel=_MEDIA, help="Most pixels a frame is shown with."
+        ),
+    ] = None
+
+    def overrides(self) -> dict[str, Any]:
+        """The media options that were given, by their names in `MediaOptions`."""
+        given = {option.name: getattr(self, option.name) for option in fields(self)}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class BatchFlags:
+    """Where rows go, and how many clips are worked on at once."""
+
+    output: Annotated[
+        Path | None,
+        option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            panel=_BATCH,
+            help="Write rows to a .jsonl, .csv or .parquet file. A rerun goes on where it stopped.",
+        ),
+    ] = None
+    batch_size: Annotated[
+        int,
+        option("--batch-size", metavar="N", panel=_BATCH, help="Clips in one forward pass."),
+    ] = BatchOptions.batch_size
+    workers: Annotated[
+        int,
+        option("--workers", metavar="N", panel=_BATCH, help="Processes that read clips."),
+    ] = BatchOptions.workers
+    retry_failed: Annotated[
+        bool,
+        option("--retry-failed", panel=_BATCH, help="A rerun tries failed clips again."),
+    ] = BatchOptions.retry_failed
+    fresh: Annotated[
+        bool,
+        option("--fresh", panel=_BATCH, help="Start the output file anew."),
+    ] = BatchOptions.fresh
+
+    def options(self) -> BatchOptions:
+        """The checked options that the library takes."""
+        if self.output is None and (self.retry_failed or self.fresh):
+            raise ConfigError("--retry-failed and --fresh are about an output file: add -o FILE")
+        if self.output is not None and self.output.suffix.lower() not in SUFFIXES:
+            # also checked when it is opened, but the model is loaded before that
+            raise ConfigError(f"-o {self.output}: results end in one of {', '.join(SUFFIXES)}")
+        return BatchOptions(self.batch_size, self.workers, self.retry_failed, self.fresh)
+
+
+@dataclass(frozen=True)
+class ShowFlags:
+    """What is printed."""
+
+    json: Annotated[
+        bool,
+        option(
+            "--json",
+            panel=_SHOW,
+            help="One JSON document on stdout: an object for one clip, an array for several.",
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        option("--quiet", "-q", panel=_SHOW, help="No progress and no notices on stderr."),
+    ] = False
+
+    def note(self, message: str) -> None:
+        """A line for people, on stderr, unless they want none."""
+        if not self.quiet:
+            typer.echo(f"omni-msa: {message}", err=True)

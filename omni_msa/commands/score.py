@@ -1,0 +1,49 @@
+"""The command `score`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from omni_msa.commands.clips import IdColumn, Paths, Words, answer, gather_inputs
+from omni_msa.commands.flags import (
+    BatchFlags,
+    MediaFlags,
+    ModelFlags,
+    ShowFlags,
+    parse_drop,
+    takes_flags,
+)
+from omni_msa.options import AblationOptions
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "omni-msa score clip.mp4\n\n"
+    'omni-msa score clip.mp4 --transcript "I loved it" --json\n\n'
+    "omni-msa score clips/ -o scores.jsonl --batch-size 16 --workers 4"
+)
+
+
+@takes_flags
+def score(
+    *,
+    paths: Paths = None,
+    transcript: Words = None,
+    id: IdColumn = "id",
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODALITY", help="Never show text, audio or video to the model."),
+    ] = None,
+    ablate: Annotated[
+        bool, typer.Option(help="Also say what each modality contributed, in the same pass.")
+    ] = True,
+    model: ModelFlags,
+    media: MediaFlags,
+    batch: BatchFlags,
+    show: ShowFlags,
+) -> None:
+    """Score clips: how negative or positive they are, and what each modality contributed."""
+    hide = parse_drop(drop or [])
+    inputs = gather_inputs(paths or [], transcript, show, id)
+    answer(AblationOptions(enabled=ablate), hide, inputs, model, media, batch, show)

@@ -1,0 +1,188 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from omni_msa.commands.flags import (
+    BaseFlags,
+    MediaFlags,
+    ShowFlags,
+    option,
+    takes_flags,
+)
+from omni_msa.commands.labelled import Fresh, Manifest, Out, ReadFlags, file_feed, note_splits
+from omni_msa.environment import world_rank
+from omni_msa.errors import ConfigError
+from omni_msa.options import (
+    CHECKPOINTING,
+    HEADS,
+    LORA_SCOPES,
+    TRAINED_READOUTS,
+    MediaOptions,
+    TrainOptions,
+)
+
+EXAMPLES = "Example:\n\nomni-msa train mosi.jsonl -o mosi-checkpoint --cache cache"
+
+
+_TRAIN = "Training (default: as published, ours where that is silent)"
+
+
+def _rate(name: str, help: str) -> Any:
+    return option(name, metavar="RATE", panel=_TRAIN, help=help)
+
+
+def _number(name: str, help: str) -> Any:
+    return option(name, metavar="N", panel=_TRAIN, help=help)
+
+
+def _choice(name: str, choices: Sequence[str], help: str) -> Any:
+    return option(name, metavar="|".join(choices), panel=_TRAIN, help=help)
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """How a run is trained."""
+
+    readout: Annotated[
+        str,
+        _choice("--readout", TRAINED_READOUTS, "A head on the last token, or the score as text."),
+    ] = TrainOptions.readout
+    head: Annotated[str, _choice("--head", HEADS, "Of the regression readout.")] = TrainOptions.head
+    epochs: Annotated[int, _number("--epochs", "At most.")] = TrainOptions.epochs
+    batch_size: Annotated[
+        int,
+        _number("--batch-size", "Clips a forward pass; halved when memory runs out."),
+    ] = TrainOptions.batch_size
+    accumulate: Annotated[int, _number("--accumulate", "Forward passes an optimizer step.")] = (
+        TrainOptions.accumulate
+    )
+    subsets: Annotated[
+        str,
+        _choice(
+            "--subsets",
+            ("packed", "full"),
+            "Train on all modality subsets in the same pass, or not.",
+        ),
+    ] = TrainOptions.subsets
+    lora_rank: Annotated[int, _number("--lora-rank", "Of the adapter.")] = TrainOptions.lora_rank
+    lora_alpha: Annotated[int, _number("--lora-alpha", "Its scale, times the rank.")] = (
+        TrainOptions.lora_alpha
+    )
+    lora_dropout: Annotated[float, _rate("--lora-dropout", "Of its input.")] = (
+        TrainOptions.lora_dropout
+    )
+    lora_scope: Annotated[
+        str,
+        _choice("--lora-scope", LORA_SCOPES, "The whole Thinker, or its language model."),
+    ] = TrainOptions.lora_scope
+    head_dropout: Annotated[float, _rate("--head-dropout", "Of the regression readout.")] = (
+        TrainOptions.head_dropout
+    )
+    lora_learning_rate: Annotated[
+        float, _rate("--lora-learning-rate", "AdamW, after warm-up; then a cosine to zero.")
+    ] = TrainOptions.lora_learning_rate
+    head_learning_rate: Annotated[
+        float, _rate("--head-learning-rate", "The same for the readout.")
+    ] = TrainOptions.head_learning_rate
+    patience: Annotated[
+        int, _number("--patience", "Epochs without a better validation MAE before it stops.")
+    ] = TrainOptions.patience
+    checkpointing: Annotated[
+        str,
+        _choice(
+            "--checkpointing",
+            CHECKPOINTING,
+            "Recompute activations to save memory; auto: above a billion parameters.",
+        ),
+    ] = TrainOptions.checkpointing
+    bf16: Annotated[
+        bool, option("--bf16", panel=_TRAIN, help="bfloat16 on a CPU too: faster, less exact.")
+    ] = TrainOptions.bf16
+    save_every: Annotated[
+        int, _number("--save-every", "Steps between the states that a killed run goes on from.")
+    ] = TrainOptions.save_every
+    start: Annotated[
+        Path | None,
+        option(
+            "--start",
+            metavar="DIR",
+            panel=_TRAIN,
+            help="Train on from this checkpoint's adapter and readout.",
+        ),
+    ] = None
+    seed: Annotated[int, _number("--seed", "Order, dropout, fresh weights.")] = TrainOptions.seed
+
+    def options(self) -> TrainOptions:
+        """The checked options that the library takes."""
+        names = {field.name for field in fields(TrainOptions)} & {f.name for f in fields(self)}
+        return TrainOptions(**{name: getattr(self, name) for name in names})
+
+
+@takes_flags
+def train(
+    *,
+    data: Manifest,
+    output: Out,
+    fresh: Fresh = False,
+    base: BaseFlags,
+    train: TrainFlags,
+    read: ReadFlags,
+    media: MediaFlags,
+    show: ShowFlags,
+) -> None:
+    """Train a LoRA adapter and a readout; the epoch with the best validation MAE is kept."""
+    from omni_msa.files.manifest import read_manifest
+
+    options, model = train.options(), base.options()
+    chosen = MediaOptions.asked(media.overrides())
+    clips = read_manifest(data)
+    show = replace(show, quiet=show.quiet or world_rank() > 0)
+    note_splits(clips, {"train": "to train on", "valid": "to validate on"}, show)
+    from omni_msa.display.progress import train_progress, working
+    from omni_msa.display.tables import print_trained
+
+    with working("loading the model ...", show.quiet):
+        from omni_msa.files.labels import labels_of, with_classes
+        from omni_msa.training.data import TrainingData
+        from omni_msa.training.trainer import Trainer
+
+        inherited: list[str] = []
+        if train.start is not None:
+            if train.start.resolve() == output.resolve():
+                raise ConfigError(f"-o {output}: is what --start goes on from; give another folder")
+            inherited, chosen = _as_started(train.start, read, media)
+            read = replace(read, drop=inherited or read.drop)
+        label_range, classes = labels_of(clips, read.task, read.label_range)
+        parts = [[c for c in clips if c.split == name] for name in ("train", "valid")]
+        if classes:
+            parts = [with_classes(part, classes) for part in parts]
+        feeds = [file_feed(part, chosen, read) for part in parts]
+        labelled = TrainingData(feeds[0], feeds[1], label_range, read.hide, classes)
+        trainer = Trainer(model, options, chosen)
+    if inherited:
+        show.note(f"{train.start}: trained without {' and '.join(inherited)}, and so is this")
+    lora = trainer.lora
+    show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
+    with train_progress(show.quiet) as progress:
+        trainer.progress = progress
+        try:
+            info = trainer.run(labelled, output, fresh=fresh, start=train.start)
+        except KeyboardInterrupt:
+            show.note(f"interrupted; the same command goes on from {output}")
+            raise
+    if world_rank() == 0:
+        print_trained(output, info, show.json)
+
+
+def _as_started(start: Path, read: ReadFlags, media: MediaFlags) -> tuple[list[str], MediaOptions]:
+    """The modalities that the checkpoint was trained without, unless --drop says which, and its
+    way of reading clips, with the choices that are given on top."""
+    from omni_msa.scoring.checkpoint import media_options, read_info
+
+    info = read_info(start)
+    return [] if read.drop else list(info.hide), media_options(info, media.overrides())

@@ -1,0 +1,4 @@
+"""What people look at: cards, tables, progress, JSON.
+
+It imports what is below it; only `commands` imports it, when a command needs it.
+"""

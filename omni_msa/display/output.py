@@ -1,0 +1,60 @@
+"""What goes to stdout (results alone) and to stderr (lines for people)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    pass
+
+
+def print_json(document: Any) -> None:
+    """Exactly one JSON document on stdout."""
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that the terminal's encoding cannot say
+        text = json.dumps(document, indent=2, allow_nan=False)
+    with until_reader_leaves():
+        print(text, flush=True)
+
+
+def say(message: str) -> None:
+    """One line for people, on stderr."""
+    print(f"omni-msa: {message}", file=sys.stderr)
+
+
+def signed(value: float | None) -> str:
+    """`1.42` -> `+1.42`; what is not known is left empty."""
+    return "" if value is None else f"{value:+.2f}"
+
+
+def to_stdout() -> Console:
+    """Where results are printed."""
+    # A pipe has no width: the next program wants each clip on one line, however long its name.
+    return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+
+
+@contextmanager
+def until_reader_leaves() -> Iterator[None]:
+    """Let `omni-msa ... | head` end quietly."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not raise again when the program ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_parts(*parts: Any) -> None:
+    """Tables and lines on stdout."""
+    with until_reader_leaves():
+        for part in parts:
+            to_stdout().print(part)

@@ -1,0 +1,34 @@
+"""What the environment says: the only module that reads or sets environment variables."""
+
+from __future__ import annotations
+
+import os
+
+
+def quiet_notice() -> bool:
+    """True when OMNI_MSA_NO_NOTICE is set: the demonstration-model line is not printed."""
+    return bool(os.environ.get("OMNI_MSA_NO_NOTICE"))
+
+
+def offline() -> bool:
+    """True when HF_HUB_OFFLINE is set: a hub id is only looked for in the local cache."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+
+
+def prefer_huge_pages() -> None:
+    """Asks torch's CPU allocator for 2 MB pages, unless the user has said otherwise.
+
+    Large activations are allocated anew at every pass; in training, their page faults take more
+    than a quarter of the time. Has no effect once torch has allocated 2 MB, nor outside Linux.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def world_size() -> int:
+    """How many processes `accelerate launch` (or torchrun) has started for one run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def world_rank() -> int:
+    """Which of them this is; 0 leads."""
+    return int(os.environ.get("RANK", "0"))

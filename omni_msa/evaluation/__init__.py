@@ -1,0 +1,4 @@
+"""Records against labels: metrics, intervals, comparisons.
+
+It imports `scoring` and what is below it; never `training`.
+"""

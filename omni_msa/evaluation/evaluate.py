@@ -1,0 +1,311 @@
+"""Scored clips against their labels: metrics with intervals, the ablation table, comparisons.
+
+Everything here is arithmetic on rows that a batch has written; which model wrote them is said once.
+Every figure stands beside that of always answering the training labels' mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omni_msa.errors import ConfigError, ManifestError, MediaError
+from omni_msa.evaluation.metrics import (
+    FAMILIES,
+    Difference,
+    Family,
+    bootstrap_intervals,
+    emotion_family,
+    mean_and_deviation,
+    paired_differences,
+)
+from omni_msa.files.importers import DATASETS
+from omni_msa.modalities import MODALITIES, all_subsets, subset_name
+from omni_msa.options import EvaluateOptions
+from omni_msa.values import Clip, Record
+
+if TYPE_CHECKING:
+    from omni_msa.scoring.checkpoint import CheckpointInfo
+
+TABLE = tuple(subset_name(s) for s in all_subsets(frozenset(MODALITIES)) if s)  # seven rows
+
+
+@dataclass(frozen=True)
+class ScoredClip:
+    """What is known of one clip: its label, and its score under each subset that was scored."""
+
+    name: str
+    label: float
+    score: float
+    subsets: dict[str, float] = field(default_factory=dict)
+    parsable: bool = True
+    in_range: bool = True
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Metrics of one system on N clips, each with its 95 % interval over clips."""
+
+    num_clips: int
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "clips": self.num_clips,
+            **_numbers(self.values),
+            "intervals_95": {k: [_number(v) for v in ends] for k, ends in self.intervals.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Ablated:
+    """One row of the ablation table, and how it differs from showing everything."""
+
+    figures: Figures
+    change: dict[str, Difference]
+
+    def to_json(self) -> dict[str, Any]:
+        return self.figures.to_json() | {"change": differences_json(self.change)}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One checkpoint on one split. `baseline` is the constant predictor's figures."""
+
+    system: str
+    family: Family
+    figures: Figures
+    baseline: dict[str, float]
+    baseline_name: str
+    failed: int = 0
+    said: dict[str, float] = field(default_factory=dict)  # shares, of a readout that speaks
+    parsable_only: Figures | None = None
+    ablation: dict[str, Ablated] = field(default_factory=dict)
+    ablation_baseline: dict[str, float] = field(default_factory=dict)  # on the ablation's clips
+    protocol: str = ""  # of the ablation: how the one model that is shown less was trained
+    notices: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"system": self.system, "family": self.family.name}
+        row |= {"failed": self.failed, "metrics": self.figures.to_json()}
+        row["baseline"] = {"name": self.baseline_name} | _numbers(self.baseline)
+        if self.said:
+            row["said"] = self.said
+            only = self.parsable_only
+            row["unparsable_excluded"] = only.to_json() if only is not None else None
+        if self.ablation:
+            row["protocol"] = self.protocol
+            row["ablation"] = {name: part.to_json() for name, part in self.ablation.items()}
+            row["ablation_baseline"] = _numbers(self.ablation_baseline)
+        return row | {"titles": self.family.titles, "notices": list(self.notices)}
+
+
+def select(clips: Sequence[Clip], split: str | None) -> tuple[list[Clip], str]:
+    """The clips of a split; by default `test`, or all where there are no splits.
+
+    Raises:
+        ManifestError: the split is empty.
+    """
+    splits = sorted({clip.split for clip in clips if clip.split})
+    wanted = split or ("test" if splits else None)
+    chosen = [clip for clip in clips if wanted is None or clip.split == wanted]
+    if not chosen:
+        known = ", ".join(splits) or "no splits"
+        raise ManifestError(f"no clip of split {wanted!r}; the manifest has: {known}")
+    return chosen, wanted or "all"
+
+
+def require_labels(clips: Sequence[Clip]) -> None:
+    """Every clip that is measured needs a label.
+
+    Raises:
+        ManifestError: how many have none, and the first of them.
+    """
+    bare = [clip for clip in clips if clip.label is None]
+    if bare:
+        raise ManifestError(
+            f"{len(bare)} of {len(clips)} clips have no label, such as {bare[0].name}; "
+            "evaluation needs one each"
+        )
+
+
+def protocol_of(info: CheckpointInfo) -> str:
+    """How the model of an ablation was trained: what a row of it does and does not say."""
+    trained = {
+        "packed": "trained on whole clips and all their subsets",
+        "full": "trained on whole clips",
+    }.get(info.training.get("subsets", ""), "not trained anew for any row")
+    if info.hide:
+        trained += f", never with {' or '.join(m for m in MODALITIES if m in info.hide)}"
+    return f"test-time drop: one model, {trained}; modalities are left out when scoring"
+
+
+def family_of(
+    clips: Sequence[Clip],
+    name: str,
+    label_range: tuple[float, float],
+    classes: tuple[str, ...] = (),
+) -> tuple[Family, str | None]:
+    """The metric family: of classes, asked for by name, the data set's own, or by the range.
+
+    Returns:
+        The family, and a notice where it was only suggested.
+    """
+    if classes:
+        return emotion_family(classes), None
+    if name != "auto":
+        return FAMILIES[name], None
+    known = {DATASETS[c.dataset].facts.family for c in clips if c.dataset in DATASETS}
+    known &= set(FAMILIES)
+    if len(known) == 1:
+        return FAMILIES[known.pop()], None
+    chosen = "sims" if label_range[1] <= 1 else "mosi"
+    low, high = label_range
+    return FAMILIES[chosen], f"metrics of the {chosen} family, by the label range {low:g}..{high:g}"
+
+
+def scored_clips(
+    clips: Sequence[Clip], records: Sequence[Record | None]
+) -> tuple[list[ScoredClip], int]:
+    """Labels beside the records that a batch wrote for the clips; and how many have no score."""
+    scored = []
+    for clip, record in zip(clips, records, strict=True):
+        if record is None or record.score is None or clip.label is None:
+            continue
+        subsets = record.ablation.subsets if record.ablation else {}
+        answer = record.answer
+        parsable, in_range = (answer.parsable, answer.in_range) if answer else (True, True)
+        scored.append(ScoredClip(clip.name, clip.label, record.score, subsets, parsable, in_range))
+    if not scored:
+        raise MediaError("not one clip could be scored; there is nothing to evaluate")
+    return scored, len(clips) - len(scored)
+
+
+def evaluate(
+    system: str,
+    scored: Sequence[ScoredClip],
+    family: Family,
+    constant: tuple[float, str],
+    options: EvaluateOptions,
+    failed: int = 0,
+    speaks: bool = False,
+    protocol: str = "",
+) -> Evaluation:
+    """All figures of one system.
+
+    Args:
+        constant: what is always answered for comparison, and what that is.
+        speaks: the readout is a sentence: also count what could not be read, and leave it out.
+        protocol: of the ablation, if one is asked for (see `protocol_of`).
+    """
+    labels = np.array([clip.label for clip in scored])
+    said: dict[str, float] = {}
+    parsable_only = None
+    if speaks:
+        readable = [clip for clip in scored if clip.parsable]
+        said = {
+            "unparsable": 1 - len(readable) / len(scored),
+            "out_of_range": sum(not clip.in_range for clip in scored) / len(scored),
+        }
+        parsable_only = _figures(readable, family, options) if readable else None
+    value, name = constant
+
+    def always(labels: np.ndarray) -> dict[str, float]:
+        return family.measure(np.full(len(labels), value), labels)
+
+    ablation, ablated = _ablation(scored, family, options) if options.ablate else ({}, labels)
+    return Evaluation(
+        system=system,
+        family=family,
+        figures=_figures(scored, family, options),
+        baseline=always(labels),
+        baseline_name=name,
+        failed=failed,
+        said=said,
+        parsable_only=parsable_only,
+        ablation=ablation,
+        ablation_baseline=always(ablated) if ablation else {},
+        protocol=protocol,
+    )
+
+
+def compare(
+    first: Sequence[ScoredClip],
+    second: Sequence[ScoredClip],
+    family: Family,
+    options: EvaluateOptions,
+) -> tuple[dict[str, Difference], int]:
+    """How the second system differs on the clips that both have scored; and their number."""
+    before = {clip.name: clip for clip in first}
+    shared = [(before[clip.name], clip) for clip in second if clip.name in before]
+    if not shared:
+        raise ConfigError("the two systems have no scored clip in common")
+    change = paired_differences(
+        family.measure,
+        np.array([a.score for a, _ in shared]),
+        np.array([b.score for _, b in shared]),
+        np.array([a.label for a, _ in shared]),
+        options.resamples,
+        options.seed,
+    )
+    return change, len(shared)
+
+
+def over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, tuple[float, float]]:
+    """Mean and sample deviation of each metric over checkpoints that differ by their seed."""
+    return mean_and_deviation([evaluation.figures.values for evaluation in evaluations])
+
+
+def differences_json(change: Mapping[str, Difference]) -> dict[str, Any]:
+    """Differences as plain JSON values."""
+    return {
+        key: {"value": _number(d.value), "interval_95": [_number(d.low), _number(d.high)]}
+        for key, d in change.items()
+    }
+
+
+def _ablation(
+    scored: Sequence[ScoredClip], family: Family, options: EvaluateOptions
+) -> tuple[dict[str, Ablated], np.ndarray]:
+    """The seven subsets, each on the clips that have all three modalities (where one is hidden,
+    the subsets of the others), and those clips' labels."""
+    whole = max((name for clip in scored for name in clip.subsets), key=len, default="")
+    complete = [clip for clip in scored if whole in clip.subsets]
+    if not whole:
+        raise ManifestError("nothing is shown of any clip; there is nothing to ablate")
+    labels = np.array([clip.label for clip in complete])
+    everything = np.array([clip.subsets[whole] for clip in complete])
+    table = {}
+    for name in (name for name in TABLE if set(name) <= set(whole)):
+        scores = np.array([clip.subsets[name] for clip in complete])
+        change = paired_differences(
+            family.measure, everything, scores, labels, options.resamples, options.seed
+        )
+        table[name] = Ablated(_measured(scores, labels, family, options), change)
+    return table, labels
+
+
+def _figures(clips: Sequence[ScoredClip], family: Family, options: EvaluateOptions) -> Figures:
+    scores = np.array([clip.score for clip in clips])
+    return _measured(scores, np.array([clip.label for clip in clips]), family, options)
+
+
+def _measured(
+    scores: np.ndarray, labels: np.ndarray, family: Family, options: EvaluateOptions
+) -> Figures:
+    intervals = bootstrap_intervals(family.measure, scores, labels, options.resamples, options.seed)
+    return Figures(len(labels), family.measure(scores, labels), intervals)
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: _number(value) for key, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: what is undefined is null."""
+    return None if math.isnan(value) else round(value, 6)

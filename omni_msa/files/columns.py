@@ -1,0 +1,132 @@
+"""One record as one flat row: what a line of a table can hold.
+
+`COLUMNS` is the header of every CSV and Parquet file of results; a modality, subset or number that
+a clip lacks is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from omni_msa.modalities import MODALITIES, all_subsets, subset_name
+from omni_msa.values import Ablation, Record
+
+Row = dict[str, Any]  # one flat row: COLUMNS to values, None where there is none
+
+SEPARATOR = " | "  # of warnings in one cell
+_SUBSETS = {
+    f"subset_{subset_name(s) or 'none'}": subset_name(s) for s in all_subsets(frozenset(MODALITIES))
+}
+COLUMNS: dict[str, type] = {
+    **{
+        "id": str,
+        "clip": str,
+        "sha256": str,
+        "score": float,
+        "range_low": float,
+        "range_high": float,
+    },
+    "label": float,
+    **{f"{m}_source": str for m in MODALITIES},
+    **dict.fromkeys(_SUBSETS, float),
+    **{f"drop_{m}_{what}": float for m in MODALITIES for what in ("score", "delta")},
+    **{f"contribution_{m}": float for m in MODALITIES},
+    **{"duration_seconds": float, "num_frames": int, "tokens_total": int, "seconds_total": float},
+    **{"fingerprint": str, "warnings": str, "error_type": str, "error_message": str},
+}
+
+
+def flatten(record: Mapping[str, Any]) -> Row:
+    """A record as JSON values (`Record.to_json`) -> one flat row with every one of `COLUMNS`."""
+    ablation, error = record.get("ablation") or {}, record.get("error") or {}
+    low, high = record.get("range") or (None, None)
+    seconds = record["seconds"].values()
+    flat: Row = {name: record.get(name) for name in ("id", "clip", "sha256", "score", "label")}
+    flat |= {"range_low": low, "range_high": high}
+    flat |= {f"{m}_source": record["modalities"].get(m) for m in MODALITIES}
+    flat |= {c: ablation.get("subsets", {}).get(name) for c, name in _SUBSETS.items()}
+    for modality in MODALITIES:
+        dropped = ablation.get("drop", {}).get(modality, {})
+        flat |= {f"drop_{modality}_{what}": dropped.get(what) for what in ("score", "delta")}
+        flat[f"contribution_{modality}"] = ablation.get("contribution", {}).get(modality)
+    flat |= {name: record["media"].get(name) for name in ("duration_seconds", "num_frames")}
+    flat |= {"tokens_total": record["tokens"].get("total")}
+    flat |= {"seconds_total": sum(seconds) if seconds else None}
+    flat |= {"fingerprint": record["model"]["fingerprint"]}
+    flat |= {"warnings": SEPARATOR.join(record["warnings"])}
+    flat |= {"error_type": error.get("type"), "error_message": error.get("message")}
+    return {name: cell(flat[name], kind) for name, kind in COLUMNS.items()}
+
+
+def unflatten(row: Row) -> Record:
+    """The record behind a flat row, as far as its columns hold it."""
+    present = {m: row[f"{m}_source"] for m in MODALITIES}
+    subsets = {name: row[c] for c, name in _SUBSETS.items() if row[c] is not None}
+    drop = {
+        m: {what: row[f"drop_{m}_{what}"] for what in ("score", "delta")}
+        for m in MODALITIES
+        if row[f"drop_{m}_score"] is not None
+    }
+    shares = {m: row[f"contribution_{m}"] for m in MODALITIES}
+    contribution = {m: value for m, value in shares.items() if value is not None}
+    error = {"type": row["error_type"], "message": row["error_message"] or ""}
+    low, high = row["range_low"], row["range_high"]
+    media = {name: row[name] for name in ("duration_seconds", "num_frames")}
+    return Record(
+        clip=row["clip"],
+        sha256=row["sha256"],
+        score=row["score"],
+        range=None if low is None or high is None else (low, high),
+        modalities=present,
+        ablation=Ablation(subsets, drop, contribution) if subsets else None,
+        media={name: value for name, value in media.items() if value is not None},
+        tokens={} if row["tokens_total"] is None else {"total": row["tokens_total"]},
+        seconds={} if row["seconds_total"] is None else {"total": row["seconds_total"]},
+        model={"fingerprint": row["fingerprint"]},
+        warnings=tuple(row["warnings"].split(SEPARATOR)) if row["warnings"] else (),
+        error=error if is_failed(row) else None,
+        label=row["label"],
+        id=row["id"],
+    )
+
+
+def cell(value: Any, kind: type) -> Any:
+    """A value as its column holds it; nothing, and the empty string, are None."""
+    if value is None or value == "":
+        return None
+    return one_line(value) if kind is str else kind(value)
+
+
+def one_line(text: str) -> str:
+    """A cell never holds a line end, so that a line is a row; nor what UTF-8 cannot say."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\r", " ").replace("\n", " ").replace("\0", "")
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: numbers that JSON lacks become null, numpy's and paths become plain."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def is_failed(row: Row) -> bool:
+    """True for the row of a clip that could not be scored."""
+    return row["error_type"] is not None
+
+
+def last_of_each(rows: Iterable[Row]) -> list[Row]:
+    """One row a clip: the last, at the place of the first."""
+    return list({row["clip"]: row for row in rows}.values())

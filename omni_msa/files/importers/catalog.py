@@ -1,0 +1,24 @@
+"""The data sets that can be imported, by name."""
+
+from __future__ import annotations
+
+from omni_msa.errors import ConfigError
+from omni_msa.files.importers.iemocap import IEMOCAP
+from omni_msa.files.importers.meld import MELD
+from omni_msa.files.importers.mmsa import MOSEI, MOSI, SIMS, SIMSV2
+from omni_msa.files.importers.release import Dataset
+
+DATASETS: dict[str, Dataset] = {
+    dataset.facts.name: dataset for dataset in (MOSI, MOSEI, SIMS, SIMSV2, MELD, IEMOCAP)
+}
+
+
+def dataset_named(name: str) -> Dataset:
+    """The data set of that name.
+
+    Raises:
+        ConfigError: There is none; the message lists the names.
+    """
+    if name not in DATASETS:
+        raise ConfigError(f"data set {name!r} is not known; choose one of: {', '.join(DATASETS)}")
+    return DATASETS[name]

@@ -1,0 +1,122 @@
+"""From a release's folder to a manifest: read its layout, check what is there, write the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omni_msa.errors import ManifestError
+from omni_msa.files.importers.catalog import dataset_named
+from omni_msa.files.importers.checks import (
+    Progress,
+    leave_out_known_bad,
+    leave_out_missing,
+    leave_out_unreadable,
+    split_sizes,
+    tell_duplicates,
+    tell_speakers,
+    tell_split_sizes,
+)
+from omni_msa.files.importers.release import Sample
+from omni_msa.files.manifest import list_problems
+
+SUFFIXES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import wrote, and everything the user should know of it, one line each."""
+
+    rows: list[dict[str, Any]]
+    split_sizes: dict[str, int]
+    notices: tuple[str, ...] = ()
+
+
+def import_dataset(
+    name: str,
+    folder: Path,
+    manifest: Path,
+    check_media: bool = True,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Write a manifest of a public data set's release.
+
+    Clips that are missing, that cannot be opened, or that are known to be broken are left out, and
+    the report says so.
+
+    Args:
+        name: A key of `DATASETS`.
+        folder: The release, in its own layout.
+        manifest: The JSONL file to write; clips in it are named relative to its folder.
+        check_media: Open every file, and look for the same file in several splits. Without it,
+            only the existence of files is checked.
+        progress: Called with the number of clips opened so far and in all.
+
+    Raises:
+        ConfigError: No data set has that name.
+        ManifestError: The folder has another layout, rows are bad, no clip is left, or the manifest
+            cannot be written.
+    """
+    dataset = dataset_named(name)
+    _require_jsonl(manifest)
+    release = dataset.read(folder, dataset.facts).but(notices=dataset.facts.remarks)
+    release = leave_out_known_bad(release, dataset.facts.known_bad)
+    release = leave_out_missing(release)
+    if check_media:
+        release = leave_out_unreadable(release, progress)
+        release = tell_duplicates(release)
+    else:
+        release = release.but(notices=["clips were not opened: damage may come up later"])
+    if not release.samples:
+        raise ManifestError(list_problems(folder, release.notices, "no clip is left to import"))
+    release = tell_speakers(release)
+    release = tell_split_sizes(release, dataset.facts.split_sizes)
+    rows = [_row(sample, name, folder, manifest) for sample in release.samples]
+    write_manifest(manifest, rows)
+    return ImportReport(rows, split_sizes(release), release.notices)
+
+
+def write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as JSONL, in one step: an older file stays whole until the new one is.
+
+    Raises:
+        ManifestError: The name is no JSONL file's, or it cannot be written there.
+    """
+    _require_jsonl(path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        os.replace(partial, path)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _require_jsonl(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise ManifestError(f"{path}: a manifest is written as JSONL; end its name in .jsonl")
+
+
+def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str, Any]:
+    """The sample in the manifest's columns; what it does not have is left away."""
+    row: dict[str, Any] = {"clip": _clip_path(sample.path, folder, manifest), "text": sample.text}
+    row["label"] = sample.label
+    row |= {f"label_{subset}": value for subset, value in sample.subset_labels.items()}
+    row |= {"emotion": sample.emotion, "split": sample.split, "speaker": sample.speaker}
+    row["dataset"] = dataset
+    return {column: value for column, value in row.items() if value is not None}
+
+
+def _clip_path(path: Path, folder: Path, manifest: Path) -> str:
+    """Relative to the manifest's folder; absolute from another drive, where no way leads."""
+    # Links are followed in both folders, so that "../" leads where it seems to.
+    whole = folder.resolve() / path.relative_to(folder)
+    try:
+        return Path(os.path.relpath(whole, manifest.parent.resolve())).as_posix()
+    except ValueError:
+        return whole.as_posix()

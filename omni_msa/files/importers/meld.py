@@ -1,0 +1,121 @@
+"""MELD: utterances of a series, with an emotion and a sentiment each.
+
+Three label files (`train_sent_emo.csv` ...) and a folder of clips `diaX_uttY.mp4` beside each. The
+label is the sentiment: negative -1, neutral 0, positive +1. The same clip name occurs in several
+splits, so that a clip is called "train/dia0_utt0".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sample, layout_error
+from omni_msa.files.importers.tables import Table, TableRow, read_table, require_no_problems
+
+COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
+SENTIMENTS = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
+# Quotes and dashes of Windows-1252 that someone took for Latin-1: invisible control characters.
+MISREAD = {
+    code: bytes([code]).decode("cp1252")
+    for code in range(0x80, 0xA0)
+    if code not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)  # Windows-1252 has no such characters
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split as the release names it: a label file and a folder of clips."""
+
+    name: str
+    split: str
+    label_file: str
+    clip_folder: str
+
+
+PARTS = (
+    Part("train", "train", "train_sent_emo.csv", "train_splits"),
+    Part("dev", "valid", "dev_sent_emo.csv", "dev_splits_complete"),
+    Part("test", "test", "test_sent_emo.csv", "output_repeated_splits_test"),
+)
+
+
+def read_meld(folder: Path, facts: DatasetFacts) -> Release:
+    """Read MELD; label files and clip folders may stand one folder deeper (`train/train_splits`).
+
+    A split that is not here, or not whole, is left out with a notice.
+
+    Raises:
+        ManifestError: The layout is another one, or rows are bad; the message lists them.
+    """
+    tables: list[Table] = []
+    samples: list[Sample | None] = []
+    notices: list[str] = []
+    for part in PARTS:
+        found = {name: _find(folder, name) for name in (part.label_file, part.clip_folder + "/")}
+        label_file, clips = found.values()
+        if label_file is None or clips is None:
+            absent = " and ".join(name for name, place in found.items() if place is None)
+            notices.append(f"the split {part.name} is left out: {absent} not found")
+            continue
+        table = read_table(label_file, COLUMNS, fallback="cp1252")
+        samples += [_sample(row, part, clips, facts) for row in table.rows]
+        notices += _encoding_notices(table)
+        tables.append(table)
+    if not tables:
+        names = [name for part in PARTS for name in (part.label_file, part.clip_folder + "/")]
+        raise layout_error(folder, facts, {name: bool(_find(folder, name)) for name in names})
+    require_no_problems(folder, tables)
+    return Release(tuple(s for s in samples if s is not None), tuple(notices))
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """A file, or a folder (its name ends in `/`), here or one folder deeper."""
+    places = [folder / name, *sorted(folder.glob(f"*/{name.rstrip('/')}"))]
+    return next((p for p in places if (p.is_dir() if name.endswith("/") else p.is_file())), None)
+
+
+def _sample(row: TableRow, part: Part, clips: Path, facts: DatasetFacts) -> Sample | None:
+    dialogue, utterance = row.required("Dialogue_ID"), row.required("Utterance_ID")
+    label = row.choice("Sentiment", SENTIMENTS)
+    emotion = row.choice("Emotion", {name: name for name in facts.classes})
+    if not dialogue or not utterance or label is None or emotion is None:
+        return None
+    clip = f"dia{dialogue}_utt{utterance}"
+    return Sample(
+        name=f"{part.name}/{clip}",
+        path=clips / f"{clip}.mp4",
+        split=part.split,
+        label=label,
+        # Restored before blanks are cut: a misread "..." at the end counts as a line end.
+        text=row.cells["Utterance"].translate(MISREAD).strip() or None,
+        speaker=row.cells["Speaker"].translate(MISREAD).strip() or None,
+        emotion=emotion,
+    )
+
+
+def _encoding_notices(table: Table) -> list[str]:
+    notices = [table.notice] if table.notice else []
+    misread = sum(any(ord(c) in MISREAD for c in row.cells["Utterance"]) for row in table.rows)
+    if misread:
+        notices.append(f"{table.path.name}: quotes and dashes were restored in {misread} rows")
+    return notices
+
+
+MELD = Dataset(
+    DatasetFacts(
+        name="meld",
+        title="MELD",
+        label_range=(-1.0, 1.0),
+        family="emotion",
+        split_sizes={"train": 9989, "valid": 1109, "test": 2610},
+        known_bad={
+            "train/dia125_utt3": "the file is corrupt (declare-lab/MELD issue 39)",
+            "dev/dia110_utt7": "the file was never released (declare-lab/MELD issue 22)",
+            "test/dia220_utt0": "cut wrongly, 4 minutes long (declare-lab/MELD issue 20)",
+            "test/dia38_utt4": "cut wrongly, 5 minutes long (declare-lab/MELD issue 20)",
+        },
+        classes=("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
+    ),
+    read_meld,
+)

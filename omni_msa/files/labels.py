@@ -1,0 +1,212 @@
+"""What labels are, numbers of a range or classes, and how they are written: "+1.4", "joy"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.files.importers import DATASETS
+from omni_msa.options import DEFAULT_RANGE, TASKS, check_label_range
+from omni_msa.values import Answer, Clip
+
+if TYPE_CHECKING:
+    import torch
+
+
+_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}\N{EN DASH}]?(?:\d+(?:\.\d+)?|\.\d+)")
+
+
+_MINUS = str.maketrans("\N{MINUS SIGN}\N{EN DASH}", "--")
+
+
+_SHARE_OF_RANGE = {"negative": 0.25, "neutral": 0.5, "positive": 0.75}
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Training labels' mean and deviation, and the range that predictions are clipped to.
+
+    With `classes`, labels are places in that list, from 0 to C - 1.
+    """
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))  # JSON has lists
+
+    @classmethod
+    def of_classes(cls, classes: tuple[str, ...]) -> LabelScale:
+        """The scale of class labels."""
+        return cls(0.0, 1.0, 0.0, len(classes) - 1.0, classes)
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that a head gives for one state: one, or one a class."""
+        return len(self.classes) or 1
+
+    def normalise(self, labels: torch.Tensor) -> torch.Tensor:
+        return (labels - self.mean) / self.deviation
+
+    def restore(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Head outputs -> labels: z-scores [...] in label units, or logits [..., C] to classes."""
+        if self.classes:
+            return outputs.argmax(-1).float()
+        return self.clip(outputs * self.deviation + self.mean)
+
+    def clip(self, scores: torch.Tensor) -> torch.Tensor:
+        return scores.clamp(self.low, self.high)
+
+    def texts(self) -> dict[str, float]:
+        """Every label as the model writes it, and its value."""
+        if self.classes:
+            return {name: float(i) for i, name in enumerate(self.classes)}
+        return label_texts(self.low, self.high)
+
+    def text(self, value: float) -> str:
+        """One label as the model writes it."""
+        return self.classes[round(value)] if self.classes else label_text(value)
+
+    def parse(self, text: str) -> Answer:
+        """A label as the model has written it."""
+        if self.classes:
+            return parse_class(text, self.classes)
+        return parse_answer(text, self.low, self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def label_text(value: float) -> str:
+    """`1.44` -> `"+1.4"`; zero is `"+0.0"`."""
+    return f"{value:+.1f}".replace("-0.0", "+0.0")
+
+
+def label_texts(low: float, high: float) -> dict[str, float]:
+    """Every label of a range in steps of a tenth: its text and its value."""
+    tenths = range(round(low * 10), round(high * 10) + 1)
+    return {label_text(n / 10): n / 10 for n in tenths}
+
+
+def parse_answer(text: str, low: float, high: float) -> Answer:
+    """The first signed number of an answer, clipped to the range; else a lone polarity word.
+
+    The words' values (a quarter, a half, three quarters of the range: -1.5, 0, +1.5 of [-3, 3]) and
+    taking what cannot be read for 0 are ours: the paper states only greedy decoding and a regular
+    expression.
+    """
+    found = _NUMBER.search(text)
+    if found:
+        value = float(found[0].translate(_MINUS))
+        return Answer(text, min(max(value, low), high), True, low <= value <= high)
+    said = {word for word in _SHARE_OF_RANGE if word in text.lower()}
+    if len(said) == 1:
+        value = low + _SHARE_OF_RANGE[said.pop()] * (high - low)
+        return Answer(text, value, True, True)
+    return Answer(text, min(max(0.0, low), high), False, True)
+
+
+def parse_class(text: str, classes: tuple[str, ...]) -> Answer:
+    """The class that an answer names first; class 0 when it names none (as MSE-Adapter does)."""
+    said = text.lower()
+    places = {
+        found.start(): i
+        for i, name in enumerate(classes)
+        if (found := re.search(rf"\b{re.escape(name.lower())}\b", said))
+    }
+    if not places:
+        return Answer(text, 0.0, False, True)
+    return Answer(text, float(places[min(places)]), True, True)
+
+
+def labels_of(
+    clips: Sequence[Clip], task: str, asked: tuple[float, float] | None
+) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """The range of a manifest's labels, and the classes if they are classes.
+
+    Args:
+        asked: the range that the user names; else it is the data set's own, or that of MOSI.
+
+    Raises:
+        ConfigError: no such task, or a range that is none.
+        ManifestError: data sets of several ranges, or fewer than two classes.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"task {task!r} is not known; choose one of: {', '.join(TASKS)}")
+    facts = [
+        DATASETS[name].facts for name in sorted({c.dataset or "" for c in clips} & {*DATASETS})
+    ]
+    if task == "sentiment":
+        if asked is not None:
+            check_label_range(asked)
+            return asked, ()
+        ranges = {f.label_range for f in facts}
+        if len(ranges) > 1:
+            raise ManifestError(
+                f"the manifest mixes data sets with label ranges {sorted(ranges)}; bring the "
+                "labels to one scale, remove the column dataset, and give --label-range"
+            )
+        return ranges.pop() if ranges else DEFAULT_RANGE, ()
+    if asked is not None:
+        raise ConfigError("--label-range is about numbers; emotions are classes")
+    known = {f.classes for f in facts} - {()}
+    named = tuple(sorted({c.emotion for c in clips if c.emotion}))
+    classes = known.pop() if len(known) == 1 else named
+    if len(classes) < 2:
+        raise ManifestError(
+            f"the column emotion names {len(classes)} classes ({', '.join(classes) or 'none'}); "
+            "two or more are needed"
+        )
+    return (0.0, len(classes) - 1.0), classes
+
+
+def check_labels(clips: Sequence[Clip], label_range: tuple[float, float]) -> None:
+    """Every clip needs a label in the range.
+
+    Raises:
+        ManifestError: how many have none, and the first of them.
+    """
+    low, high = label_range
+    bad = [c for c in clips if c.label is None or not low <= c.label <= high]
+    if bad:
+        raise ManifestError(
+            f"{len(bad)} clips have no label in [{low:g}, {high:g}], such as {bad[0].name} "
+            f"({bad[0].label}); fix the manifest's label column, or give --label-range LOW HIGH"
+        )
+
+
+def with_classes(clips: Sequence[Clip], classes: Sequence[str]) -> list[Clip]:
+    """The same clips, labelled with the place of their emotion in a list of classes.
+
+    Raises:
+        ManifestError: clips without an emotion, or with one that is not in the list.
+    """
+    bad = [clip for clip in clips if clip.emotion not in classes]
+    if bad:
+        raise ManifestError(
+            f"{len(bad)} clips have no emotion among {', '.join(classes)}, such as {bad[0].name} "
+            f"({bad[0].emotion}); fix the manifest's emotion column"
+        )
+    place = {name: float(i) for i, name in enumerate(classes)}
+    return [replace(clip, label=place[clip.emotion or ""], subset_labels={}) for clip in clips]
+
+
+def label_scale(
+    clips: Sequence[Clip], label_range: tuple[float, float], classes: tuple[str, ...] = ()
+) -> LabelScale:
+    """Mean and (population) deviation of the training labels; classes have neither."""
+    if classes:
+        return LabelScale.of_classes(classes)
+    labels = np.array([c.label or 0.0 for c in clips], dtype=np.float64)
+    deviation = float(labels.std())
+    if deviation == 0:
+        raise ConfigError("all training labels are equal; there is nothing to learn")
+    return LabelScale(float(labels.mean()), deviation, *label_range)

@@ -1,0 +1,278 @@
+"""Manifests: a list of clips with their words and labels, one sample a row, as JSONL or CSV.
+
+Columns, each of which may be empty, but a row needs a clip or a text:
+
+- `clip`: path of the media file; `text`: its words; `start_seconds, end_seconds`: a window of it;
+- `label`: a number; `label_T, label_A, label_V, label_TA ...`: labels of what is shown alone;
+- `split`: train, valid or test; `speaker`: who speaks (a number is taken as a name);
+- `emotion`: a class; `dataset`: the public data set it comes from, as `data import` calls it.
+
+- `id`, or the column that `--id` names: what you call the row; it comes back in its record.
+
+Other columns are left to those who know them.
+Every row is checked before anything runs, and everything that is wrong is said at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omni_msa.errors import ManifestError
+from omni_msa.modalities import MODALITIES, all_subsets, subset_name
+from omni_msa.values import Clip
+
+SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
+MAX_PROBLEMS_SHOWN = 20
+_SUBSET_NAMES = [subset_name(s) for s in all_subsets(frozenset(MODALITIES)) if s]
+SPLIT_SYNONYMS = {"val": "valid", "dev": "valid", "validation": "valid", "training": "train"}
+
+
+def read_manifest(path: Path, id_column: str = "id") -> list[Clip]:
+    """Read and check a manifest; relative clip paths start at its folder.
+
+    A media file that does not exist is no error here: it becomes a failed row when it is read, so
+    that one missing clip never stops a batch.
+
+    Args:
+        path: The manifest.
+        id_column: The column that holds what the user calls a row; it may be absent.
+
+    Raises:
+        ManifestError: The file cannot be read, or has bad rows; the message lists them.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ManifestError(f"{path}: a manifest ends in one of {', '.join(SUFFIXES)}")
+    text = _read_text(path)
+    rows = (
+        _json_rows(text) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(text, path)
+    )
+    clips: list[Clip] = []
+    problems: list[str] = []
+    for line_number, columns in rows:
+        row = _Row(path, line_number, columns, id_column)
+        clip = row.to_clip()
+        problems += row.problems
+        if clip is not None:
+            clips.append(clip)
+    if problems:
+        raise ManifestError(list_problems(path, problems, "nothing was run"))
+    if not clips:
+        raise ManifestError(f"{path}: holds no rows; give one sample a row, for example {_EXAMPLE}")
+    return distinct_names(clips)
+
+
+def distinct_names(clips: Sequence[Clip]) -> list[Clip]:
+    """The same clips, where a name that was already taken gets `#2`, `#3` ... behind it."""
+    seen: dict[str, int] = {}
+    taken = {clip.name for clip in clips}
+    distinct = []
+    for clip in clips:
+        number = seen.get(clip.name, 0) + 1
+        name = clip.name
+        while number > 1 and (name := f"{clip.name}#{number}") in taken:
+            number += 1
+        seen[clip.name] = number
+        taken.add(name)
+        distinct.append(clip if name == clip.name else replace(clip, id=name))
+    return distinct
+
+
+def window_name(path: Path, start_seconds: float | None, end_seconds: float | None) -> str:
+    """`a.mp4[1.0-3.5]`; an open end reads `end`."""
+    end = "end" if end_seconds is None else end_seconds
+    return f"{path}[{start_seconds or 0.0}-{end}]"
+
+
+def list_problems(path: Path, problems: Sequence[str], outcome: str) -> str:
+    """All that is wrong with a file, one line each; a long list is cut and counted."""
+    shown = list(problems[:MAX_PROBLEMS_SHOWN])
+    if len(problems) > len(shown):
+        shown.append(f"and {len(problems) - len(shown)} more")
+    return "\n  ".join([f"{path}: {len(problems)} problem(s), {outcome}", *shown])
+
+
+# --- rows ------------------------------------------------------------------------------------
+
+_EXAMPLE = '{"clip": "a.mp4", "text": "good", "label": 1.2}'
+_Columns = Mapping[str, Any] | str  # a string says why the line is no row
+
+
+@dataclass
+class _Row:
+    """One row being checked: `problems` grows while its columns are read."""
+
+    path: Path
+    line_number: int
+    columns: _Columns
+    id_column: str = "id"
+    problems: list[str] = field(default_factory=list)
+
+    def to_clip(self) -> Clip | None:
+        """The row as a clip; None when anything in it is wrong."""
+        if isinstance(self.columns, str):
+            self.problems.append(f"line {self.line_number}: {self.columns}")
+            return None
+        media, words = self._media_path(), self._text("text")
+        start, end = self._window(media)
+        label, split = self._number("label"), (self._text("split") or "").strip().lower()
+        alone = {name: self._number(f"label_{name.lower()}") for name in _SUBSET_NAMES}
+        names = {column: self._name(column) for column in ("speaker", "emotion", "dataset")}
+        if media is None and words is None and not self.problems:
+            self._problem("clip", "is empty, and so is text; a row needs one of them")
+        if self.problems:
+            return None
+        return Clip(
+            path=media,
+            transcript=words,
+            transcript_source="manifest",
+            start_seconds=start,
+            end_seconds=end,
+            id=self._id(media, start, end),
+            label=label,
+            subset_labels={name: value for name, value in alone.items() if value is not None},
+            split=SPLIT_SYNONYMS.get(split, split) or None,
+            row_id=self._name(self.id_column.strip().lower()),
+            **names,
+        )
+
+    def _id(self, media: Path | None, start: float | None, end: float | None) -> str | None:
+        if media is None:
+            return f"{self.path}:{self.line_number}"
+        return None if start is None and end is None else window_name(media, start, end)
+
+    def _problem(self, column: str, message: str) -> None:
+        self.problems.append(f"line {self.line_number}, {column}: {message}")
+
+    def _value(self, column: str) -> Any:
+        assert not isinstance(self.columns, str)
+        value = self.columns.get(column)
+        return None if isinstance(value, str) and not value.strip() else value
+
+    def _text(self, column: str) -> str | None:
+        value = self._value(column)
+        if value is None or isinstance(value, str):
+            return value
+        self._problem(column, f"{reprlib.repr(value)} is not a string")
+        return None
+
+    def _name(self, column: str) -> str | None:
+        """A short string; a number, as JSON may hold a speaker, is taken as it is written."""
+        value = self._value(column)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+        text = self._text(column)
+        return None if text is None else text.strip()
+
+    def _number(self, column: str) -> float | None:
+        value = self._value(column)
+        if value is None:
+            return None
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+        self._problem(column, f"{reprlib.repr(value)} is not a finite number")
+        return None
+
+    def _media_path(self) -> Path | None:
+        value = self._text("clip")
+        if value is None:
+            return None
+        if "://" in value:
+            self._problem("clip", f"{reprlib.repr(value)} is a URL; download it and give its path")
+        elif "\0" in value:
+            self._problem("clip", f"{reprlib.repr(value)} is not a path")
+        return self.path.parent / value.strip()
+
+    def _window(self, media: Path | None) -> tuple[float | None, float | None]:
+        start, end = self._number("start_seconds"), self._number("end_seconds")
+        if media is None and (start is not None or end is not None):
+            self._problem("start_seconds", "a window needs a clip, and the row has none")
+        if start is not None and start < 0:
+            self._problem("start_seconds", f"{start} is negative; times start at 0")
+        elif end is not None and end <= (start or 0.0):
+            self._problem("end_seconds", f"{end} does not lie after the start, {start or 0.0}")
+        return start, end
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ManifestError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from error
+
+
+def _json_rows(text: str) -> Iterator[tuple[int, _Columns]]:
+    # Not splitlines(): JSON strings may hold characters that Python counts as line ends.
+    for line_number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield line_number, f"is no JSON ({error})"
+            continue
+        if isinstance(row, dict):
+            yield line_number, {name.strip().lower(): value for name, value in row.items()}
+        else:
+            yield line_number, f"is no JSON object, expected {_EXAMPLE}"
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, _Columns]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, path))
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        _check_header(header, path)
+        line_number = reader.line_num + 1  # of the row's first line: quoted cells may span several
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line_number, _named(header, cells)
+            line_number = reader.line_num + 1
+    except csv.Error as error:
+        raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error})") from error
+
+
+def _named(header: list[str], cells: list[str]) -> _Columns:
+    if len(cells) != len(header):
+        return (
+            f"has {len(cells)} cells where the header has {len(header)}; "
+            "a text with commas needs double quotes"
+        )
+    return dict(zip(header, cells, strict=True))
+
+
+def _delimiter(text: str, path: Path) -> str:
+    """Tab for .tsv; spreadsheets of many countries write semicolons into .csv."""
+    header = text.partition("\n")[0]
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return ";" if ";" in header and "," not in header else ","
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    doubled = sorted({name for name in header if name and header.count(name) > 1})
+    if doubled:
+        raise ManifestError(f"{path}: the header names a column twice: {', '.join(doubled)}")
+    if not {"clip", "text"} & set(header):
+        raise ManifestError(
+            f"{path}: the first line must name the columns, clip or text among them; "
+            f"it reads {reprlib.repr(','.join(header))}"
+        )

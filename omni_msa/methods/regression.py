@@ -1,0 +1,98 @@
+"""The published discriminative head (arXiv 2606.05713, eq. 3): an MLP on the last hidden state.
+
+One forward pass, no decoding; L1 on z-scored labels (eq. 6). `linear` is our own, plainer head.
+Over classes the last layer has an output a class, and the loss is the cross-entropy (ours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from omni_msa.errors import ConfigError
+from omni_msa.files.labels import LabelScale
+from omni_msa.methods.method import Reading, Readout
+from omni_msa.modalities import Subset
+from omni_msa.model.inputs import ThinkerInputs
+from omni_msa.model.thinker import Thinker
+
+HEAD_WIDTH = 256
+HEAD_DROPOUT = 0.2
+
+
+def mlp_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> nn.Sequential:
+    """Linear H -> 256, LayerNorm, ReLU, Dropout 0.2, Linear 256 -> 1 (the paper's eq. 3)."""
+    return nn.Sequential(
+        nn.Linear(width, HEAD_WIDTH),
+        nn.LayerNorm(HEAD_WIDTH),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(HEAD_WIDTH, outputs),
+    )
+
+
+def linear_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> nn.Module:
+    """Dropout, Linear H -> 1 (ours)."""
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
+
+
+HEADS: dict[str, Callable[[int, float, int], nn.Module]] = {"mlp": mlp_head, "linear": linear_head}
+
+
+class Regression(Readout):
+    """Head outputs are z-scores of the training labels, or logits of classes."""
+
+    name = "regression"
+
+    def __init__(
+        self,
+        thinker: Thinker,
+        scale: LabelScale,
+        head: str = "mlp",
+        dropout: float = HEAD_DROPOUT,
+    ) -> None:
+        super().__init__(thinker, scale)
+        if head not in HEADS:
+            raise ConfigError(f"head {head!r} is not known; choose one of: {', '.join(HEADS)}")
+        self.head, self.dropout = head, dropout
+        self.layers = HEADS[head](thinker.width, dropout, scale.num_outputs)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states [..., H] -> z-scores [...], or logits [..., C] of classes, in fp32."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            outputs = self.layers(hidden.float())
+        return outputs if self.scale.classes else outputs.squeeze(-1)
+
+    def read(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+    ) -> Reading:
+        hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
+        return Reading(self.scale.restore(self(hidden)))
+
+    def losses(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+        labels: torch.Tensor,
+    ) -> torch.Tensor:
+        """Absolute error in z-scores; of classes, the cross-entropy."""
+        hidden = thinker.forward(thinker.batch(clips, subsets))
+        if self.scale.classes:
+            logits = self(hidden).movedim(-1, 1)  # [B, C, K]
+            return cross_entropy(logits, labels.long(), reduction="none")
+        return (self(hidden) - self.scale.normalise(labels)).abs()
+
+    @classmethod
+    def num_parameters(cls, width: int) -> int:
+        return HEAD_WIDTH * (width + 4) + 1  # the published head's
+
+    def settings(self) -> dict[str, Any]:
+        return {"head": self.head, "dropout": self.dropout}

@@ -1,0 +1,88 @@
+"""Zero-shot: the expectation of the label over the model's own probabilities of every label text.
+
+The labels' tokens form a trie ("+" and "-", then the units, the point, the tenths). It grows behind
+each leaf of the token tree, so one forward pass holds every probability; where labels are single
+tokens this is the next-token distribution at the last position. Nothing is decoded, and every clip
+gets a score. Of classes, the likeliest is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from omni_msa.files.labels import LabelScale
+from omni_msa.methods.method import Reading, Readout
+from omni_msa.modalities import Subset
+from omni_msa.model.inputs import ThinkerInputs
+from omni_msa.model.packing import Continuation, collate, grow, pack
+from omni_msa.model.thinker import Thinker
+
+
+class Verbalizer(Readout):
+    """Labels as the generative readout writes them, in steps of a tenth. It has no parameters."""
+
+    name = "verbalizer"
+    speaks = True
+
+    def __init__(self, thinker: Thinker, scale: LabelScale) -> None:
+        super().__init__(thinker, scale)
+        labels, tokenizer = scale.texts(), thinker.processor.tokenizer
+        spelled = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in labels]
+        if scale.classes:  # the end tells "sad" from "sadness"
+            spelled = [[*tokens, tokenizer.eos_token_id] for tokens in spelled]
+        self.values = torch.tensor(list(labels.values()))  # [labels]
+        self.trie, self.choices, self.steps = spell(spelled)
+
+    def read(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+    ) -> Reading:
+        trees, nodes = [], []
+        for clip, wanted in zip(clips, subsets, strict=True):
+            tree, places = grow(pack(clip, wanted), [self.trie] * len(wanted))
+            trees.append(tree)
+            nodes.append(places)
+        hidden = thinker.states(collate(clips, trees, thinker.pad_token_id))
+        scores = torch.zeros(len(clips), max(len(wanted) for wanted in subsets))
+        for b, places in enumerate(nodes):  # a clip at a time: vocabularies are large
+            logits = thinker.logits(hidden[b, places.to(hidden.device)])  # [K, nodes, V]
+            likely = self.probabilities(logits).cpu()  # [K, labels]
+            expected = self.scale.clip(likely @ self.values)
+            scores[b, : len(places)] = likely.argmax(-1) if self.scale.classes else expected
+        return Reading(scores)
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits at the trie's nodes [K, nodes, V] -> probabilities of the labels [K, labels]."""
+        nodes, tokens = self.choices.to(logits.device).unbind(1)  # [choices] each
+        likelihood = logits[:, nodes, tokens] - logits.logsumexp(-1)[:, nodes]
+        return (likelihood @ self.steps.to(logits).T).softmax(-1)
+
+
+def spell(spelled: Sequence[Sequence[int]]) -> tuple[Continuation, torch.Tensor, torch.Tensor]:
+    """The trie of some token strings, none of which begins another.
+
+    Returns:
+        The tokens that must be shown (the last of each string is only predicted); every choice as
+        (node, token) [choices, 2], node 0 being the leaf; and which choices each string makes
+        [strings, choices].
+    """
+    nodes: dict[tuple[int, ...], int] = {(): 0}
+    for tokens in spelled:
+        for end in range(1, len(tokens)):
+            nodes.setdefault(tuple(tokens[:end]), len(nodes))
+    prefixes = [prefix for prefix in nodes if prefix]
+    trie = Continuation(
+        tuple(prefix[-1] for prefix in prefixes),
+        tuple(nodes[prefix[:-1]] - 1 for prefix in prefixes),
+    )
+    made = [[(nodes[tuple(t[:end])], t[end]) for end in range(len(t))] for t in spelled]
+    choices = sorted({choice for steps in made for choice in steps})
+    place = {choice: i for i, choice in enumerate(choices)}
+    taken = torch.zeros(len(spelled), len(choices))
+    for row, steps in zip(taken, made, strict=True):
+        row[[place[choice] for choice in steps]] = 1.0
+    return trie, torch.tensor(choices), taken

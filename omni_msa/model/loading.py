@@ -1,0 +1,217 @@
+"""Loading a base in the published layout: the Thinker alone, quantized if that is wanted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from omni_msa.environment import offline, prefer_huge_pages
+from omni_msa.errors import ConfigError, ModelError, first_line
+from omni_msa.model.thinker import LoadedBase, Thinker
+
+TINY = Path(__file__).parent / "assets" / "tiny"
+
+
+FOUR_BIT_ABOVE = 1_000_000_000  # parameters: what `--quantize auto` goes by
+
+
+# What the libraries below raise on a damaged folder.
+UNLOADABLE = (
+    OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError
+)  # fmt: skip
+
+
+# Published and in-memory spellings of what may be absent from a Thinker-only folder.
+NOT_THE_THINKER = ("talker.", "token2wav.")
+
+
+def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thinker:
+    """Loads a base in the published layout: the embedded `tiny`, a folder, or a hub id.
+
+    Only `thinker.*` tensors are read; the Talker never takes memory. Nothing may be missing.
+
+    Raises:
+        ModelError: not found, not a Qwen2.5-Omni folder, damaged, or out of memory.
+        ConfigError: the device or quantization is not available here.
+    """
+    prefer_huge_pages()
+    folder = base_folder(name)
+    config = _thinker_config(name, folder)
+    where = _device(device)
+    how = resolve_quantize(quantize, config)
+    from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+
+    try:
+        with quiet_loading():
+            processor = Qwen2_5OmniProcessor.from_pretrained(folder)
+            loaded: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.bfloat16 if where == "cuda" else torch.float32,
+                quantization_config=quantization_config(how, where),
+                device_map=where if how != "none" or where == "cuda" else None,
+                output_loading_info=True,
+            )
+    except UNLOADABLE as error:
+        raise ModelError(f"model {name}: {first_line(error)}") from error
+    model, info = loaded
+    foreign = [k for k in info["unexpected_keys"] if not k.startswith(NOT_THE_THINKER)]
+    if info["missing_keys"] or foreign or info["mismatched_keys"]:
+        wrong = sorted(info["missing_keys"]) + foreign + sorted(map(str, info["mismatched_keys"]))
+        raise ModelError(
+            f"model {name}: {len(wrong)} tensors are missing, foreign or of another shape, "
+            f"such as {wrong[0]}; the folder must hold a whole Qwen2.5-Omni Thinker"
+        )
+    if where == "cpu":
+        keep_packing(model)
+    model.eval().requires_grad_(False)
+    return Thinker(model, processor, LoadedBase(name, folder, how, where))
+
+
+def keep_packing(model: Any) -> None:
+    """Stops bitsandbytes from repacking 4-bit weights at their first use on a CPU (in place).
+
+    Its packing for AVX512 refuses the published vision tower's 3420 columns, and lets no gradient
+    through to the layers below, without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder that a name means on this machine; None for what may be a hub id.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    if name == "tiny":
+        return TINY / "base"
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"model {name!r}: no such folder; give 'tiny', a folder in the Qwen2.5-Omni layout, "
+            "or a hub id such as Qwen/Qwen2.5-Omni-7B"
+        )
+    return None
+
+
+def base_folder(name: str) -> Path:
+    """The folder that holds the base; a hub id is downloaded without its Talker."""
+    if (folder := local_folder(name)) is not None:
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                local_files_only=offline(),
+                allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"],
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(
+            f"model {name}: not in the local cache and the hub could not be reached "
+            f"({first_line(error)}); check the id and the network, or give a folder"
+        ) from error
+
+
+def resolve_quantize(quantize: str, thinker_config: Any) -> str:
+    """What `auto` means for this base: 4-bit above a billion parameters, none below."""
+    if quantize != "auto":
+        return quantize
+    return "4bit" if count_parameters(thinker_config) > FOUR_BIT_ABOVE else "none"
+
+
+def count_parameters(thinker_config: Any) -> int:
+    """Parameters of a Thinker of this configuration, counted without allocating any."""
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+
+    with torch.device("meta"):
+        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(thinker_config)
+    return sum(p.numel() for p in model.parameters())
+
+
+def quantization_config(how: str, device: str) -> Any:
+    """bitsandbytes settings: NF4 with double quantization, or LLM.int8; None for none.
+
+    The language-model head is left alone: its skip list names it, because giving any list replaces
+    the library's own.
+    """
+    if how == "none":
+        return None
+    from transformers import BitsAndBytesConfig
+
+    skip = ["lm_head"]
+    if how == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if device == "cuda" else torch.float32,
+        llm_int8_skip_modules=skip,
+    )
+
+
+def _thinker_config(name: str, folder: Path) -> Any:
+    """The `thinker_config` of a published folder (or of a Thinker-only one)."""
+    from transformers import Qwen2_5OmniThinkerConfig
+
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {name}: {path.name} cannot be read ({first_line(error)}); "
+            "a base folder holds config.json, the tokenizer files and *.safetensors"
+        ) from error
+    kind = config.get("model_type")
+    if kind not in ("qwen2_5_omni", "qwen2_5_omni_thinker"):
+        raise ModelError(
+            f"model {name}: model_type is {kind!r}; only qwen2_5_omni (7B, 3B, tiny) is supported"
+        )
+    thinker = config.get("thinker_config", config)
+    return Qwen2_5OmniThinkerConfig(**thinker)
+
+
+def _device(device: str) -> str:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: no CUDA GPU is visible to torch; use --device cpu or auto")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keeps library chatter off the user's screen: progress bars, remarks, deprecations."""
+    from transformers.utils import logging as hf_logging
+
+    # For good: it remarks on an optional kernels package when imported, and, for 8-bit layers that
+    # are given fp32 (as they are on a CPU), at every matrix product.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+    bars = hf_logging.is_progress_bar_enabled()
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()

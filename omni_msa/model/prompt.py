@@ -1,0 +1,87 @@
+"""The words around the clip: one question, then video, audio, transcript.
+
+The question comes first and the transcript last, so that the subsets of a clip share the longest
+possible prefixes (see `packing.py`). The rendered text is split into a prefix, one part a modality,
+and a suffix; joined again they are exactly what the model's own chat template writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omni_msa.errors import ModelError
+from omni_msa.modalities import MODALITIES, Subset
+
+PROMPT_ORDER = ("video", "audio", "text")  # general to specific; each is a branch of the tree
+assert set(PROMPT_ORDER) == set(MODALITIES)
+
+SYSTEM = "You measure the sentiment that a speaker expresses."
+# The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow
+# have the same tokens whatever comes before them.
+_QUESTION = "How negative or positive is the speaker, from {low:+g} to {high:+g}? {how}\n"
+_CLASSES = "Which does the speaker express: {named} or {last}? {how}\n"
+_JUDGE = "Judge by what is shown."
+_NUMBER = " Answer with one number, such as {example:+.1f}."
+_WORD = " Answer with one of these words."
+
+
+def question(
+    low: float = -3.0, high: float = 3.0, speak: bool = False, classes: Sequence[str] = ()
+) -> str:
+    """The question for a label range or for classes; if words answer it, it says how."""
+    if classes:
+        named = ", ".join(classes[:-1])
+        how = _JUDGE + (_WORD if speak else "")
+        return _CLASSES.format(named=named, last=classes[-1], how=how)
+    how = _JUDGE + (_NUMBER.format(example=high / 2) if speak else "")
+    return _QUESTION.format(low=low, high=high, how=how)
+
+
+QUESTION = question()
+WORDS = "Words: "
+
+_TRANSCRIPT_MARK = "\N{REPLACEMENT CHARACTER}transcript\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class PromptFrame:
+    """The chat template, rendered once: `prefix` + the shown parts + `suffix`."""
+
+    prefix: str
+    suffix: str
+
+
+def conversation(shown: Subset, transcript: str | None, asked: str = QUESTION) -> list[dict]:
+    """The chat that the reference processor would be given for these modalities."""
+    content: list[dict[str, Any]] = [{"type": "text", "text": asked}]
+    if "video" in shown:
+        content.append({"type": "video", "video": ""})
+    if "audio" in shown:
+        content.append({"type": "audio", "audio": ""})
+    if "text" in shown:
+        content.append({"type": "text", "text": WORDS + (transcript or "")})
+    system = [{"type": "text", "text": SYSTEM}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+
+
+def render_frame(processor: Any, asked: str = QUESTION) -> PromptFrame:
+    """Renders the model's own chat template and finds where the parts go.
+
+    Raises:
+        ModelError: the template does not keep the transcript where it was put.
+    """
+    chat = conversation(frozenset({"text"}), _TRANSCRIPT_MARK, asked)
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    before, mark, suffix = text.partition(WORDS + _TRANSCRIPT_MARK)
+    if not mark or not before.endswith(asked):
+        raise ModelError("the model's chat template does not render text items as they are given")
+    return PromptFrame(prefix=before, suffix=suffix)
+
+
+def safe_transcript(text: str) -> tuple[str, str | None]:
+    """Words that cannot pass for control tokens such as `<|im_end|>`, and a warning if changed."""
+    if "<|" not in text:
+        return text, None
+    return text.replace("<|", "< |"), "transcript contains '<|': written as '< |' for the model"

@@ -1,0 +1,171 @@
+"""The Thinker: loading it (and only it), quantizing, LoRA, and the one packed forward pass.
+
+Shapes: B clips, K subsets, L tokens of a tree, H width of the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omni_msa.modalities import Subset
+from omni_msa.model.inputs import InputBuilder, ThinkerInputs
+from omni_msa.model.packing import PackedBatch, collate, last_attended, pack, tree_attention
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """Where the weights came from and how they are held."""
+
+    name: str  # as the user wrote it: "tiny", a folder, or a hub id
+    folder: Path
+    quantize: str  # none, 4bit or 8bit: what was really done
+    device: str
+
+    @property
+    def lasting_name(self) -> str:
+        """How a checkpoint names its base: a folder by its whole path, wherever it is used."""
+        return str(Path(self.name).resolve()) if self.folder == Path(self.name) else self.name
+
+
+class Thinker:
+    """Qwen2.5-Omni's understanding half, with the input builder that belongs to it."""
+
+    def __init__(self, model: Any, processor: Any, base: LoadedBase) -> None:
+        self.model = model  # Qwen2_5OmniThinkerForConditionalGeneration, or PEFT around it
+        self.processor = processor
+        self.base = base
+        self.config = model.config
+        self.builder = InputBuilder(processor, model.config)
+        pad = processor.tokenizer.pad_token_id
+        self.pad_token_id = pad if pad is not None else 0
+
+    @property
+    def adapted(self) -> bool:
+        """Whether a LoRA adapter is on it."""
+        return hasattr(self.model, "peft_config")
+
+    @property
+    def core(self) -> Any:
+        """The transformers model itself, with any LoRA layers already inside it."""
+        return self.model.get_base_model() if self.adapted else self.model
+
+    def ask(self, question: str) -> None:
+        """Puts another question before every clip that is built from now on."""
+        self.builder = InputBuilder(self.processor, self.config, question)
+
+    @property
+    def width(self) -> int:
+        return self.config.text_config.hidden_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.core.get_input_embeddings().weight.device
+
+    def batch(
+        self,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+        padding_side: str = "right",
+    ) -> PackedBatch:
+        """Packs each clip's subsets and pads the trees to one length."""
+        trees = [pack(clip, wanted) for clip, wanted in zip(clips, subsets, strict=True)]
+        return collate(clips, trees, self.pad_token_id, padding_side)
+
+    def forward(self, batch: PackedBatch) -> torch.Tensor:
+        """Hidden states at the last non-padding token of every subset: [B, K, H].
+
+        Towers run once a clip; the language model runs exactly once. Rows of subsets that a clip
+        does not have (see `PackedBatch`) hold nothing of use.
+        """
+        hidden = self.states(batch)
+        leaves = last_attended(batch.paths.to(self.device)).clamp(min=0)  # [B, K]
+        return take(hidden, leaves)
+
+    def states(self, batch: PackedBatch, cache: Any = None) -> torch.Tensor:
+        """Hidden states of every token of the trees, in one pass: [B, L, H].
+
+        With a transformers cache, keys and values are kept for `step`.
+        """
+        allowed = tree_attention(batch.paths.to(self.device))  # [B, 1, L, L]
+        return self._language(self.embed(batch), allowed, batch.positions, cache)
+
+    def step(
+        self, token_ids: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
+        """One more token behind each leaf: ids [B, K], positions [3, B, K], and which of the
+        tokens so far each of them sees, [B, 1, K, L + K * steps]. Gives hidden states [B, K, H]."""
+        embeddings = self.core.get_input_embeddings()(token_ids.to(self.device))
+        return self._language(embeddings, allowed.to(self.device), positions, cache)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What comes next, over the vocabulary: hidden [..., H] -> [..., V] in fp32."""
+        head = self.core.lm_head
+        return head(hidden.to(head.weight.dtype)).float()
+
+    def _language(
+        self, embeddings: torch.Tensor, allowed: torch.Tensor, positions: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
+        bias = torch.zeros(allowed.shape, dtype=embeddings.dtype, device=self.device)
+        bias = bias.masked_fill(~allowed, torch.finfo(embeddings.dtype).min)
+        return self.core.model.language_model(
+            inputs_embeds=embeddings,
+            attention_mask=bias,
+            position_ids=positions.to(self.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def embed(self, batch: PackedBatch) -> torch.Tensor:
+        """Token embeddings with what the towers saw and heard in their places: [B, L, H]."""
+        token_ids = batch.token_ids.to(self.device)
+        embeddings = self.core.get_input_embeddings()(token_ids)
+        for token_id, features in (
+            (self.config.video_token_id, self.see(batch.clips)),
+            (self.config.audio_token_id, self.hear(batch.clips)),
+        ):
+            # A part that stands on several branches of a clip's tree is the same part each time.
+            rows = []
+            for tokens, feature in zip(batch.token_ids, features, strict=True):
+                count = int((tokens == token_id).sum())
+                if count:
+                    assert feature is not None and count % len(feature) == 0, "tokens, no features"
+                    rows.append(feature.repeat(count // len(feature), 1))
+            if rows:
+                mask = (token_ids == token_id)[..., None]
+                embeddings = embeddings.masked_scatter(mask, torch.cat(rows).to(embeddings.dtype))
+        return embeddings
+
+    def see(self, clips: Sequence[ThinkerInputs]) -> list[torch.Tensor | None]:
+        """Vision tower, all clips in one call: [tokens, H] a clip, None without a picture."""
+        shown = [(clip.patches, clip.grid_thw) for clip in clips if clip.patches is not None]
+        if not shown:
+            return [None] * len(clips)
+        patches = torch.cat([p for p, _ in shown if p is not None]).to(self.device)
+        grids = torch.tensor([g for _, g in shown], device=self.device)
+        out = self.core.model.get_video_features(patches, grids, return_dict=True).pooler_output
+        features = iter(out)
+        return [next(features) if clip.patches is not None else None for clip in clips]
+
+    def hear(self, clips: Sequence[ThinkerInputs]) -> list[torch.Tensor | None]:
+        """Audio tower, all clips in one call: [tokens, H] a clip, None without sound."""
+        mels = [clip.mel for clip in clips if clip.mel is not None]
+        if not mels:
+            return [None] * len(clips)
+        lengths = torch.tensor([m.shape[1] for m in mels], device=self.device)
+        tower = self.core.model.audio_tower
+        after_conv, num_tokens = tower._get_feat_extract_output_lengths(lengths)
+        heard = tower(
+            torch.cat(mels, dim=1).to(self.device), feature_lens=lengths, aftercnn_lens=after_conv
+        ).last_hidden_state
+        features = iter(heard.split(num_tokens.tolist()))
+        return [next(features) if clip.mel is not None else None for clip in clips]
+
+
+def take(hidden: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Rows of hidden states: [B, L, H] at places [B, K] -> [B, K, H]."""
+    return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[-1]))

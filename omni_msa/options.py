@@ -1,0 +1,243 @@
+"""Options, grouped by concern, frozen and checked when they are made.
+
+Only `commands` turns flags into these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import inf, isfinite
+from typing import Any
+
+from omni_msa.errors import ConfigError
+from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.values import PATCH_SIDE
+
+DECODERS = ("pyav", "decord")
+QUANTIZE = ("auto", "none", "4bit", "8bit")
+DEVICES = ("auto", "cpu", "cuda")
+PROMPT_VERSION = "1"
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(
+        value in allowed, f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}"
+    )
+
+
+@dataclass(frozen=True)
+class MediaOptions:
+    """How a clip is read. Everything here except the deadline can change a score."""
+
+    decoder: str = "pyav"  # which library reads the frames
+    fps: float = 2.0  # frames sampled a second
+    min_frames: int = 4  # short clips are sampled faster to reach this many
+    max_frames: int = 16  # long clips are sampled slower to stay below this
+    min_pixels: int = 4 * PATCH_SIDE**2  # smaller frames are enlarged to this
+    max_pixels: int = 128 * PATCH_SIDE**2  # larger frames are reduced to this
+    max_audio_seconds: float = 300.0  # longer sound is cut, and the record says so
+    max_text_tokens: int = 1024  # longer transcripts are cut, and the record says so
+    deadline_seconds: float = 120.0  # a clip that takes longer to read is given up
+
+    def __post_init__(self) -> None:
+        _one_of("decoder", self.decoder, DECODERS)
+        _require(0 < self.fps <= 120, f"fps must lie in (0, 120], got {self.fps}")
+        _require(
+            2 <= self.min_frames <= self.max_frames <= 768,
+            f"frames: 2 <= min ({self.min_frames}) <= max ({self.max_frames}) <= 768 must hold",
+        )
+        _require(
+            PATCH_SIDE**2 <= self.min_pixels <= self.max_pixels,
+            f"pixels a frame: 784 <= min ({self.min_pixels}) <= max ({self.max_pixels}) must hold",
+        )
+        for name in ("max_audio_seconds", "max_text_tokens", "deadline_seconds"):
+            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+
+    @classmethod
+    def asked(cls, given: dict[str, Any], stored: dict[str, Any] | None = None) -> MediaOptions:
+        """The given choices over stored ones; a minimum that is not given gives way to a maximum
+        that is."""
+        values = {**(stored or {}), **given}
+        for kind in ("frames", "pixels"):
+            low, high = f"min_{kind}", f"max_{kind}"
+            if high in given and low not in given:
+                values[low] = min(values.get(low, getattr(cls, low)), values[high])
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """The part that changes scores: what a checkpoint stores and a fingerprint covers."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "deadline_seconds"}
+
+
+DEFAULT_RANGE = (-3.0, 3.0)  # of labels: that of CMU-MOSI
+
+
+def check_label_range(label_range: tuple[float, float]) -> None:
+    """Two numbers, the smaller first.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    low, high = label_range
+    _require(
+        isfinite(low) and isfinite(high) and low < high,
+        f"--label-range {low:g} {high:g}: two numbers, and the first must be the smaller",
+    )
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model scores, and how it is held in memory."""
+
+    model: str | None = None  # "tiny" (embedded), a folder, a hub id; None: the checkpoint's base
+    checkpoint: str | None = None  # our folder: adapter, readout and omni_msa.json
+    readout: str | None = None  # None: what the checkpoint says
+    quantize: str = "auto"  # 4-bit above a billion parameters, none below
+    device: str = "auto"  # cuda when there is one
+    # of a base that is read without a checkpoint: its labels' range (None: MOSI's), or classes
+    label_range: tuple[float, float] | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("quantize", self.quantize, QUANTIZE)
+        _one_of("device", self.device, DEVICES)
+        if self.label_range is not None:
+            check_label_range(self.label_range)
+            _require(
+                self.checkpoint is None and not self.embedded,
+                "--label-range is about a base that is read without a checkpoint; a checkpoint "
+                "has the range that it was trained on",
+            )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded checkpoint of `tiny` is what scores."""
+        default = self.model in (None, "tiny") and self.readout in (None, "regression")
+        return default and self.checkpoint is None and not self.classes
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """Which subsets are scored beside the clip itself, all in the same forward pass.
+
+    `enabled` without `drop` scores every subset; with `drop` only the clip without those
+    modalities, one at a time and together.
+    """
+
+    enabled: bool = True
+    drop: Subset = frozenset()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.drop) - set(MODALITIES))
+        _require(not unknown, f"cannot drop {unknown}; choose among: {', '.join(MODALITIES)}")
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How many clips are held at once, and what a rerun does."""
+
+    batch_size: int = 8
+    workers: int = 1  # decoding processes
+    retry_failed: bool = False  # a rerun tries failed clips again
+    fresh: bool = False  # a rerun starts the output file anew
+
+    def __post_init__(self) -> None:
+        _require(
+            1 <= self.batch_size <= 1024, f"batch size must be 1 to 1024, got {self.batch_size}"
+        )
+        _require(1 <= self.workers <= 64, f"workers must be 1 to 64, got {self.workers}")
+
+
+TRAINED_READOUTS = ("regression", "generative")
+HEADS = ("mlp", "linear")
+LORA_SCOPES = ("all", "language")
+CHECKPOINTING = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run of a LoRA adapter and a readout. Defaults: arXiv 2606.05713 where it states
+    them (rank, alpha, dropout, targets, both learning rates, loss), ours elsewhere."""
+
+    readout: str = "regression"
+    head: str = "mlp"  # of the regression readout
+    epochs: int = 3
+    batch_size: int = 8  # clips a forward pass; halved when memory runs out
+    accumulate: int = 1  # forward passes an optimizer step
+    lora_rank: int = 32
+    lora_alpha: int = 32
+    lora_dropout: float = 0.1
+    lora_scope: str = "all"  # the whole Thinker, as published, or its language model
+    head_dropout: float = 0.2
+    lora_learning_rate: float = 2e-4
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05  # share of all steps
+    max_grad_norm: float = 1.0
+    patience: int = 3  # epochs without a better validation MAE before it stops
+    subsets: str = "packed"  # "packed": all modality subsets in the same pass; "full": the clip
+    checkpointing: str = "auto"  # recompute activations; auto: above a billion parameters
+    bf16: bool = False  # bfloat16 autocast on a CPU (a GPU always has it)
+    save_every: int = 100  # steps between the states that a killed run goes on from
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("readout", self.readout, TRAINED_READOUTS)
+        _one_of("head", self.head, HEADS)
+        _one_of("lora-scope", self.lora_scope, LORA_SCOPES)
+        _one_of("subsets", self.subsets, ("packed", "full"))
+        _one_of("checkpointing", self.checkpointing, CHECKPOINTING)
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "lora_rank",
+            "lora_alpha",
+            "patience",
+            "save_every",
+        ):
+            _require(
+                getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}"
+            )
+        for name in ("lora_dropout", "head_dropout", "warmup", "weight_decay"):
+            _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)")
+        for name in ("lora_learning_rate", "head_learning_rate", "max_grad_norm"):
+            value = getattr(self, name)
+            _require(0 < value < inf, f"{name} must be positive and finite, got {value}")
+        _require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
+
+        own = ("head", "head_dropout", "head_learning_rate")
+        useless = [n for n in own if getattr(self, n) != getattr(TrainOptions, n)]
+        _require(
+            self.readout == "regression" or not useless,
+            f"{' and '.join(useless)}: of the regression readout; {self.readout} has no head",
+        )
+
+    @property
+    def clips_a_step(self) -> int:
+        """The effective batch, whatever fits into one forward pass."""
+        return self.batch_size * self.accumulate
+
+
+METRIC_FAMILIES = ("auto", "mosi", "sims", "emotion")
+TASKS = ("sentiment", "emotion")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How scores are compared with labels."""
+
+    split: str | None = None  # None: test where there are splits
+    family: str = "auto"  # conventions of the metrics
+    ablate: bool = False  # the seven subsets too
+    resamples: int = 1000  # of the bootstrap
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("metrics", self.family, METRIC_FAMILIES)
+        _require(self.resamples >= 1, f"resamples must be 1 or more, got {self.resamples}")

@@ -1,0 +1,61 @@
+"""Which subsets are scored, and what their scores say of each modality."""
+
+from __future__ import annotations
+
+from math import factorial
+
+from omni_msa.modalities import MODALITIES, Subset, all_subsets, subset_name
+from omni_msa.options import (
+    AblationOptions,
+)
+from omni_msa.values import Ablation
+
+
+def subsets_to_score(present: Subset, ablation: AblationOptions) -> tuple[Subset, ...]:
+    """The subsets that one pass must hold for this clip.
+
+    With `drop`: the whole clip, the clip without each named modality, and without all of them.
+    """
+    if not ablation.enabled:
+        return (present,)
+    if not ablation.drop:
+        return all_subsets(present)
+    dropped = ablation.drop & present
+    wanted = {present, present - dropped} | {present - {m} for m in dropped}
+    return tuple(sorted(wanted, key=lambda s: (len(s), subset_name(s))))
+
+
+def summarise(scores: dict[Subset, float], present: Subset, ablation: AblationOptions) -> Ablation:
+    """Subset scores -> what each drop changes, and exact contributions when all are known."""
+    asked = ablation.drop & present if ablation.drop else present
+    drop = {
+        m: {"score": scores[present - {m}], "delta": scores[present - {m}] - scores[present]}
+        for m in MODALITIES
+        if m in asked
+    }
+    if len(asked) > 1 and ablation.drop:
+        rest = present - asked
+        name = "+".join(m for m in MODALITIES if m in asked)
+        drop[name] = {"score": scores[rest], "delta": scores[rest] - scores[present]}
+    complete = len(scores) == 2 ** len(present)
+    return Ablation(
+        subsets={subset_name(s): score for s, score in scores.items()},
+        drop=drop,
+        contribution=shapley(scores, present) if complete else {},
+    )
+
+
+def shapley(scores: dict[Subset, float], present: Subset) -> dict[str, float]:
+    """Exact Shapley values of the modalities; they sum to score(all) - score(none).
+
+    phi_m = sum over S without m of |S|! (n - |S| - 1)! / n! * (score(S + m) - score(S)).
+    """
+    n = len(present)
+    values = {}
+    for modality in (m for m in MODALITIES if m in present):
+        total = 0.0
+        for subset in all_subsets(present - {modality}):
+            weight = factorial(len(subset)) * factorial(n - len(subset) - 1) / factorial(n)
+            total += weight * (scores[subset | {modality}] - scores[subset])
+        values[modality] = total
+    return values

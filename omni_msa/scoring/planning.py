@@ -1,0 +1,296 @@
+"""What a clip costs before anything is loaded: tokens, and bytes by part; and what fits a budget.
+
+Arithmetic on a configuration. Tokens are those that `inputs.py` and `packing.py` build, because
+the reader's own frame plan and the packer itself count them; bytes are those of `footprint.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from omni_msa.errors import ConfigError, ModelError
+from omni_msa.media.sampling import plan_frames
+from omni_msa.methods import READOUTS
+from omni_msa.modalities import MODALITIES, Subset, all_subsets
+from omni_msa.model.estimates import (
+    GIB,
+    ByteCounts,
+    Holding,
+    ModelSize,
+    TokenCounts,
+    byte_counts,
+    lora_parameters,
+    model_size,
+)
+from omni_msa.model.inputs import HOP, InputBuilder, Segment, ThinkerInputs, num_audio_tokens
+from omni_msa.model.loading import FOUR_BIT_ABOVE, local_folder, quiet_loading
+from omni_msa.model.packing import pack
+from omni_msa.model.prompt import WORDS
+from omni_msa.model.published import SIZES, published_thinker_config
+from omni_msa.options import MediaOptions
+from omni_msa.values import PATCH_SIDE, SAMPLE_RATE, VideoTrack
+
+TASKS = ("score", "train")
+# What `fit` tries below what was asked, best first.
+BATCH_STEPS = (64, 32, 16, 8, 4, 2, 1)
+PIXEL_STEPS = tuple(n * PATCH_SIDE**2 for n in (768, 512, 256, 128, 96, 64, 32, 16, 4))
+FRAME_STEPS = (768, 256, 128, 64, 32, 16, 12, 8, 6, 4, 2)
+DAY = 86_400.0  # seconds
+SPARE = 0.05  # of a budget, kept free: what was measured was up to 3 % above the estimate
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """Tokens of the fixed words. Defaults: Qwen's vocabulary and prompt version 1."""
+
+    prefix: int = 38
+    suffix: int = 5
+    lead_in: int = 3  # before the transcript, as `WORDS` is tokenized alone
+
+    @classmethod
+    def of(cls, builder: InputBuilder) -> PromptTokens:
+        """Counted with a model's own tokenizer and template."""
+        words = builder.tokenizer(WORDS, add_special_tokens=False)["input_ids"]
+        return cls(len(builder.prefix.token_ids), len(builder.suffix.token_ids), len(words))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is shown, and what is done with it."""
+
+    seconds: float  # of the clip
+    text_tokens: int = 30  # of its transcript
+    media: MediaOptions = field(default_factory=MediaOptions)
+    width: int = 1280  # pixels of the picture, as displayed
+    height: int = 720
+    modalities: Subset = frozenset(MODALITIES)
+    task: str = "score"
+    readout: str = "regression"
+    subsets: str = "packed"  # "packed": every subset in the same pass; "full": the clip alone
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, TASKS)
+        _one_of("subsets", self.subsets, ("packed", "full"))
+        if not 0 < self.seconds <= DAY or self.text_tokens < 0 or self.batch_size < 1:
+            raise ConfigError(
+                f"a clip lasts more than 0 s and at most a day, has 0 or more text tokens and "
+                f"comes 1 or more at a time, got {self.seconds} s, {self.text_tokens} tokens, "
+                f"batch {self.batch_size}"
+            )
+        if not self.modalities or self.modalities - set(MODALITIES):
+            raise ConfigError(
+                f"modalities {sorted(self.modalities)}; choose among: {', '.join(MODALITIES)}"
+            )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one pass over a batch needs."""
+
+    tokens: TokenCounts
+    bytes: ByteCounts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What fits, and all that there is to print about it."""
+
+    model: str
+    parameters: int
+    trainable: int
+    workload: Workload
+    holding: Holding
+    estimate: Estimate
+    budget_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, in the order in which they are read."""
+        media = self.workload.media
+        tokens, sizes = self.estimate.tokens, self.estimate.bytes
+        parts = {f.name: getattr(sizes, f.name) for f in fields(sizes)} | {"total": sizes.total}
+        return {
+            "model": self.model,
+            "parameters": self.parameters,
+            "trainable": self.trainable,
+            "trainable_percent": round(100 * self.trainable / (self.parameters + self.trainable), 4)
+            if self.trainable
+            else 0.0,
+            "task": self.workload.task,
+            "seconds": self.workload.seconds,
+            "subsets": self.workload.subsets,
+            "max_frames": media.max_frames,
+            "max_pixels": media.max_pixels,
+            "batch_size": self.workload.batch_size,
+            "holding": asdict(self.holding),
+            "tokens": asdict(tokens),
+            "gib": {name: round(value / GIB, 3) for name, value in parts.items()},
+            "budget_gib": round(self.budget_bytes / GIB, 3) if self.budget_bytes else None,
+        }
+
+
+def make_plan(
+    model: str, workload: Workload, holding: Holding, budget_bytes: int | None = None
+) -> Plan:
+    """The estimate for a model; with a budget, for the largest frames and batch that fit it.
+
+    Args:
+        model: "7b" or "3b" (the published sizes), "tiny", or a folder.
+        workload: what is asked for; with a budget, the most that is tried.
+        holding: how the model is held.
+        budget_bytes: memory of the device; a twentieth of it is kept free.
+
+    Raises:
+        ConfigError: nothing fits, or there is no such size.
+        ModelError: there is no such folder.
+    """
+    config, prompt = describe_model(model)
+    size = model_size(config)
+    held = _resolved(holding, size)
+    if budget_bytes is not None:
+        workload = fit(budget_bytes, size, workload, held, prompt)
+    return Plan(
+        model,
+        size.parameters,
+        lora_parameters(size, held),
+        workload,
+        held,
+        estimate(size, workload, held, prompt),
+        budget_bytes,
+    )
+
+
+def describe_model(model: str) -> tuple[Any, PromptTokens]:
+    """Configuration and prompt lengths of a published size, `tiny`, or a folder.
+
+    Raises:
+        ModelError: there is no such folder, or it is not a Qwen2.5-Omni one.
+    """
+    published = model.lower().rpartition("-")[2]
+    if published in SIZES and not Path(model).is_dir() and not model.startswith("."):
+        return published_thinker_config(published), PromptTokens()
+    folder = local_folder(model)
+    if folder is None:
+        raise ModelError(
+            f"model {model}: its sizes are not known here; give {' or '.join(SIZES)}, "
+            "tiny, or a folder"
+        )
+    from transformers import Qwen2_5OmniConfig, Qwen2_5OmniProcessor
+
+    try:
+        with quiet_loading():
+            config = Qwen2_5OmniConfig.from_pretrained(folder).thinker_config
+            builder = InputBuilder(Qwen2_5OmniProcessor.from_pretrained(folder), config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"model {model}: not a Qwen2.5-Omni folder ({reason})") from error
+    return config, PromptTokens.of(builder)
+
+
+def estimate(
+    size: ModelSize, workload: Workload, holding: Holding, prompt: PromptTokens | None = None
+) -> Estimate:
+    """Tokens and bytes of one pass: scoring, or a training step."""
+    tokens = count_tokens(workload, prompt or PromptTokens())
+    held = _resolved(holding, size)
+    training = workload.task == "train"
+    readout = READOUTS[workload.readout].num_parameters(size.config.text_config.hidden_size)
+    return Estimate(tokens, byte_counts(size, held, tokens, workload.batch_size, training, readout))
+
+
+def fit(
+    budget_bytes: int,
+    size: ModelSize,
+    workload: Workload,
+    holding: Holding,
+    prompt: PromptTokens | None = None,
+) -> Workload:
+    """The largest workload that fits, up to the one that is asked for.
+
+    The batch is made smaller first, because that changes no score; then the frames; and only then
+    are there fewer of them.
+
+    Raises:
+        ConfigError: not even the smallest fits; the message says what that would need.
+    """
+    media = workload.media
+    smallest, need = None, 0
+    for frames in _steps(FRAME_STEPS, media.max_frames):
+        for pixels in _steps(PIXEL_STEPS, media.max_pixels):
+            for batch in _steps(BATCH_STEPS, workload.batch_size):
+                smaller = replace(
+                    media,
+                    max_frames=frames,
+                    min_frames=min(media.min_frames, frames),
+                    max_pixels=pixels,
+                    min_pixels=min(media.min_pixels, pixels),
+                )
+                smallest = replace(workload, media=smaller, batch_size=batch)
+                need = estimate(size, smallest, holding, prompt).bytes.total
+                if need <= (1 - SPARE) * budget_bytes:
+                    return smallest
+    assert smallest is not None
+    raise ConfigError(
+        f"a budget of {budget_bytes / GIB:.1f} GiB is too small: {workload.task} on "
+        f"{workload.seconds:g} s needs {need / (1 - SPARE) / GIB:.1f} GiB with "
+        f"{smallest.media.max_frames} frames of {smallest.media.max_pixels} pixels, one clip at "
+        "a time; take a smaller model, quantize 4bit, or shorter clips"
+    )
+
+
+def count_tokens(workload: Workload, prompt: PromptTokens) -> TokenCounts:
+    """Tokens of one clip, by the reader's frame plan and the packer itself."""
+    media, parts = workload.media, {}
+    video = audio = text = patches = sound_frames = 0
+    if "video" in workload.modalities:
+        frames = plan_frames(picture_track(workload), media)
+        visual = len(frames.times_seconds) // 2 * frames.height * frames.width // PATCH_SIDE**2
+        patches, video = 4 * visual, visual + 2
+        parts["video"] = _blank(video)
+    if "audio" in workload.modalities:
+        heard = min(workload.seconds, media.max_audio_seconds)
+        num_mel_frames = -(-int(heard * SAMPLE_RATE) // HOP)
+        sound_frames, audio = (num_mel_frames + 1) // 2, num_audio_tokens(num_mel_frames) + 2
+        parts["audio"] = _blank(audio)
+    if "text" in workload.modalities:
+        text = min(workload.text_tokens, media.max_text_tokens) + prompt.lead_in
+        parts["text"] = _blank(text)
+    inputs = ThinkerInputs(_blank(prompt.prefix), parts, _blank(prompt.suffix))
+    shown = inputs.present
+    subsets = all_subsets(shown) if workload.subsets == "packed" else (shown,)
+    packed = len(pack(inputs, subsets).token_ids)
+    total = inputs.num_tokens["total"]
+    return TokenCounts(video, audio, text, total, packed, patches, sound_frames)
+
+
+def _resolved(holding: Holding, size: ModelSize) -> Holding:
+    """With `auto` as it is resolved when the model is loaded."""
+    if holding.quantize != "auto":
+        return holding
+    return replace(holding, quantize="4bit" if size.parameters > FOUR_BIT_ABOVE else "none")
+
+
+def picture_track(workload: Workload) -> VideoTrack:
+    """A picture track of that length at 30 frames a second."""
+    pts_seconds = np.arange(0, max(workload.seconds, 1 / 30) - 1e-9, 1 / 30)
+    size = workload.width, workload.height
+    return VideoTrack(0, "", *size, 0, pts_seconds, end_seconds=workload.seconds)
+
+
+def _blank(length: int) -> Segment:
+    return Segment(torch.zeros(length, dtype=torch.long), torch.zeros(3, length, dtype=torch.long))
+
+
+def _steps(steps: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """What was asked for, then every step below it."""
+    return (most, *(step for step in steps if step < most))
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}")

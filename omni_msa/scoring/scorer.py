@@ -1,0 +1,332 @@
+"""The heart: a clip in, a score and its ablation out, in one forward pass.
+
+Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Thinker.forward -> readout -> Record
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omni_msa.errors import ConfigError, MediaError, ModelError
+from omni_msa.files.labels import LabelScale
+from omni_msa.media import read_clip
+from omni_msa.methods import READOUTS, make_readout
+from omni_msa.methods.method import Reading
+from omni_msa.modalities import MODALITIES, Subset, subset_name
+from omni_msa.model.identity import base_sha256
+from omni_msa.model.inputs import ThinkerInputs
+from omni_msa.model.loading import TINY, load_thinker, local_folder
+from omni_msa.model.prompt import question
+from omni_msa.model.thinker import Thinker
+from omni_msa.options import (
+    DEFAULT_RANGE,
+    PROMPT_VERSION,
+    AblationOptions,
+    MediaOptions,
+    ModelOptions,
+)
+from omni_msa.scoring.ablation import subsets_to_score, summarise
+from omni_msa.scoring.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    load_checkpoint,
+    media_options,
+    read_info,
+)
+from omni_msa.values import Ablation, Clip, ClipContent, Record
+
+ZERO_SHOT = "verbalizer"  # how a base without a checkpoint is read
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A clip that was read and turned into tensors; only the forward pass is missing."""
+
+    content: ClipContent
+    inputs: ThinkerInputs
+    input_seconds: float
+
+    @property
+    def pattern(self) -> str:
+        """Which modalities are shown: clips of one pattern are batched together."""
+        return subset_name(self.inputs.present)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.inputs.num_tokens["total"]
+
+
+class Scorer:
+    """A Thinker with its checkpoint. Make it with `Scorer.load()`.
+
+    It makes the Thinker ask its readout's question: two scorers do not share one.
+    """
+
+    def __init__(self, thinker: Thinker, checkpoint: Checkpoint, media: MediaOptions) -> None:
+        self.thinker = thinker
+        self.checkpoint = checkpoint
+        self.media = media
+        self.readout = checkpoint.readout
+        self.hidden: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
+        scale = checkpoint.info.scale
+        self.label_range = (scale.low, scale.high)
+        self.classes = scale.classes  # empty when labels are numbers
+        thinker.ask(question(scale.low, scale.high, self.readout.speaks, scale.classes))
+
+    @classmethod
+    def load(cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None) -> Scorer:
+        """Loads a base and its checkpoint; with no options, the embedded `tiny`.
+
+        Args:
+            model: which model, and how it is held in memory.
+            media: choices that replace the checkpoint's own ways of reading clips.
+
+        Raises:
+            ModelError: the base or the checkpoint cannot be loaded.
+            ConfigError: the options do not fit together.
+        """
+        options = model or ModelOptions()
+        folder = _checkpoint_folder(options)
+        if folder is None:
+            return cls._zero_shot(options, media)
+        info = read_info(folder)
+        _check_readout(options.readout, info.readout)
+        chosen = media_options(info, media)
+        if options.model is None:
+            _check_base(folder, info.base)
+        quantize = info.quantize if options.quantize == "auto" else options.quantize
+        thinker = load_thinker(options.model or info.base, quantize, options.device)
+        return cls(thinker, load_checkpoint(folder, thinker, options.readout), chosen)
+
+    @classmethod
+    def _zero_shot(cls, options: ModelOptions, media: dict[str, Any] | None) -> Scorer:
+        thinker = load_thinker(options.model or "tiny", options.quantize, options.device)
+        classes = options.classes
+        numbers = LabelScale(0.0, 1.0, *(options.label_range or DEFAULT_RANGE))
+        info = CheckpointInfo(
+            base=thinker.base.lasting_name,
+            base_sha256=base_sha256(thinker.base.folder),
+            readout=options.readout or ZERO_SHOT,
+            scale=LabelScale.of_classes(classes) if classes else numbers,
+            media=MediaOptions().to_json(),
+        )
+        readout = make_readout(info.readout, thinker, info.scale).eval()
+        return cls(thinker, Checkpoint(None, info, readout), media_options(info, media))
+
+    @property
+    def notice(self) -> str | None:
+        """What the user should see before the first score, or None."""
+        own = self.checkpoint.info.notice
+        return "; ".join(([own] if own else []) + list(self.remarks)) or None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What every record says of the way it was scored."""
+        info, how = self.checkpoint.info, self.thinker.base.quantize
+        if self.checkpoint.folder is None:
+            return (f"zero-shot: no checkpoint, {self.thinker.base.name} is read by {self.name}",)
+        remarks = []
+        if self.hidden:
+            names = " and ".join(m for m in MODALITIES if m in self.hidden)
+            remarks.append(f"the checkpoint was trained without {names}, and is not shown it")
+        if how != info.quantize:
+            remarks.append(f"trained with quantize {info.quantize}, scored with {how}")
+        return tuple(remarks)
+
+    @property
+    def name(self) -> str:
+        """The readout's name."""
+        return self.readout.name
+
+    def describe(self) -> dict[str, Any]:
+        """The `model` object of a record, without its fingerprint."""
+        base, folder = self.thinker.base, self.checkpoint.folder
+        embedded = folder is not None and folder.parent == TINY
+        return {
+            "base": base.name,
+            "checkpoint": "tiny" if embedded else str(folder) if folder is not None else None,
+            "readout": self.name,
+            "quantize": base.quantize,
+        }
+
+    def fingerprint(self, ablation: AblationOptions, hide: Subset = frozenset()) -> str:
+        """Hash of everything but the clip that changes a row: rows of one file share it."""
+        info = self.checkpoint.info
+        parts = {
+            "base": info.base_sha256,
+            "adapter": info.adapter_sha256,
+            "readout": [self.name, info.readout_sha256, info.scale.to_json()],
+            "quantize": self.thinker.base.quantize,
+            "media": self.media.to_json(),
+            "prompt": PROMPT_VERSION,
+            "ablation": [ablation.enabled, sorted(ablation.drop)],
+            "hide": sorted(hide | self.hidden),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def score(
+        self,
+        clip: Clip | str | Path,
+        ablation: AblationOptions | None = None,
+        hide: Subset = frozenset(),
+    ) -> Record:
+        """Scores one clip; by default with every subset of its modalities.
+
+        Args:
+            clip: a path, or a `Clip` with a transcript or a time window.
+            ablation: which subsets are scored in the same pass.
+            hide: modalities that the model is not shown at all.
+
+        Raises:
+            MediaError: the clip cannot be read or has nothing to score.
+            TranscriptError: its transcript file cannot be read.
+        """
+        wanted = clip if isinstance(clip, Clip) else Clip(path=Path(clip))
+        content = read_clip(wanted, self.media, hide=hide | self.hidden)
+        prepared = self.prepare(content, hide)
+        return self.score_prepared([prepared], ablation or AblationOptions(), hide)[0]
+
+    def prepare(self, content: ClipContent, hide: Subset = frozenset()) -> Prepared:
+        """The CPU work before the forward pass: tokens, positions, patches, log-mel."""
+        start = time.perf_counter()
+        inputs = self.thinker.builder.build(content, self.media, hide | self.hidden)
+        return Prepared(content, inputs, time.perf_counter() - start)
+
+    def score_prepared(
+        self,
+        prepared: Sequence[Prepared],
+        ablation: AblationOptions,
+        hide: Subset = frozenset(),
+    ) -> list[Record]:
+        """One forward pass of the language model over all clips and all their subsets."""
+        for item in prepared:
+            if ablation.drop and item.inputs.present <= ablation.drop:
+                has = " and ".join(m for m in MODALITIES if m in item.inputs.present)
+                raise MediaError(
+                    f"{item.content.clip.name}: it has {has} only, and all of it is dropped; "
+                    "drop less"
+                )
+        start = time.perf_counter()
+        wanted = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
+        reading = self.read([p.inputs for p in prepared], wanted)
+        seconds = (time.perf_counter() - start) / len(prepared)
+        rows = [row[: len(k)] for row, k in zip(reading.scores.tolist(), wanted, strict=True)]
+        for item, row in zip(prepared, rows, strict=True):
+            if not all(map(isfinite, row)):
+                raise ModelError(
+                    f"{item.content.clip.name}: the model gave no number (NaN); its weights or the "
+                    "precision do not fit (try --quantize none)"
+                )
+        fingerprint = self.fingerprint(ablation, hide)
+        records = [
+            self._record(
+                p, dict(zip(subsets, row, strict=True)), ablation, seconds, fingerprint, hide
+            )
+            for p, subsets, row in zip(prepared, wanted, rows, strict=True)
+        ]
+        if reading.answers is None:
+            return records
+        said = zip(records, reading.answers, wanted, strict=True)
+        return [replace(r, answer=answers[len(k) - 1]) for r, answers, k in said]
+
+    @torch.inference_mode()
+    def read(self, clips: Sequence[ThinkerInputs], subsets: Sequence[Sequence[Subset]]) -> Reading:
+        """The readout's scores of each clip's subsets, in one forward pass."""
+        return self.readout.read(self.thinker, clips, subsets)
+
+    def _record(
+        self,
+        prepared: Prepared,
+        scores: dict[Subset, float],
+        ablation: AblationOptions,
+        forward_seconds: float,
+        fingerprint: str,
+        hide: Subset,
+    ) -> Record:
+        content, inputs = prepared.content, prepared.inputs
+        shown = inputs.present
+        seconds = {
+            "decode": round(content.decode_seconds, 4),
+            "inputs": round(prepared.input_seconds, 4),
+            "forward": round(forward_seconds, 4),
+        }
+        # what the checkpoint is never shown is said by its own remark
+        dropped = tuple(f"{m} dropped on request" for m in MODALITIES if m in hide - self.hidden)
+        return Record(
+            clip=content.clip.name,
+            sha256=content.sha256,
+            score=scores[shown],
+            range=self.label_range,
+            modalities={m: content.sources.get(m) if m in shown else None for m in MODALITIES},
+            ablation=self._ablation(scores, shown, ablation) if ablation.enabled else None,
+            media=content.media,
+            tokens=inputs.num_tokens,
+            seconds=seconds,
+            model=self.describe() | {"fingerprint": fingerprint},
+            warnings=content.warnings + inputs.warnings + dropped + self.remarks,
+            label=content.clip.label,
+            id=content.clip.row_id,
+            emotion=self.classes[round(scores[shown])] if self.classes else None,
+        )
+
+    def _ablation(
+        self, scores: dict[Subset, float], shown: Subset, asked: AblationOptions
+    ) -> Ablation:
+        """What each subset gives; numbers of classes have no differences."""
+        if self.classes:
+            return Ablation({subset_name(s): score for s, score in scores.items()})
+        return summarise(scores, shown, asked)
+
+
+def _checkpoint_folder(options: ModelOptions) -> Path | None:
+    """The checkpoint to load; None to read the bare base."""
+    if options.checkpoint is not None:
+        return Path(options.checkpoint)
+    if options.embedded:
+        return TINY / "checkpoint"
+    local_folder(options.model or "tiny")  # a wrong path is the first thing to say
+    readout = options.readout or ZERO_SHOT
+    _check_known(readout)
+    if not READOUTS[readout].speaks:
+        raise ConfigError(
+            f"readout {readout}: it needs weights, and no checkpoint was given; add "
+            "--checkpoint DIR (a folder that train or calibrate wrote), or read the base "
+            "with --readout verbalizer"
+        )
+    return None
+
+
+def _check_base(folder: Path, base: str) -> None:
+    """The base that a checkpoint names is here, or may be a hub id."""
+    try:
+        local_folder(base)
+    except ModelError as error:
+        raise ModelError(
+            f"checkpoint {folder}: it was trained on {base}, which is not here; give --model DIR"
+        ) from error
+
+
+def _check_readout(asked: str | None, stored: str) -> None:
+    """A checkpoint's own readout, or, between two that have no weights, either."""
+    if asked in (None, stored):
+        return
+    _check_known(asked)
+    if not (READOUTS[asked].speaks and READOUTS[stored].speaks):
+        raise ConfigError(
+            f"readout {asked!r}: this checkpoint holds a {stored} readout; leave --readout out "
+            "(only verbalizer and generative, which have no weights, can replace each other)"
+        )
+
+
+def _check_known(readout: str) -> None:
+    if readout not in READOUTS:
+        raise ConfigError(f"readout {readout!r} is not known; choose one of: {', '.join(READOUTS)}")

@@ -1,0 +1,68 @@
+"""The built-in clip: drawn frames, a tone and some words, the same for ever.
+
+Its scores are stored in every checkpoint when it is saved, so that `inspect` can tell on another
+machine, under other library versions, whether the checkpoint still does what it did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from omni_msa.methods.method import Readout
+from omni_msa.modalities import Subset, all_subsets, subset_name
+from omni_msa.model.thinker import Thinker
+from omni_msa.options import MediaOptions
+from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
+
+WORDS = "I did not expect to like it, but it was wonderful."
+NUM_FRAMES, SIDE, SECONDS = 4, 112, 2.0
+
+
+def self_check_content() -> ClipContent:
+    """The clip as a reader would give it; integers and sines only, so that no decoder matters."""
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE]
+    frames = [
+        np.stack([(rows * 2 + 20 * i) % 256, (columns * 2) % 256, (rows + columns) % 256], axis=-1)
+        for i in range(NUM_FRAMES)
+    ]
+    step = SECONDS / NUM_FRAMES
+    times = tuple(step * i for i in range(NUM_FRAMES))
+    seconds = np.arange(int(SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
+    sound = 0.2 * np.sin(2 * np.pi * 180 * seconds) * (1 + np.sin(2 * np.pi * 3 * seconds))
+    return ClipContent(
+        clip=Clip(transcript=WORDS, id="the built-in clip"),
+        sha256="",
+        frames=Frames(np.stack(frames).astype(np.uint8), times, step),
+        waveform=Waveform(sound.astype(np.float32)),
+        transcript=Transcript(WORDS, "option"),
+    )
+
+
+@torch.inference_mode()
+def check_scores(
+    thinker: Thinker, readout: Readout, media: MediaOptions, hide: Subset
+) -> dict[str, Any]:
+    """The built-in clip's scores by subset, and what they were computed with."""
+    training = thinker.model.training
+    thinker.model.eval()
+    readout.eval()
+    inputs = thinker.builder.build(self_check_content(), media, hide)
+    subsets = all_subsets(inputs.present)
+    scores = readout.read(thinker, [inputs], [subsets]).scores[0].tolist()
+    thinker.model.train(training)
+    readout.train(training)
+    return {
+        "scores": {subset_name(s): round(v, 6) for s, v in zip(subsets, scores, strict=True)},
+        "quantize": thinker.base.quantize,
+        "device": _device_name(thinker),
+    }
+
+
+def _device_name(thinker: Thinker) -> str:
+    """Two GPUs of different models round differently."""
+    if thinker.device.type == "cuda":
+        return torch.cuda.get_device_name(thinker.device)
+    return thinker.base.device
