@@ -6,10 +6,11 @@ out as one `Record`. Shapes: F frames, H height, W width, S audio samples, N fra
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from omni_msa.modalities import MODALITIES, Subset
 
 SAMPLE_RATE = 16_000  # Hz, what the audio tower hears
 PATCH_SIDE = 28  # pixels: 14-pixel patches merged 2 x 2, one visual token
+FRAMES_PER_TOKEN = 2  # a visual token spans two frames
+SAMPLES_PER_TOKEN = 640  # an audio token spans 40 ms
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,6 @@ class Cue:
     start_seconds: float
     end_seconds: float
     text: str
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """The words of a clip and their source (`option`, `sidecar a.srt`, `subtitle track 0`)."""
-
-    text: str
-    source: str
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,13 +129,59 @@ class FramePlan:
     warnings: tuple[str, ...] = ()
 
 
+class Part(ABC):
+    """What was read of one modality.
+
+    It knows where it came from (`source`), how long it is, and how it is stored: as named arrays
+    and a JSON value that `restore` takes back.
+    """
+
+    source: str
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Roughly how many tokens the model is shown, without building them."""
+
+    @abstractmethod
+    def store(self) -> tuple[dict[str, np.ndarray], Any]:
+        """Its arrays, and all else as a JSON value."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
+        """The part that `store` has given."""
+
+
 @dataclass(frozen=True)
-class Frames:
+class Transcript(Part):
+    """The words of a clip and their source (`option`, `sidecar a.srt`, `subtitle track 0`)."""
+
+    text: str
+    source: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.text)
+
+    def store(self) -> tuple[dict[str, np.ndarray], Any]:
+        return {}, [self.text, self.source, self.warnings]
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
+        text, source, warnings = about
+        return cls(text, source, tuple(warnings))
+
+
+@dataclass(frozen=True)
+class Frames(Part):
     """Sampled frames as a player shows them: uint8 RGB [F, H, W, 3], F even, sides in 28s."""
 
     rgb: np.ndarray
     pts_seconds: tuple[float, ...]
     seconds_per_frame: float
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 4 or self.rgb.shape[-1] != 3:
@@ -154,12 +194,26 @@ class Frames:
         if self.seconds_per_frame <= 0:
             raise ValueError(f"seconds_per_frame must be positive, got {self.seconds_per_frame}")
 
+    @property
+    def size(self) -> int:
+        num_frames, height, width, _ = self.rgb.shape
+        return num_frames // FRAMES_PER_TOKEN * height * width // PATCH_SIDE**2
+
+    def store(self) -> tuple[dict[str, np.ndarray], Any]:
+        return {"rgb": self.rgb}, [self.pts_seconds, self.seconds_per_frame, self.source]
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
+        times, step, source = about
+        return cls(arrays["rgb"], tuple(times), step, source)
+
 
 @dataclass(frozen=True)
-class Waveform:
+class Waveform(Part):
     """Mono sound at 16 kHz: float32 [S], S > 0, finite."""
 
     samples: np.ndarray
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.samples.dtype != np.float32 or self.samples.ndim != 1 or not len(self.samples):
@@ -171,17 +225,25 @@ class Waveform:
     def duration_seconds(self) -> float:
         return len(self.samples) / SAMPLE_RATE
 
+    @property
+    def size(self) -> int:
+        return len(self.samples) // SAMPLES_PER_TOKEN
+
+    def store(self) -> tuple[dict[str, np.ndarray], Any]:
+        return {"samples": self.samples}, self.source
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
+        return cls(arrays["samples"], about)
+
 
 @dataclass(frozen=True)
 class ClipContent:
-    """A clip, read: what the model can be shown, where each part came from, what went wrong."""
+    """A clip, read: its part of each modality that it has, and what went wrong."""
 
     clip: Clip
     sha256: str
-    frames: Frames | None = None
-    waveform: Waveform | None = None
-    transcript: Transcript | None = None
-    sources: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(MODALITIES))
+    parts: dict[str, Part] = field(default_factory=dict)  # by modality
     media: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     decode_seconds: float = 0.0
@@ -189,8 +251,12 @@ class ClipContent:
     @property
     def present(self) -> Subset:
         """The modalities the clip really has."""
-        parts = {"text": self.transcript, "audio": self.waveform, "video": self.frames}
-        return frozenset(name for name, part in parts.items() if part is not None)
+        return frozenset(self.parts)
+
+    @property
+    def size(self) -> int:
+        """Roughly how long the clip is for the model: clips of similar size share a pass."""
+        return sum(part.size for part in self.parts.values())
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,11 @@ def clip_of(video_tokens: int, seconds: float = 4.0) -> ClipContent:
     samples = rng.normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
     frames = Frames(rgb, tuple(i / 4 for i in range(16)), seconds / 16)
     words = Transcript("I really did not expect to like it this much. " * 2, "option")
-    return ClipContent(Clip(path=Path("bench.mp4")), "", frames, Waveform(samples), words)
+    return ClipContent(
+        Clip(path=Path("bench.mp4")),
+        "",
+        {"video": frames, "audio": Waveform(samples), "text": words},
+    )
 
 
 def medians(jobs: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
@@ -62,7 +66,7 @@ def main() -> None:
 
     scorer = Scorer.load(ModelOptions(model=arguments.model, checkpoint=arguments.checkpoint))
     thinker = scorer.thinker
-    inputs = thinker.builder.build(clip_of(arguments.video_tokens), MediaOptions())
+    inputs = thinker.builder().build(clip_of(arguments.video_tokens), MediaOptions())
     subsets = all_subsets(inputs.present)
     whole = thinker.batch([inputs], [[inputs.present]])
     packed = thinker.batch([inputs], [subsets])

@@ -193,7 +193,7 @@ def _gradient_norm(device: str) -> float:
     thinker.model = random_model(thinker.config, device)
     add_lora(thinker, 4, 4, 0.0)
     readout = make_readout("regression", thinker, SCALE)
-    inputs = thinker.builder.build(clip_of(2.0, SMALL), SMALL)
+    inputs = thinker.builder().build(clip_of(2.0, SMALL), SMALL)
     with torch.inference_mode():  # an evaluation first, as between epochs
         readout.read(thinker, [inputs], [[inputs.present]])
     thinker.model.train()
@@ -219,7 +219,9 @@ def clip_of(seconds: float, media: MediaOptions) -> ClipContent:
     )
     sound = Waveform(rng.normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32))
     words = Transcript(WORDS, "option")
-    return ClipContent(Clip(path=Path("bench.mp4")), "", frames, sound, words)
+    return ClipContent(
+        Clip(path=Path("bench.mp4")), "", {"video": frames, "audio": sound, "text": words}
+    )
 
 
 class PeakMeter:
@@ -262,13 +264,13 @@ def measure_scoring(
     thinker: Thinker, readouts: dict[str, Readout], seconds: float, media: MediaOptions, steps: int
 ) -> dict[str, Any]:
     """One clip by each readout, with all its subsets, and in a batch: times and peaks."""
-    inputs = thinker.builder.build(clip_of(seconds, media), media)
+    inputs = thinker.builder().build(clip_of(seconds, media), media)
     whole, subsets = (inputs.present,), all_subsets(inputs.present)
     device = thinker.device.type
     meter = PeakMeter(device)
     row: dict[str, Any] = {
         "seconds": seconds,
-        "text_tokens": inputs.num_tokens["text"] - PromptTokens.of(thinker.builder).lead_in,
+        "text_tokens": inputs.num_tokens["text"] - PromptTokens.of(thinker.builder()).lead_in,
         "tokens": inputs.num_tokens["total"],
         "tokens_packed": len(pack(inputs, subsets).token_ids),
     }
@@ -325,7 +327,7 @@ class TrainingStep:
     def measure(self, seconds: float, steps: int) -> dict[str, Any]:
         """Seconds of a step and its peak."""
         thinker = self.thinker
-        inputs = thinker.builder.build(clip_of(seconds, self.media), self.media)
+        inputs = thinker.builder().build(clip_of(seconds, self.media), self.media)
         subsets = [all_subsets(inputs.present)]
         labels = torch.ones(1, len(subsets[0]), device=thinker.device)
         half = thinker.core.dtype == torch.bfloat16
@@ -350,7 +352,7 @@ def planned(thinker: Thinker, seconds: float, text_tokens: int, media: MediaOpti
     device, how = thinker.device.type, thinker.base.quantize
     half = thinker.core.dtype == torch.bfloat16
     holding = Holding(device=device, quantize=how, adam_8bit=device == "cuda", bf16=half)
-    size, prompt = model_size(thinker.config), PromptTokens.of(thinker.builder)
+    size, prompt = model_size(thinker.config), PromptTokens.of(thinker.builder())
     work = Workload(seconds, text_tokens, media)
     result: dict[str, Any] = {}
     for name, wanted in (

@@ -107,15 +107,15 @@ def make_content(
     from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
 
     rng = np.random.default_rng(seed)
-    frames = waveform = transcript = None
+    parts = {}
     if num_frames is not None:
         rgb = rng.integers(0, 256, (num_frames, *size, 3), dtype=np.uint8)
-        frames = Frames(rgb, tuple(i * 0.5 for i in range(num_frames)), 0.5)
+        times = tuple(i * 0.5 for i in range(num_frames))
+        parts["video"] = Frames(rgb, times, 0.5, "track 0")
     if seconds is not None:
         samples = rng.normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
-        waveform = Waveform(samples)
+        parts["audio"] = Waveform(samples, "track 0")
     if text is not None:
-        transcript = Transcript(text, "option")
+        parts["text"] = Transcript(text, "option")
     clip = Clip(path=Path(f"clip{seed}.mp4"))
-    sources = {"text": "option", "audio": "track 0", "video": "track 0"}
-    return ClipContent(clip, f"{seed:064d}", frames, waveform, transcript, sources)
+    return ClipContent(clip, f"{seed:064d}", parts)

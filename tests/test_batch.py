@@ -6,19 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import torch
 from sounds import write_wav
 
 from omni_msa.errors import MediaError
-from omni_msa.files.results import open_results
-from omni_msa.model.inputs import Segment, ThinkerInputs
+from omni_msa.files.results import open_results, read_records
 from omni_msa.options import AblationOptions, BatchOptions
-from omni_msa.scoring.batch import BatchProgress, _Item, _Waiting, run_batch
-from omni_msa.scoring.scorer import Prepared
-from omni_msa.values import Clip, ClipContent
+from omni_msa.scoring.batch import BatchProgress, run_batch
+from omni_msa.values import Clip
 
 FAST = AblationOptions(enabled=False)
 
@@ -247,66 +244,41 @@ def test_records_may_be_left_to_the_file(scorer, clips, tmp_path):
     assert not any(summary.records) and summary.scored == 5
 
 
-# --- who shares a pass -----------------------------------------------------------------------
-
-
-def item(index: int, num_tokens: int, modality: str = "text") -> _Item:
-    def segment(length: int) -> Segment:
-        return Segment(torch.zeros(length, dtype=torch.long), torch.zeros(3, length))
-
-    inputs = ThinkerInputs(segment(0), {modality: segment(num_tokens)}, segment(0))
-    content = ClipContent(Clip(transcript="x", id=str(index)), "")
-    return _Item(index, Prepared(content, inputs, 0.0))
-
-
-def groups_of(items: list[_Item], batch_size: int) -> tuple[list[list[int]], list[list[int]]]:
-    """The groups that went while clips came in, and those at the end."""
-    waiting = _Waiting(batch_size)
-    early, late = [], []
-    for one in items:
-        waiting.add(one)
-        early.append([i.index for i in waiting.ready()])
-    while group := waiting.oldest():
-        late.append([i.index for i in group])
-    return [group for group in early if group], late
-
-
-def test_a_group_goes_as_soon_as_enough_are_alike():
-    early, late = groups_of([item(i, 100 + i) for i in range(7)], batch_size=3)
-    assert [sorted(group) for group in early] == [[0, 1, 2], [3, 4, 5]] and late == [[6]]
-
-
-def test_long_and_short_clips_do_not_pad_each_other():
-    items = [item(i, 1000 if i % 2 else 100) for i in range(8)]
-    early, late = groups_of(items, batch_size=4)
-    assert [sorted(group) for group in early] == [[0, 2, 4, 6], [1, 3, 5, 7]] and not late
-
-
-def test_what_waits_is_bounded_and_none_waits_for_ever():
-    # one lonely clip, then lengths that never come together
-    items = [item(0, 1, "audio")] + [item(i, 10 * 2**i) for i in range(1, 12)]
-    waiting = _Waiting(2)
-    gone: list[int] = []
-    for one in items:
-        waiting.add(one)
-        gone += [i.index for i in waiting.ready()]
-        assert len(waiting._items) <= 4
-    assert gone[0] == 0
-
-
-def test_each_clip_goes_alone_when_the_batch_size_is_one():
-    early, late = groups_of([item(i, 10) for i in range(3)], batch_size=1)
-    assert early == [[0], [1], [2]] and not late
-
-
-def test_every_clip_goes_exactly_once():
-    rng = np.random.default_rng(1)
-    items = [
-        item(i, int(rng.integers(10, 2000)), ("text", "audio", "video")[int(rng.integers(3))])
-        for i in range(200)
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_finished_file_is_in_input_order_and_a_rerun_leaves_it(scorer, tmp_path, suffix):
+    # lengths that alternate are scored in groups, so they are known out of order
+    clips = [
+        Clip(transcript="good " * (1 if i % 2 else 40), id=f"row {i}", row_id=f"mine {i}")
+        for i in range(12)
     ]
-    early, late = groups_of(items, batch_size=4)
-    assert sorted(i for group in early + late for i in group) == list(range(200))
-    for group in early + late:
-        assert len(group) <= 4
-        assert len({items[i].prepared.pattern for i in group}) == 1
+    path = tmp_path / f"r.{suffix}"
+
+    def run() -> list[str]:
+        fingerprint = scorer.fingerprint(FAST)
+        with open_results(path, fingerprint) as results:
+            run_batch(clips, scorer, results, BatchOptions(batch_size=4), FAST)
+        return [record.clip for record in read_records(path)]
+
+    assert run() == [clip.name for clip in clips]
+    assert [record.id for record in read_records(path)] == [clip.row_id for clip in clips]
+    before = path.read_bytes()
+    assert run() == [clip.name for clip in clips]
+    assert path.read_bytes() == before
+
+
+def test_a_batch_reads_only_what_its_checkpoint_is_shown(base_folder, tmp_path, clips):
+    from conftest import make_checkpoint
+
+    from omni_msa.options import ModelOptions
+    from omni_msa.scoring.scorer import Scorer
+
+    folder = make_checkpoint(base_folder, tmp_path / "deaf", hide=["audio"])
+    deaf = Scorer.load(ModelOptions(model=str(base_folder), checkpoint=str(folder)))
+    clip = replace(clips[0], transcript="I love this film.")
+    alone = deaf.score(clip, FAST)
+    batched = run_batch([clip, clips[2]], deaf, ablation=FAST).records[0]
+    assert batched is not None and "audio_seconds" not in batched.media
+    assert (batched.media, batched.warnings) == (alone.media, alone.warnings)
+    # the checkpoint hides it, not the user
+    assert not [w for w in alone.warnings if "on request" in w]
+    assert [w for w in alone.warnings if "trained without audio" in w]

@@ -97,9 +97,9 @@ def test_the_order_is_kept_with_repeats_and_errors(clips, tmp_path, order, worke
 def test_processes_give_what_this_process_reads(clips):
     [content] = FileFeed(clips, OPTIONS).read([SEEN])
     here = read_clip(clips[SEEN], OPTIONS)
-    np.testing.assert_array_equal(content.frames.rgb, here.frames.rgb)
-    np.testing.assert_array_equal(content.waveform.samples, here.waveform.samples)
-    assert content.transcript == here.transcript and content.sources == here.sources
+    np.testing.assert_array_equal(content.parts["video"].rgb, here.parts["video"].rgb)
+    np.testing.assert_array_equal(content.parts["audio"].samples, here.parts["audio"].samples)
+    assert content.parts["text"] == here.parts["text"]
 
 
 def test_what_is_in_the_cache_is_not_decoded_again(clips, tmp_path, asked):
@@ -112,7 +112,7 @@ def test_what_is_in_the_cache_is_not_decoded_again(clips, tmp_path, asked):
     for before, after in zip(first, again[::-1], strict=True):
         assert after.decode_seconds == before.decode_seconds  # it was measured once
         assert after.clip == before.clip and after.media == before.media
-    np.testing.assert_array_equal(again[-1].frames.rgb, first[0].frames.rgb)
+    np.testing.assert_array_equal(again[-1].parts["video"].rgb, first[0].parts["video"].rgb)
 
 
 def test_only_what_is_missing_from_the_cache_is_decoded(clips, tmp_path, asked):
@@ -145,7 +145,7 @@ def test_other_options_are_read_anew(clips, tmp_path, asked):
     for options in (OPTIONS, replace(OPTIONS, max_frames=6), OPTIONS):
         [content] = FileFeed(clips, options, 1, cache).read([SEEN])
     assert len(asked) == 2 and len(entries(cache)) == 2
-    assert len(content.frames.rgb) <= 4
+    assert len(content.parts["video"].rgb) <= 4
 
 
 def test_an_entry_that_another_process_removed_is_read_again(clips, tmp_path):
@@ -158,7 +158,7 @@ def test_an_entry_that_another_process_removed_is_read_again(clips, tmp_path):
     clips[HEARD].path.unlink()
     seen, heard = fed
     assert isinstance(seen, ClipContent) and seen.clip == clips[SEEN]
-    assert seen.frames is not None and seen.waveform is not None
+    assert "video" in seen.parts and "audio" in seen.parts
     assert isinstance(heard, MediaError) and "heard.wav" in str(heard)
     assert len(entries(cache)) == 1  # what was read again is kept again
 
@@ -222,6 +222,6 @@ def test_sizes_in_memory_order_clips_as_their_tokens_do(thinker):
         make_content(seconds=8.0, num_frames=8, size=(280, 280)),
     ]
     options = MediaOptions()
-    tokens = [thinker.builder.build(c, options).num_tokens["total"] for c in contents]
+    tokens = [thinker.builder().build(c, options).num_tokens["total"] for c in contents]
     sizes = MemoryFeed(contents).sizes()
     assert tokens == sorted(tokens) and sizes == sorted(sizes) and len(set(sizes)) == 4

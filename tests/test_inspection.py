@@ -57,7 +57,9 @@ def saved(base_folder, tmp_path_factory):
     out = make_checkpoint(base_folder, tmp_path_factory.mktemp("saved") / "checkpoint", lora=LORA)
     scorer = Scorer.load(ModelOptions(checkpoint=str(out)))
     info = scorer.checkpoint.info
-    scores = check_scores(scorer.thinker, scorer.readout, MediaOptions(**MEDIA), frozenset())
+    scores = check_scores(
+        scorer.thinker, scorer.readout, scorer.builder, MediaOptions(**MEDIA), frozenset()
+    )
     save_checkpoint(out, scorer.thinker, scorer.readout, replace(info, self_check=scores))
     return out
 
@@ -75,19 +77,19 @@ def test_the_built_in_clip_never_changes():
     """Its scores are stored in checkpoints for good, so its numbers are facts."""
     first, second = self_check_content(), self_check_content()
     assert first.present == set(MODALITIES)
-    np.testing.assert_array_equal(first.frames.rgb, second.frames.rgb)
-    assert first.frames.rgb.shape == (4, 112, 112, 3) and first.frames.seconds_per_frame == 0.5
-    assert first.frames.rgb[1, 3, 5].tolist() == [2 * 3 + 20, 2 * 5, 3 + 5]
-    assert int(first.frames.rgb.astype(np.int64).sum()) == 17_697_792
-    samples = first.waveform.samples
+    np.testing.assert_array_equal(first.parts["video"].rgb, second.parts["video"].rgb)
+    assert first.parts["video"].rgb.shape == (4, 112, 112, 3) and first.parts["video"].seconds_per_frame == 0.5
+    assert first.parts["video"].rgb[1, 3, 5].tolist() == [2 * 3 + 20, 2 * 5, 3 + 5]
+    assert int(first.parts["video"].rgb.astype(np.int64).sum()) == 17_697_792
+    samples = first.parts["audio"].samples
     assert len(samples) == 32_000 and np.abs(samples).max() <= 0.4
     assert float(np.square(samples, dtype=np.float64).mean()) == pytest.approx(0.03, abs=1e-4)
-    assert first.transcript.text == "I did not expect to like it, but it was wonderful."
+    assert first.parts["text"].text == "I did not expect to like it, but it was wonderful."
 
 
 def test_check_scores_are_those_of_the_clip_scored_alone(scorer):
     options = MediaOptions(**MEDIA)
-    found = check_scores(scorer.thinker, scorer.readout, options, frozenset())
+    found = check_scores(scorer.thinker, scorer.readout, scorer.builder, options, frozenset())
     assert list(found["scores"]) == SUBSETS
     assert (found["quantize"], found["device"]) == ("none", "cpu")
     record = scorer.score_prepared([scorer.prepare(self_check_content())], AblationOptions())[0]
@@ -102,7 +104,8 @@ def test_checking_leaves_a_model_in_training_in_training(base_folder, tmp_path):
     thinker.model.train()
     readout.train()
     first, second = (
-        check_scores(thinker, readout, MediaOptions(**MEDIA), frozenset()) for _ in range(2)
+        check_scores(thinker, readout, thinker.builder(), MediaOptions(**MEDIA), frozenset())
+        for _ in range(2)
     )
     assert first == second  # no dropout in it
     assert thinker.model.training and readout.training

@@ -30,7 +30,7 @@ def read(path, options=OPTIONS, **clip):
 
 
 def numbers(content) -> list[int]:
-    return [frame_number(rgb) for rgb in content.frames.rgb]
+    return [frame_number(rgb) for rgb in content.parts["video"].rgb]
 
 
 # --- which frames ----------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def test_constant_rate_takes_the_frames_that_the_reference_takes(
     content = read(path, MediaOptions(decoder=decoder))
     assert numbers(content) == theirs
     assert content.media["frame_reader"] == decoder
-    assert content.frames.seconds_per_frame == pytest.approx(num_frames / rate / count, rel=1e-3)
+    assert content.parts["video"].seconds_per_frame == pytest.approx(num_frames / rate / count, rel=1e-3)
 
 
 def test_variable_rate_is_sampled_by_time(tmp_path):
@@ -67,7 +67,7 @@ def test_a_window_shows_only_its_own_frames_and_sound(tmp_path):
     path = write_media(tmp_path / "a.mp4", 40, 8, sound=tone(5.0))
     content = read(path, start_seconds=2.0, end_seconds=4.0)
     assert min(numbers(content)) >= 16 and max(numbers(content)) <= 31
-    assert content.waveform.duration_seconds == pytest.approx(2.0, abs=0.02)
+    assert content.parts["audio"].duration_seconds == pytest.approx(2.0, abs=0.02)
     with pytest.raises(MediaError, match="starts at 9 s, but the file ends at 5"):
         read(path, start_seconds=9.0)
 
@@ -112,7 +112,7 @@ def test_a_still_picture_is_shown_twice_and_says_so(tmp_path):
 def test_a_turned_phone_video_is_shown_upright(tmp_path, rotation, corner, decoder):
     """The white corner, stored at the top left, is where the display matrix puts it."""
     path = write_media(tmp_path / "r.mp4", 8, 8, (128, 96), corner=True, rotation=rotation)
-    frames = read(path, MediaOptions(decoder=decoder)).frames.rgb
+    frames = read(path, MediaOptions(decoder=decoder)).parts["video"].rgb
     height, width = frames.shape[1:3]
     assert (height > width) == (rotation in (90, -90))
     row, column = (
@@ -134,7 +134,7 @@ def test_non_square_pixels_are_stretched_as_displayed(tmp_path):
         output.mux(stream.encode())
     track = probe(path).video
     assert (track.width, track.height) == (320, 160)
-    _, height, width, _ = read(path).frames.rgb.shape
+    _, height, width, _ = read(path).parts["video"].rgb.shape
     assert width == pytest.approx(2 * height, abs=28)
 
 
@@ -157,7 +157,7 @@ def test_resizing_stays_close_to_the_reference_resize(tmp_path):
         for _ in range(8):
             output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         output.mux(stream.encode())
-    ours = read(path).frames.rgb[0].astype(np.float32)
+    ours = read(path).parts["video"].rgb[0].astype(np.float32)
     with av.open(str(path)) as container:
         full = next(container.decode(video=0)).to_ndarray(format="rgb24")
     theirs = resize(torch.from_numpy(full).permute(2, 0, 1), list(ours.shape[:2]),
@@ -178,7 +178,7 @@ def test_a_wav_is_heard_as_librosa_hears_it(tmp_path, sample_rate):
     soundfile.write(path, stereo, sample_rate, subtype="FLOAT")
     theirs, _ = librosa.load(path, sr=16_000)
     content = read(path)
-    np.testing.assert_allclose(content.waveform.samples, theirs, atol=1e-4)
+    np.testing.assert_allclose(content.parts["audio"].samples, theirs, atol=1e-4)
     assert content.media["audio_reader"] == "soundfile"
     upsampled = [w for w in content.warnings if "upsampled from 8000" in w]
     assert bool(upsampled) == (sample_rate < 16_000)
@@ -190,7 +190,7 @@ def test_sound_survives_every_container(tmp_path, ending):
     rate = 48_000 if codec == "libopus" else 16_000
     path = write_media(tmp_path / f"a.{ending}", 0, sound=tone(2.0, rate), sample_rate=rate,
                        audio_codec=codec)  # fmt: skip
-    samples = read(path).waveform.samples
+    samples = read(path).parts["audio"].samples
     assert len(samples) == pytest.approx(32_000, abs=2_500)
     spectrum = np.abs(np.fft.rfft(samples[8_000:24_000]))
     assert np.argmax(spectrum) == pytest.approx(440, abs=2)
@@ -208,7 +208,7 @@ def test_silence_nan_and_length_are_reported(tmp_path):
         soundfile.write(path, samples, 16_000, subtype="FLOAT")
         content = read(path, MediaOptions(max_audio_seconds=2.0))
         assert any(message in w for w in content.warnings), name
-        assert np.isfinite(content.waveform.samples).all()
+        assert np.isfinite(content.parts["audio"].samples).all()
 
 
 # --- where the words come from ---------------------------------------------------------------
@@ -216,27 +216,27 @@ def test_silence_nan_and_length_are_reported(tmp_path):
 
 def test_words_are_taken_from_the_first_place_that_has_them(tmp_path):
     path = write_media(tmp_path / "w.mkv", 8, 8, subtitle=[(0.1, 0.5, "inside"), (0.5, 0.9, "it")])
-    assert (read(path).transcript.text, read(path).transcript.source[:8]) == (
+    assert (read(path).parts["text"].text, read(path).parts["text"].source[:8]) == (
         "inside it",
         "subtitle",
     )
     (tmp_path / "w.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nbeside\n")
-    assert read(path).sources["text"] == "sidecar w.srt"
+    assert read(path).parts["text"].source == "sidecar w.srt"
     given = read(path, transcript="given", transcript_source="manifest")
-    assert (given.transcript.text, given.sources["text"]) == ("given", "manifest")
+    assert (given.parts["text"].text, given.parts["text"].source) == ("given", "manifest")
 
 
 def test_a_transcript_without_a_word_is_none_and_says_so(tmp_path):
     path = write_media(tmp_path / "w.mp4", 8, 8)
     (tmp_path / "w.txt").write_text("  \n")
     content = read(path)
-    assert content.transcript is None and "text" not in content.present
+    assert "text" not in content.parts and "text" not in content.present
     assert any("no words" in w for w in content.warnings)
 
 
 def test_words_alone_need_no_file():
     content = read_clip(Clip(transcript="just words"), OPTIONS)
-    assert content.present == {"text"} and content.sources["text"] == "option"
+    assert content.present == {"text"} and content.parts["text"].source == "option"
     with pytest.raises(MediaError, match="empty transcript"):
         read_clip(Clip(transcript="  "), OPTIONS)
 
@@ -286,7 +286,7 @@ def test_a_file_that_breaks_off_is_used_up_to_there(tmp_path):
     path = tmp_path / "half.mkv"
     path.write_bytes(whole[: len(whole) // 2])
     content = read(path)
-    assert content.frames is not None
+    assert "video" in content.parts
     assert content.media["duration_seconds"] < 4.5 < content.media["duration_from_header_seconds"]
 
 
@@ -339,7 +339,7 @@ def test_real_files_hold_what_a_full_decode_says():
             abs(v.get("rotation_degrees", 0)) == 90 for v in fact["video"]
         ):
             stored = fact["video"][0]
-            height, width = content.frames.rgb.shape[1:3]
+            height, width = content.parts["video"].rgb.shape[1:3]
             assert (height > width) == (stored["width"] > stored["height"]), name
 
 

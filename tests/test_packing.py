@@ -14,7 +14,7 @@ TOLERANCE = 1e-4  # fp32: sums are taken in another order
 
 
 def build(thinker, **changes):
-    return thinker.builder.build(make_content(**changes), MediaOptions())
+    return thinker.builder().build(make_content(**changes), MediaOptions())
 
 
 @torch.inference_mode()

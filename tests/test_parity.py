@@ -71,8 +71,8 @@ def ours(scorer, video, sound):
 
     seen = read_clip(Clip(path=video, transcript=WORDS_SAID), OPTIONS)
     heard = read_clip(Clip(path=sound), OPTIONS)
-    content = replace(seen, waveform=heard.waveform)
-    return content, scorer.thinker.builder.build(content, OPTIONS)
+    content = replace(seen, parts=seen.parts | {"audio": heard.parts["audio"]})
+    return content, scorer.builder.build(content, OPTIONS)
 
 
 @pytest.mark.parametrize(("num_frames", "rate"), [(32, 8), (30, 10), (36, 12)])

@@ -48,7 +48,7 @@ def content_of(work: Workload):
 @pytest.mark.parametrize("hidden", [set(), {"video"}, {"audio"}, {"text"}, {"video", "audio"}])
 @pytest.mark.parametrize(("seconds", "width", "height"), [(3.0, 640, 480), (7.37, 360, 640)])
 def test_tokens_are_those_that_are_built_and_packed(thinker, seconds, width, height, hidden):
-    builder, prompt = thinker.builder, PromptTokens.of(thinker.builder)
+    builder, prompt = thinker.builder(), PromptTokens.of(thinker.builder())
     shown: Subset = frozenset({"text", "audio", "video"} - hidden)
     work = Workload(seconds, 0, SMALL, width, height, shown)
     inputs = builder.build(content_of(work), SMALL, frozenset(hidden))
@@ -65,7 +65,7 @@ def test_tokens_are_those_that_are_built_and_packed(thinker, seconds, width, hei
 
 def test_long_clips_are_cut_as_they_are_when_read(thinker):
     media = replace(SMALL, max_audio_seconds=2.0, max_text_tokens=5)
-    prompt = PromptTokens.of(thinker.builder)
+    prompt = PromptTokens.of(thinker.builder())
     tokens = count_tokens(Workload(60.0, 500, media), prompt)
     assert tokens.audio == 50 + 2
     assert tokens.text == 5 + prompt.lead_in
@@ -74,7 +74,7 @@ def test_long_clips_are_cut_as_they_are_when_read(thinker):
 def test_the_default_prompt_is_qwens(qwen_folder):  # noqa: F811
     from omni_msa.model.loading import load_thinker
 
-    assert PromptTokens() == PromptTokens.of(load_thinker(str(qwen_folder)).builder)
+    assert PromptTokens() == PromptTokens.of(load_thinker(str(qwen_folder)).builder())
     assert PROMPT_VERSION == "1", "count the prompt's tokens again"
 
 
@@ -131,9 +131,9 @@ def test_activations_are_near_what_is_allocated(task):
     thinker.model.train(task == "train")
     thinker.core.gradient_checkpointing_enable({"use_reentrant": False})
     work = Workload(8.0, task=task)
-    inputs = thinker.builder.build(content_of(work), work.media)
+    inputs = thinker.builder().build(content_of(work), work.media)
     subsets = all_subsets(inputs.present)
-    size, prompt = model_size(thinker.config), PromptTokens.of(thinker.builder)
+    size, prompt = model_size(thinker.config), PromptTokens.of(thinker.builder())
     work = replace(work, text_tokens=inputs.num_tokens["text"] - prompt.lead_in)
     holding = Holding(device="cpu", quantize="none")
     planned = estimate(size, work, holding, prompt).bytes.activations

@@ -30,8 +30,8 @@ def test_processes_read_what_this_process_reads(tmp_path):
     assert isinstance(found[2], MediaError) and "no such file" in str(found[2])
     here = read_clip(clips[0], OPTIONS)
     assert isinstance(found[0], ClipContent)
-    np.testing.assert_array_equal(found[0].frames.rgb, here.frames.rgb)
-    np.testing.assert_array_equal(found[0].waveform.samples, here.waveform.samples)
+    np.testing.assert_array_equal(found[0].parts["video"].rgb, here.parts["video"].rgb)
+    np.testing.assert_array_equal(found[0].parts["audio"].samples, here.parts["audio"].samples)
 
 
 def test_what_is_hidden_is_not_read(tmp_path):

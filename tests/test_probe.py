@@ -63,7 +63,7 @@ def test_a_probe_finds_a_line_and_leaves_alone_what_never_varies():
 
 @torch.inference_mode()
 def test_a_fitted_probe_reads_its_line_off_the_last_states(thinker):
-    clip = thinker.builder.build(make_content(), MediaOptions())
+    clip = thinker.builder().build(make_content(), MediaOptions())
     subsets = all_subsets(clip.present)
     states = thinker.forward(thinker.batch([clip], [subsets]))[0]
     labels = torch.linspace(-4, 4, 8)

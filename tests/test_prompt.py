@@ -27,8 +27,8 @@ def test_a_question_states_the_range_and_how_to_answer(base_folder, options, wor
     assert text.endswith("\n") and question() == QUESTION
     # and the parts of a clip are the tokens of the whole chat, whatever is asked
     thinker = load_thinker(str(base_folder))
-    thinker.ask(text)
-    inputs = thinker.builder.build(make_content(seconds=None, num_frames=None), MediaOptions())
+    content = make_content(seconds=None, num_frames=None)
+    inputs = thinker.builder(text).build(content, MediaOptions())
     chat = conversation(inputs.present, "I love this film.", text)
     whole = thinker.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     tokens = thinker.processor.tokenizer(whole, add_special_tokens=False)["input_ids"]

@@ -133,7 +133,7 @@ def test_the_thinker_loads_alone(loaded):
 
 
 def test_a_clip_goes_through_it(loaded):
-    inputs = loaded.builder.build(make_content("真好看! I love it."), MediaOptions())
+    inputs = loaded.builder().build(make_content("真好看! I love it."), MediaOptions())
     subsets = all_subsets(inputs.present)
     with torch.inference_mode():
         hidden = loaded.forward(loaded.batch([inputs], [subsets]))

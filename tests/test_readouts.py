@@ -29,6 +29,9 @@ SCALE = LabelScale(0.1, 1.5, -3.0, 3.0)
 NEVER = 359  # a control token, which these bases do not say: nothing ends early
 
 
+QUESTION = question(speak=True)
+
+
 @pytest.fixture(scope="module")
 def asked(base_folder):
     """The bare base, asked for a number in words. It never says a control token: the library's
@@ -37,7 +40,6 @@ def asked(base_folder):
     assert not thinker.config.text_config.tie_word_embeddings
     first = min(thinker.processor.tokenizer.all_special_ids)
     thinker.core.lm_head.weight.data[first:] = 0.0
-    thinker.ask(question(speak=True))
     return thinker
 
 
@@ -56,8 +58,8 @@ def mixed(asked):
     ]
 
 
-def build(thinker, **changes):
-    return thinker.builder.build(make_content(**changes), MediaOptions(**MEDIA))
+def build(thinker, words=QUESTION, **changes):
+    return thinker.builder(words).build(make_content(**changes), MediaOptions(**MEDIA))
 
 
 def make(name, thinker, scale=SCALE, **settings):
@@ -154,8 +156,7 @@ def test_steps_with_a_cache_equal_one_pass_over_the_grown_tree(asked, clip):
 def test_asking_changes_the_prefix_of_the_clips_that_follow_and_nothing_else(base_folder):
     thinker = load_thinker(str(base_folder))
     before = build(thinker)
-    thinker.ask(question(-1.0, 1.0, speak=True))
-    after = build(thinker)
+    after = build(thinker, question(-1.0, 1.0, speak=True))
     assert not torch.equal(before.prefix.token_ids, after.prefix.token_ids)
     assert "from -1 to +1" in thinker.processor.tokenizer.decode(after.prefix.token_ids)
     assert torch.equal(before.suffix.token_ids, after.suffix.token_ids)
@@ -338,7 +339,6 @@ def test_the_taught_loss_is_a_plain_causal_cross_entropy(asked, mixed):
 
 def test_what_is_taught_is_what_is_said(base_folder):
     thinker = load_thinker(str(base_folder))
-    thinker.ask(question(speak=True))
     clips = [build(thinker, seed=1), build(thinker, text="It was terrible.", seed=2)]
     subsets, labels = [[c.present] for c in clips], torch.tensor([[1.4], [-2.0]])
     readout = make("generative", thinker)
@@ -435,7 +435,7 @@ def test_a_bare_base_is_read_by_the_verbalizer_and_says_so(base_folder):
 def test_a_bare_base_may_be_read_by_what_it_says_on_another_range(base_folder):
     scorer = load(base_folder, readout="generative", label_range=(-1.0, 1.0))
     row = one(scorer).to_json()
-    prompt = scorer.thinker.processor.tokenizer.decode(scorer.thinker.builder.prefix.token_ids)
+    prompt = scorer.thinker.processor.tokenizer.decode(scorer.builder.prefix.token_ids)
     assert "from -1 to +1" in prompt and "Answer with one number" in prompt
     assert row["range"] == [-1.0, 1.0] and -1 <= row["score"] <= 1
     # the answer is the whole clip's, the last of the subsets

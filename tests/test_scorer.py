@@ -133,3 +133,12 @@ def test_subsets_to_score_end_with_the_whole_clip():
     ):
         assert subsets_to_score(present, options)[-1] == present
     assert [subset_name(s) for s in subsets_to_score(present, FULL)] == ["", "T", "V", "TV"]
+
+
+def test_what_the_user_drops_is_said_in_the_record(scorer):
+    hide = frozenset({"audio"})
+    prepared = scorer.prepare(make_content(), hide)
+    (record,) = scorer.score_prepared([prepared], AblationOptions(), hide)
+    assert "audio dropped on request" in record.warnings
+    (whole,) = scorer.score_prepared([scorer.prepare(make_content())], AblationOptions())
+    assert not [warning for warning in whole.warnings if "dropped" in warning]

@@ -85,7 +85,7 @@ def test_one_broad_except_in_the_package_where_a_bad_clip_becomes_a_row():
         for path in python_files("omni_msa")
         for _ in broad_handlers(path.read_text(encoding="utf-8"))
     ]
-    assert found == ["scoring/batch.py"]
+    assert found == ["scoring/guarded.py"]
 
 
 @pytest.mark.parametrize(

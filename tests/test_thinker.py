@@ -19,7 +19,7 @@ from omni_msa.options import MediaOptions
 
 
 def hidden(thinker) -> torch.Tensor:
-    inputs = thinker.builder.build(make_content(), MediaOptions())
+    inputs = thinker.builder().build(make_content(), MediaOptions())
     with torch.inference_mode():
         return thinker.forward(thinker.batch([inputs], [all_subsets(inputs.present)])).float()
 
@@ -144,7 +144,7 @@ def test_lora_is_the_published_share_of_the_7b_model(scope, parameters, percent)
 def test_gradients_pass_through_4_bit_layers_after_an_evaluation(base_folder):
     thinker = load_thinker(str(base_folder), "4bit", "cpu")
     add_lora(thinker, 4, 4, 0.0)
-    inputs = thinker.builder.build(make_content(), MediaOptions())
+    inputs = thinker.builder().build(make_content(), MediaOptions())
     batch = thinker.batch([inputs], [[inputs.present]])
     with torch.inference_mode():
         thinker.model.eval()

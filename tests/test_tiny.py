@@ -49,7 +49,7 @@ def test_every_sample_is_read_as_ffprobe_describes_it(name):
     kinds = {s["codec_type"]: s for s in probed["streams"]}
     assert ("video" in content.present) == ("video" in kinds)
     assert ("audio" in content.present) == ("audio" in kinds)
-    assert content.transcript.text == FACTS[name]["generator"]["text"]
+    assert content.parts["text"].text == FACTS[name]["generator"]["text"]
     assert content.media["duration_seconds"] == pytest.approx(
         float(probed["format"]["duration"]), abs=MEDIA_SECONDS
     )
@@ -57,7 +57,7 @@ def test_every_sample_is_read_as_ffprobe_describes_it(name):
         video = kinds["video"]
         assert content.media["num_frames_in_file"] == int(video["nb_read_frames"])
         turned = any(abs(d.get("rotation", 0)) == 90 for d in video.get("side_data_list", []))
-        height, width = content.frames.rgb.shape[1:3]
+        height, width = content.parts["video"].rgb.shape[1:3]
         assert (height > width) == ((video["width"] > video["height"]) == turned and
                                     video["width"] != video["height"])  # fmt: skip
 

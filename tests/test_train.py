@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_weights(base_folder, tmp_path):
 def test_a_subset_is_trained_towards_its_own_label_where_there_is_one(thinker):
     content = clips([2.0], seconds=0.5, num_frames=2)[0]
     content = replace(content, clip=replace(content.clip, subset_labels={"T": -1.0, "": 0.5}))
-    item = with_labels(content.clip, thinker.builder.build(content, MediaOptions(**MEDIA)), True)
+    item = with_labels(content.clip, thinker.builder().build(content, MediaOptions(**MEDIA)), True)
     assert dict(zip(item.subsets, item.labels, strict=True)) == {
         frozenset(): 0.5,
         frozenset({"text"}): -1.0,
@@ -317,7 +317,7 @@ def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_step_stays(base_
     small.holds, small.at.micro = 0, 1
     with pytest.raises(TrainingError, match="memory does not hold one clip"):
         small._step(
-            [with_labels(train[0].clip, small.thinker.builder.build(train[0], media), False)],
+            [with_labels(train[0].clip, small.thinker.builder().build(train[0], media), False)],
             small._optimizer(),
         )
 

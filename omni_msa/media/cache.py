@@ -22,12 +22,13 @@ import numpy as np
 
 from omni_msa.errors import ConfigError
 from omni_msa.media.identity import clip_sha256
+from omni_msa.media.reader import READERS
 from omni_msa.media.transcripts import sidecar_paths
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
-from omni_msa.values import Clip, ClipContent, Frames, Transcript, Waveform
+from omni_msa.values import Clip, ClipContent, Part
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 0.9  # of the size, once it was exceeded
 LOOK = 0.02  # of the size, written since the folder was last looked at
 # What NumPy raises on a file that was cut short or damaged, wherever the damage is.
@@ -144,43 +145,32 @@ def _words_format(clip: Clip) -> str | None:
 
 
 def _pack(content: ClipContent) -> dict[str, Any]:
-    about: dict[str, Any] = {
+    arrays: dict[str, np.ndarray] = {}
+    parts: dict[str, Any] = {}
+    for modality, part in content.parts.items():
+        own, parts[modality] = part.store()
+        arrays |= {f"{modality}.{name}": array for name, array in own.items()}
+    about = {
         "sha256": content.sha256,
-        "sources": content.sources,
+        "parts": parts,
         "media": content.media,
         "warnings": content.warnings,
         "decode_seconds": content.decode_seconds,
-        "sound": content.waveform is not None,
     }
-    arrays: dict[str, Any] = {}
-    if (frames := content.frames) is not None:
-        arrays["rgb"] = frames.rgb
-        about["frames"] = [frames.pts_seconds, frames.seconds_per_frame]
-    if content.waveform is not None:
-        arrays["samples"] = content.waveform.samples
-    if (words := content.transcript) is not None:
-        about["transcript"] = [words.text, words.source, words.warnings]
     return arrays | {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
 
 
 def _unpack(stored: Any, clip: Clip) -> ClipContent:
     about = json.loads(stored["about"].tobytes())
-    frames = waveform = transcript = None
-    if "frames" in about:
-        times, step = about["frames"]
-        frames = Frames(stored["rgb"], tuple(times), step)
-    if about["sound"]:
-        waveform = Waveform(stored["samples"])
-    if "transcript" in about:
-        text, source, warnings = about["transcript"]
-        transcript = Transcript(text, source, tuple(warnings))
+    parts: dict[str, Part] = {}
+    for modality, own in about["parts"].items():
+        names = [name for name in stored.files if name.startswith(f"{modality}.")]
+        arrays = {name.removeprefix(f"{modality}."): stored[name] for name in names}
+        parts[modality] = READERS[modality].part.restore(arrays, own)
     return ClipContent(
         clip=clip,
         sha256=about["sha256"],
-        frames=frames,
-        waveform=waveform,
-        transcript=transcript,
-        sources=about["sources"],
+        parts=parts,
         media=about["media"],
         warnings=tuple(about["warnings"]),
         decode_seconds=about["decode_seconds"],

@@ -10,13 +10,13 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from omni_msa.errors import MediaError
-from omni_msa.media.pyav import Deadline, read_frames
+from omni_msa.media.pyav import Deadline, FrameReading, read_frames
 from omni_msa.media.sampling import shown_at
 from omni_msa.values import FramePlan, VideoTrack
 
@@ -35,7 +35,7 @@ class Request:
 
 def read_frames_decord(
     path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadline
-) -> tuple[np.ndarray, tuple[float, ...], list[str]]:
+) -> FrameReading:
     """Like `pyav.read_frames`; falls back to it, with a warning, when decord fails or hangs."""
     indices = shown_at(track.pts_seconds, np.array(plan.times_seconds))
     # decord turns frames upright by itself, and then scales them.
@@ -43,9 +43,10 @@ def read_frames_decord(
     try:
         frames = _ask(request, PATIENCE * deadline.seconds)
     except MediaError as error:
-        rgb, times, warnings = read_frames(path, track, plan, deadline)
-        return rgb, times, [f"decord {error}: PyAV read the frames", *warnings]
-    return frames, tuple(track.pts_seconds[indices].tolist()), []
+        reading = read_frames(path, track, plan, deadline)
+        fallback = f"decord {error}: PyAV read the frames"
+        return replace(reading, warnings=(fallback, *reading.warnings))
+    return FrameReading(frames, tuple(track.pts_seconds[indices].tolist()), "decord")
 
 
 def _ask(request: Request, patience_seconds: float) -> np.ndarray:

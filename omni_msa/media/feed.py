@@ -20,6 +20,7 @@ from omni_msa.values import Clip, ClipContent
 
 Fed = ClipContent | OmniMSAError
 HASHING_THREADS = 4
+BYTES_PER_SECOND = 100_000  # of a usual file: what a window of one weighs
 
 
 class Feed(Protocol):
@@ -44,7 +45,7 @@ class MemoryFeed:
         self.clips = [content.clip for content in contents]
 
     def sizes(self) -> list[int]:
-        return [_size(content) for content in self.contents]
+        return [content.size for content in self.contents]
 
     def read(self, order: Sequence[int]) -> Iterator[Fed]:
         return (self.contents[i] for i in order)
@@ -125,21 +126,11 @@ class FileFeed:
             self.cache.put(key, fed)
 
 
-def _size(content: ClipContent) -> int:
-    """Roughly how long a clip's token tree is, without building it."""
-    size = len(content.transcript.text) if content.transcript else 0
-    if content.frames is not None:
-        size += content.frames.rgb.size // 4704
-    if content.waveform is not None:
-        size += 2 * len(content.waveform.samples) // 640
-    return size
-
-
 def _file_size(clip: Clip) -> int:
     if clip.path is None:
         return len(clip.transcript or "")
     if clip.end_seconds is not None:
-        return round(100_000 * (clip.end_seconds - (clip.start_seconds or 0.0)))
+        return round(BYTES_PER_SECOND * (clip.end_seconds - (clip.start_seconds or 0.0)))
     try:
         return clip.path.stat().st_size
     except OSError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,18 @@ class Deadline:
             )
 
 
-def read_frames(
-    path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadline
-) -> tuple[np.ndarray, tuple[float, ...], list[str]]:
-    """The frame on screen at each planned moment.
+@dataclass(frozen=True)
+class FrameReading:
+    """Frames as uint8 RGB [F, h, w, 3], their times, which library read them, and warnings."""
 
-    Returns:
-        uint8 RGB [F, h, w, 3] as displayed (rotated, square pixels), their times, and warnings.
+    rgb: np.ndarray
+    pts_seconds: tuple[float, ...]
+    reader: str
+    warnings: tuple[str, ...] = ()
+
+
+def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadline) -> FrameReading:
+    """The frame on screen at each planned moment, as displayed (rotated, square pixels).
 
     Raises:
         MediaError: nothing decodes, or the deadline has passed.
@@ -96,7 +102,7 @@ def read_frames(
     while len(taken) < len(targets):
         taken.append(taken[-1])
         times.append(times[-1])
-    return np.stack(taken), tuple(times), warnings
+    return FrameReading(np.stack(taken), tuple(times), "pyav", tuple(warnings))
 
 
 class _Decoding:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import MediaError
@@ -14,26 +16,45 @@ from omni_msa.media.pyav import Deadline, read_cues, read_frames
 from omni_msa.media.sampling import plan_frames
 from omni_msa.media.sound import read_waveform
 from omni_msa.media.transcripts import clean_words, cues_to_text, sidecar_transcript
-from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import (
+    SAMPLE_RATE,
     Clip,
     ClipContent,
     Frames,
     MediaFacts,
+    Part,
     Transcript,
-    VideoTrack,
     Waveform,
 )
 
 FRAME_READERS: dict[str, Callable[..., Any]] = {"pyav": read_frames, "decord": read_frames_decord}
 
 
-def read_clip(
-    clip: Clip,
-    options: MediaOptions,
-    hide: Subset = frozenset(),
-) -> ClipContent:
+@dataclass
+class OpenClip:
+    """A clip while it is read: what is known of its file, and what its readers add.
+
+    `facts` is None for words alone. Readers add to `warnings`, to `media` (the record's object of
+    that name) and to `ends_seconds`, when each part ends on the presentation's clock.
+    """
+
+    clip: Clip
+    options: MediaOptions
+    deadline: Deadline
+    facts: MediaFacts | None
+    warnings: list[str] = field(default_factory=list)
+    media: dict[str, Any] = field(default_factory=dict)
+    ends_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def window(self) -> tuple[float | None, float | None]:
+        """The wanted seconds, open ends as None."""
+        return self.clip.start_seconds, self.clip.end_seconds
+
+
+def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> ClipContent:
     """Reads what the model can be shown of a clip.
 
     Args:
@@ -46,79 +67,41 @@ def read_clip(
         TranscriptError: its transcript file cannot be read.
     """
     start = time.perf_counter()
-    if clip.path is None:
-        return _words_alone(clip, start)
-    deadline = Deadline(clip.path, options.deadline_seconds)
-    facts = probe(clip.path)
-    warnings = list(facts.warnings)
-    window = (clip.start_seconds, clip.end_seconds)
-    _check_window(clip, facts)
-    frames, waveform, readers = None, None, {}
-    if facts.video is not None and "video" not in hide:
-        frames, frame_reader, notes = _frames(facts, facts.video, options, window, deadline)
-        readers["frame_reader"] = frame_reader
-        warnings += notes
-    if facts.audio is not None and "audio" not in hide:
-        waveform, readers["audio_reader"], notes = read_waveform(
-            facts, facts.audio, options, window, deadline
-        )
-        warnings += notes
-    transcript = None
-    if "text" not in hide:
-        transcript, notes = find_words(clip, facts, deadline)
-        warnings += notes
+    deadline = Deadline(Path(clip.name), options.deadline_seconds)
+    facts = probe(clip.path) if clip.path is not None else None
+    source = OpenClip(clip, options, deadline, facts)
+    if facts is not None:
+        source.warnings += facts.warnings
+        _check_window(clip, facts)
+    parts: dict[str, Part] = {}
+    for modality, reader in READERS.items():
+        if modality not in hide and (part := reader.read(source)) is not None:
+            parts[modality] = part
     content = ClipContent(
         clip=clip,
         sha256=clip_sha256(clip) or "",
-        frames=frames,
-        waveform=waveform,
-        transcript=transcript,
-        sources=_sources(facts, frames, waveform, transcript),
-        media=_summary(facts, frames, waveform) | readers,
-        warnings=tuple(dict.fromkeys(warnings)),
+        parts=parts,
+        media=_summary(source),
+        warnings=tuple(dict.fromkeys(source.warnings)),
         decode_seconds=time.perf_counter() - start,
     )
-    if not content.present and not hide:
+    if not parts and clip.path is None:
+        raise MediaError(f"{clip.name}: an empty transcript and no media; give one of them")
+    if not parts and not hide:
         because = f" ({'; '.join(content.warnings)})" if content.warnings else ""
         raise MediaError(f"{clip.path}: nothing in it can be scored{because}")
     return content
 
 
-def find_words(
-    clip: Clip, facts: MediaFacts, deadline: Deadline
-) -> tuple[Transcript | None, list[str]]:
-    """The first that exists: given words, a file beside the clip, a subtitle stream inside it.
-
-    A transcript without a word in it is no transcript; its warnings stay.
-    """
-    assert clip.path is not None
-    found: Transcript | None = None
-    if clip.transcript is not None:
-        found = Transcript(clean_words(clip.transcript), clip.transcript_source)
-    else:
-        found = sidecar_transcript(clip.path, clip.start_seconds, clip.end_seconds)
-        if found is None and facts.subtitle_index is not None:
-            cues = read_cues(clip.path, facts.subtitle_index, deadline)
-            words = cues_to_text(cues, clip.start_seconds, clip.end_seconds)
-            found = Transcript(words, f"subtitle track {facts.subtitle_index}")
-    if found is None:
-        return None, []
-    if not found.text:
-        return None, [*found.warnings, f"transcript ({found.source}) holds no words"]
-    return found, list(found.warnings)
-
-
-def _words_alone(clip: Clip, start: float) -> ClipContent:
-    words = clean_words(clip.transcript or "")
-    if not words:
-        raise MediaError(f"{clip.name}: an empty transcript and no media; give one of them")
-    return ClipContent(
-        clip=clip,
-        sha256=clip_sha256(clip) or "",
-        transcript=Transcript(words, clip.transcript_source),
-        sources=dict.fromkeys(MODALITIES) | {"text": clip.transcript_source},
-        decode_seconds=time.perf_counter() - start,
-    )
+def _summary(source: OpenClip) -> dict[str, Any]:
+    """The record's `media` object: decoded facts first, the header's claim under its own name."""
+    if source.facts is None:
+        return {}
+    return {
+        "duration_seconds": round(max(source.ends_seconds), 3) if source.ends_seconds else None,
+        "duration_from_header_seconds": source.facts.duration_from_header_seconds,
+        "container": source.facts.container,
+    } | source.media
 
 
 def _check_window(clip: Clip, facts: MediaFacts) -> None:
@@ -131,68 +114,97 @@ def _check_window(clip: Clip, facts: MediaFacts) -> None:
         )
 
 
-def _frames(
-    facts: MediaFacts,
-    track: VideoTrack,
-    options: MediaOptions,
-    window: tuple[float | None, float | None],
-    deadline: Deadline,
-) -> tuple[Frames | None, str, list[str]]:
+# --- one reader a modality ---------------------------------------------------------------------
+
+
+def read_video(source: OpenClip) -> Frames | None:
     """Sampled frames; None, with the reason, when sound is left that can be scored without them."""
+    facts, options = source.facts, source.options
+    if facts is None or (track := facts.video) is None:
+        return None
+    source.media["frame_reader"] = options.decoder
     try:
-        planned = plan_frames(track, options, *window)
-        rgb, times, notes = FRAME_READERS[options.decoder](facts.path, track, planned, deadline)
+        plan = plan_frames(track, options, *source.window)
+        reading = FRAME_READERS[options.decoder](facts.path, track, plan, source.deadline)
     except MediaError as error:
         if facts.audio is None:
             raise
-        return None, options.decoder, [f"scored without video: {error}"]
-    fallback = any(note.startswith("decord ") for note in notes)
-    reader = "pyav" if fallback else options.decoder
-    return Frames(rgb, times, planned.seconds_per_frame), reader, [*planned.warnings, *notes]
-
-
-def _sources(
-    facts: MediaFacts,
-    frames: Frames | None,
-    waveform: Waveform | None,
-    transcript: Transcript | None,
-) -> dict[str, str | None]:
-    sources: dict[str, str | None] = dict.fromkeys(MODALITIES)
-    if transcript is not None:
-        sources["text"] = transcript.source
-    if waveform is not None and facts.audio is not None:
-        sources["audio"] = f"track {facts.audio.index}"
-    if frames is not None and facts.video is not None:
-        sources["video"] = f"track {facts.video.index}"
-    return sources
-
-
-def _summary(facts: MediaFacts, frames: Frames | None, waveform: Waveform | None) -> dict[str, Any]:
-    """The record's `media` object: decoded facts first, the header's claim under its own name."""
-    durations = [facts.video.end_seconds] if facts.video and frames else []
-    if waveform is not None and facts.audio is not None:
-        durations.append(facts.audio.start_seconds + waveform.duration_seconds)
-    summary: dict[str, Any] = {
-        "duration_seconds": round(max(durations), 3) if durations else None,
-        "duration_from_header_seconds": facts.duration_from_header_seconds,
-        "container": facts.container,
+        source.warnings.append(f"scored without video: {error}")
+        return None
+    source.warnings += [*plan.warnings, *reading.warnings]
+    num_frames, height, width, _ = reading.rgb.shape
+    source.ends_seconds.append(track.end_seconds)
+    source.media |= {
+        "num_frames": num_frames,
+        "num_frames_in_file": track.num_frames,
+        "frame_width": width,
+        "frame_height": height,
+        "seconds_per_frame": round(plan.seconds_per_frame, 4),
+        "video_codec": track.codec,
+        "rotation_degrees": track.rotation_degrees,
+        "frame_reader": reading.reader,
     }
-    if frames is not None and facts.video is not None:
-        num_frames, height, width, _ = frames.rgb.shape
-        summary |= {
-            "num_frames": num_frames,
-            "num_frames_in_file": facts.video.num_frames,
-            "frame_width": width,
-            "frame_height": height,
-            "seconds_per_frame": round(frames.seconds_per_frame, 4),
-            "video_codec": facts.video.codec,
-            "rotation_degrees": facts.video.rotation_degrees,
-        }
-    if waveform is not None and facts.audio is not None:
-        summary |= {
-            "sample_rate": 16_000,
-            "audio_seconds": round(waveform.duration_seconds, 3),
-            "audio_codec": facts.audio.codec,
-            "sample_rate_in_file": facts.audio.sample_rate,
-        }
-    return summary
+    return Frames(reading.rgb, reading.pts_seconds, plan.seconds_per_frame, f"track {track.index}")
+
+
+def read_audio(source: OpenClip) -> Waveform | None:
+    """The sound; None when nothing of it decodes."""
+    facts = source.facts
+    if facts is None or (track := facts.audio) is None:
+        return None
+    samples, source.media["audio_reader"], warnings = read_waveform(
+        facts, track, source.options, source.window, source.deadline
+    )
+    source.warnings += warnings
+    if samples is None:
+        return None
+    sound = Waveform(samples, f"track {track.index}")
+    source.ends_seconds.append(track.start_seconds + sound.duration_seconds)
+    source.media |= {
+        "sample_rate": SAMPLE_RATE,
+        "audio_seconds": round(sound.duration_seconds, 3),
+        "audio_codec": track.codec,
+        "sample_rate_in_file": track.sample_rate,
+    }
+    return sound
+
+
+def read_text(source: OpenClip) -> Transcript | None:
+    """The first that exists: given words, a file beside the clip, a subtitle stream inside it.
+
+    A transcript without a word in it is no transcript; its warnings stay.
+    """
+    clip, facts = source.clip, source.facts
+    transcript: Transcript | None = None
+    if clip.transcript is not None:
+        transcript = Transcript(clean_words(clip.transcript), clip.transcript_source)
+        if clip.path is None and not transcript.text:
+            return None
+    elif clip.path is not None:
+        transcript = sidecar_transcript(clip.path, *source.window)
+    if transcript is None and facts is not None and facts.subtitle_index is not None:
+        cues = read_cues(facts.path, facts.subtitle_index, source.deadline)
+        words = cues_to_text(cues, *source.window)
+        transcript = Transcript(words, f"subtitle track {facts.subtitle_index}")
+    if transcript is None:
+        return None
+    source.warnings += transcript.warnings
+    if not transcript.text:
+        source.warnings.append(f"transcript ({transcript.source}) holds no words")
+        return None
+    return transcript
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """How a modality is read off an open clip, and the kind of part that this gives."""
+
+    part: type[Part]
+    read: Callable[[OpenClip], Part | None]
+
+
+READERS: dict[str, PartReader] = {
+    "video": PartReader(Frames, read_video),
+    "audio": PartReader(Waveform, read_audio),
+    "text": PartReader(Transcript, read_text),
+}

@@ -13,7 +13,7 @@ import soundfile
 
 from omni_msa.media.pyav import Deadline, read_sound, resample
 from omni_msa.options import MediaOptions
-from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts, Waveform
+from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 MIN_SAMPLES = 480  # three mel frames: the least that the audio tower turns into one token
@@ -26,11 +26,11 @@ def read_waveform(
     options: MediaOptions,
     window: tuple[float | None, float | None],
     deadline: Deadline,
-) -> tuple[Waveform | None, str, list[str]]:
+) -> tuple[np.ndarray | None, str, list[str]]:
     """The sound of a clip, or None when nothing of it decodes.
 
     Returns:
-        the waveform, which library read it, and warnings.
+        mono samples at 16 kHz, float32 [S]; which library read them; and warnings.
     """
     start = max((window[0] or 0.0) - track.start_seconds, 0.0)
     stop = np.inf if window[1] is None else max(window[1] - track.start_seconds, 0.0)
@@ -57,7 +57,7 @@ def read_waveform(
     if len(samples) < MIN_SAMPLES:
         warnings.append(f"audio of {1000 * len(samples) / SAMPLE_RATE:.0f} ms padded with silence")
         samples = np.pad(samples, (0, MIN_SAMPLES - len(samples)))
-    return Waveform(np.ascontiguousarray(samples, np.float32)), reader, warnings
+    return np.ascontiguousarray(samples, np.float32), reader, warnings
 
 
 def _read(

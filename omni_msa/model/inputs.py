@@ -16,7 +16,7 @@ from omni_msa.errors import MediaError, ModelError
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.model.prompt import QUESTION, WORDS, render_frame, safe_transcript
 from omni_msa.options import MediaOptions
-from omni_msa.values import SAMPLE_RATE, ClipContent, Frames, Waveform
+from omni_msa.values import SAMPLE_RATE, ClipContent, Frames, Transcript, Waveform
 
 HOP = 160  # audio samples a mel frame
 FFT = 400  # audio samples a window
@@ -85,16 +85,15 @@ class InputBuilder:
         parts: dict[str, Segment] = {}
         patches = grid = mel = None
         warnings: list[str] = []
-        if content.frames is not None and "video" not in hide:
-            patches, grid = self.patches(content.frames)
-            parts["video"] = self.video_segment(grid, 2 * content.frames.seconds_per_frame)
-        if content.waveform is not None and "audio" not in hide:
-            mel = self.log_mel(content.waveform)
+        shown = {name: part for name, part in content.parts.items() if name not in hide}
+        if isinstance(frames := shown.get("video"), Frames):
+            patches, grid = self.patches(frames)
+            parts["video"] = self.video_segment(grid, 2 * frames.seconds_per_frame)
+        if isinstance(sound := shown.get("audio"), Waveform):
+            mel = self.log_mel(sound)
             parts["audio"] = self.audio_segment(mel.shape[1])
-        if content.transcript is not None and "text" not in hide:
-            parts["text"], text_warnings = self.text_segment(
-                content.transcript.text, options.max_text_tokens
-            )
+        if isinstance(words := shown.get("text"), Transcript):
+            parts["text"], text_warnings = self.text_segment(words.text, options.max_text_tokens)
             warnings += text_warnings
         if not parts:
             hidden = " and ".join(m for m in MODALITIES if m in hide) or "nothing"

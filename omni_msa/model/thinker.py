@@ -15,6 +15,7 @@ import torch
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import InputBuilder, ThinkerInputs
 from omni_msa.model.packing import PackedBatch, collate, last_attended, pack, tree_attention
+from omni_msa.model.prompt import QUESTION
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,13 @@ class LoadedBase:
 
 
 class Thinker:
-    """Qwen2.5-Omni's understanding half, with the input builder that belongs to it."""
+    """Qwen2.5-Omni's understanding half, with its processor."""
 
     def __init__(self, model: Any, processor: Any, base: LoadedBase) -> None:
         self.model = model  # Qwen2_5OmniThinkerForConditionalGeneration, or PEFT around it
         self.processor = processor
         self.base = base
         self.config = model.config
-        self.builder = InputBuilder(processor, model.config)
         pad = processor.tokenizer.pad_token_id
         self.pad_token_id = pad if pad is not None else 0
 
@@ -54,9 +54,9 @@ class Thinker:
         """The transformers model itself, with any LoRA layers already inside it."""
         return self.model.get_base_model() if self.adapted else self.model
 
-    def ask(self, question: str) -> None:
-        """Puts another question before every clip that is built from now on."""
-        self.builder = InputBuilder(self.processor, self.config, question)
+    def builder(self, question: str = QUESTION) -> InputBuilder:
+        """What turns clips into inputs for it, with this question before each of them."""
+        return InputBuilder(self.processor, self.config, question)
 
     @property
     def width(self) -> int:

@@ -75,7 +75,9 @@ def inspect_checkpoint(model: ModelOptions) -> Inspection:
     scorer = Scorer.load(model)
     info, folder = scorer.checkpoint.info, scorer.checkpoint.folder
     assert folder is not None  # a checkpoint was named
-    now = check_scores(scorer.thinker, scorer.readout, media_options(info), scorer.hidden)
+    now = check_scores(
+        scorer.thinker, scorer.readout, scorer.builder, media_options(info), scorer.hidden
+    )
     recorded, scores = info.self_check.get("scores", {}), now["scores"]
     differences = [abs(score - scores.get(name, math.nan)) for name, score in recorded.items()]
     largest = max(differences, key=lambda d: math.inf if math.isnan(d) else d, default=None)

@@ -66,9 +66,9 @@ class Prepared:
 
 
 class Scorer:
-    """A Thinker with its checkpoint. Make it with `Scorer.load()`.
+    """A Thinker with its checkpoint and the question that its readout asks.
 
-    It makes the Thinker ask its readout's question: two scorers do not share one.
+    Make it with `Scorer.load()`.
     """
 
     def __init__(self, thinker: Thinker, checkpoint: Checkpoint, media: MediaOptions) -> None:
@@ -80,7 +80,9 @@ class Scorer:
         scale = checkpoint.info.scale
         self.label_range = (scale.low, scale.high)
         self.classes = scale.classes  # empty when labels are numbers
-        thinker.ask(question(scale.low, scale.high, self.readout.speaks, scale.classes))
+        self.builder = thinker.builder(
+            question(scale.low, scale.high, self.readout.speaks, scale.classes)
+        )
 
     @classmethod
     def load(cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None) -> Scorer:
@@ -198,7 +200,7 @@ class Scorer:
     def prepare(self, content: ClipContent, hide: Subset = frozenset()) -> Prepared:
         """The CPU work before the forward pass: tokens, positions, patches, log-mel."""
         start = time.perf_counter()
-        inputs = self.thinker.builder.build(content, self.media, hide | self.hidden)
+        inputs = self.builder.build(content, self.media, hide | self.hidden)
         return Prepared(content, inputs, time.perf_counter() - start)
 
     def score_prepared(
@@ -266,7 +268,7 @@ class Scorer:
             sha256=content.sha256,
             score=scores[shown],
             range=self.label_range,
-            modalities={m: content.sources.get(m) if m in shown else None for m in MODALITIES},
+            modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
             ablation=self._ablation(scores, shown, ablation) if ablation.enabled else None,
             media=content.media,
             tokens=inputs.num_tokens,

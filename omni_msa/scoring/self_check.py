@@ -13,6 +13,7 @@ import torch
 
 from omni_msa.methods.method import Readout
 from omni_msa.modalities import Subset, all_subsets, subset_name
+from omni_msa.model.inputs import InputBuilder
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
@@ -35,21 +36,27 @@ def self_check_content() -> ClipContent:
     return ClipContent(
         clip=Clip(transcript=WORDS, id="the built-in clip"),
         sha256="",
-        frames=Frames(np.stack(frames).astype(np.uint8), times, step),
-        waveform=Waveform(sound.astype(np.float32)),
-        transcript=Transcript(WORDS, "option"),
+        parts={
+            "video": Frames(np.stack(frames).astype(np.uint8), times, step),
+            "audio": Waveform(sound.astype(np.float32)),
+            "text": Transcript(WORDS, "option"),
+        },
     )
 
 
 @torch.inference_mode()
 def check_scores(
-    thinker: Thinker, readout: Readout, media: MediaOptions, hide: Subset
+    thinker: Thinker,
+    readout: Readout,
+    builder: InputBuilder,
+    media: MediaOptions,
+    hide: Subset,
 ) -> dict[str, Any]:
     """The built-in clip's scores by subset, and what they were computed with."""
     training = thinker.model.training
     thinker.model.eval()
     readout.eval()
-    inputs = thinker.builder.build(self_check_content(), media, hide)
+    inputs = builder.build(self_check_content(), media, hide)
     subsets = all_subsets(inputs.present)
     scores = readout.read(thinker, [inputs], [subsets]).scores[0].tolist()
     thinker.model.train(training)

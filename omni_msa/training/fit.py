@@ -92,7 +92,9 @@ def calibrate(
                 "adapter": info.training,  # how it was trained, where there is one
             },
             metrics={f"leave_one_out_{name}": float(error)},
-            self_check=check_scores(model.thinker, probe, frozen.media, hide | model.hidden),
+            self_check=check_scores(
+                model.thinker, probe, model.builder, frozen.media, hide | model.hidden
+            ),
         )
         return save_checkpoint(out, frozen.thinker, probe, info)
 

@@ -139,7 +139,9 @@ class Trainer:
             ConfigError: the folder holds something else.
         """
         self.readout = self._make_readout(data.scale)
-        self.thinker.ask(question(*data.label_range, self.readout.speaks, data.classes))
+        self.builder = self.thinker.builder(
+            question(*data.label_range, self.readout.speaks, data.classes)
+        )
         if start is not None:
             load_weights(start, self.thinker, self.readout, self.lora)
         self.hide = data.hide
@@ -349,7 +351,7 @@ class Trainer:
         try:
             if isinstance(fed, OmniMSAError):
                 raise fed
-            inputs = self.thinker.builder.build(fed, self.media, self.hide)
+            inputs = self.builder.build(fed, self.media, self.hide)
         except OmniMSAError as error:
             if clip.name not in self.told:
                 self._tell(0.0, notice=f"left out: {error}")
@@ -414,7 +416,7 @@ class Trainer:
     def _save(self, folder: RunFolder, info: CheckpointInfo) -> bool:
         """Writes the checkpoint; False when these weights give no numbers."""
         assert self.readout is not None
-        check = check_scores(self.thinker, self.readout, self.media, self.hide)
+        check = check_scores(self.thinker, self.readout, self.builder, self.media, self.hide)
         good = all(map(math.isfinite, check["scores"].values()))
         if good and self.processes.leads:
             save_checkpoint(

@@ -48,7 +48,7 @@ def labelled(clip: StoredClip, rng: random.Random | None = None) -> ClipContent:
 def words_alone(text: str, rating: float) -> ClipContent:
     """A rated sentence as a clip without picture and sound; nothing shown means nothing said."""
     clip = Clip(transcript=text, label=rating, subset_labels={"": 0.0})
-    return ClipContent(clip, "", transcript=Transcript(text, "option"))
+    return ClipContent(clip, "", {"text": Transcript(text, "option")})
 
 
 def rated_contents(

@@ -99,14 +99,14 @@ def describe(what: str, values: dict[str, float]) -> Answer:
 
 def sentence_example(text: str, rating: float) -> Example:
     """A rated sentence, shown as the transcript of a clip without picture and sound."""
-    content = ClipContent(Clip(transcript=text), "", transcript=Transcript(text, "option"))
+    content = ClipContent(Clip(transcript=text), "", {"text": Transcript(text, "option")})
     return Example(content, {frozenset({"text"}): [Answer(number(rating) + "<|im_end|>", 1.0)]})
 
 
 def augment(content: ClipContent, rng: random.Random) -> ClipContent:
     """The same face, mirrored, lighter or darker, or shifted; the same words, restyled."""
-    frames, transcript = content.frames, content.transcript
-    if frames is not None:
+    parts = dict(content.parts)
+    if isinstance(frames := parts.get("video"), Frames):
         rgb = frames.rgb
         if rng.random() < 0.5:
             rgb = rgb[:, :, ::-1]
@@ -114,10 +114,10 @@ def augment(content: ClipContent, rng: random.Random) -> ClipContent:
         rgb = np.roll(rgb, (dy, dx), axis=(1, 2))
         gain, lift = rng.uniform(0.8, 1.2), rng.uniform(-15, 15)
         table = (np.arange(256) * gain + lift).clip(0, 255).astype(np.uint8)
-        frames = Frames(table[rgb], frames.pts_seconds, frames.seconds_per_frame)
-    if transcript is not None:
-        transcript = replace(transcript, text=restyle(transcript.text, rng))
-    return replace(content, frames=frames, transcript=transcript)
+        parts["video"] = replace(frames, rgb=table[rgb])
+    if isinstance(words := parts.get("text"), Transcript):
+        parts["text"] = replace(words, text=restyle(words.text, rng))
+    return replace(content, parts=parts)
 
 
 class Sentences:
@@ -192,7 +192,7 @@ def batch_loss(
     thinker: Thinker, examples: Sequence[Example], options: MediaOptions, together: int = 16
 ) -> torch.Tensor:
     """Weighted next-token loss of a batch: answers, descriptions, and sentences' own words."""
-    built = [(thinker.builder.build(e.content, options), e) for e in examples]
+    built = [(thinker.builder().build(e.content, options), e) for e in examples]
     grown = [clip_tree(i, e, thinker) for i, e in built if len(e.answers) > 1]
     clips = [i for i, e in built if len(e.answers) > 1]
     alone = [(i, e) for i, e in built if len(e.answers) == 1]
@@ -253,7 +253,7 @@ def rate(thinker: Thinker, contents: Sequence[ClipContent], options: MediaOption
     scores = []
     for start in range(0, len(contents), 32):
         part = contents[start : start + 32]
-        clips = [thinker.builder.build(c, options) for c in part]
+        clips = [thinker.builder().build(c, options) for c in part]
         scores.append(verbalizer.read(thinker, clips, [[c.present] for c in part]).scores[:, 0])
     return torch.cat(scores).numpy()
 
@@ -283,12 +283,7 @@ def report(thinker: Thinker, sentences: Sequence[RatedSentence], clips, options)
 
 def keep(content: ClipContent, shown: Subset) -> ClipContent:
     """The clip with only some of its modalities."""
-    return replace(
-        content,
-        frames=content.frames if "video" in shown else None,
-        waveform=content.waveform if "audio" in shown else None,
-        transcript=content.transcript if "text" in shown else None,
-    )
+    return replace(content, parts={m: part for m, part in content.parts.items() if m in shown})
 
 
 def main() -> None:

@@ -60,13 +60,13 @@ def from_clip(thinker: Thinker, clip: StoredClip, which: str, rng: random.Random
     content = augment(clip.content, rng) if rng else clip.content
     patches = grid = mel = None
     if which == "vision":
-        assert content.frames is not None
-        latest = replace(content.frames, rgb=content.frames.rgb[-SHOWN_FRAMES:])
-        patches, grid = thinker.builder.patches(latest)
+        assert "video" in content.parts
+        latest = replace(content.parts["video"], rgb=content.parts["video"].rgb[-SHOWN_FRAMES:])
+        patches, grid = thinker.builder().patches(latest)
     else:
-        assert content.waveform is not None
-        mel = thinker.builder.log_mel(content.waveform)
-    empty = thinker.builder.prefix
+        assert "audio" in content.parts
+        mel = thinker.builder().log_mel(content.parts["audio"])
+    empty = thinker.builder().prefix
     inputs = ThinkerInputs(empty, {}, empty, patches, grid, mel)
     return Lesson(inputs, tuple((clip.face if which == "vision" else clip.voice).values()))
 
@@ -123,8 +123,8 @@ def drawn_lessons(thinker: Thinker, faces: list[DrawnFace], rng: random.Random) 
             places = places.reshape(2, height // 28, width // 28, 2)[:, :, ::-1].reshape(-1, 2)
             places = places * np.array([-1.0, 1.0])
         frames = Frames(_light(rgb, rng), (0.0,) * SHOWN_FRAMES, 0.5)
-        patches, grid = thinker.builder.patches(frames)
-        empty = thinker.builder.prefix
+        patches, grid = thinker.builder().patches(frames)
+        empty = thinker.builder().prefix
         yield Lesson(ThinkerInputs(empty, {}, empty, patches, grid), face.settings, places)
 
 

@@ -1,0 +1,99 @@
+"""Guarded scoring: whatever goes wrong with a clip, it ends as exactly one record.
+
+The one place where an exception becomes a failed row; local batches stand on it, and so can
+anything else that must go on after a bad clip.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from omni_msa.errors import OmniMSAError
+from omni_msa.media.identity import clip_sha256
+from omni_msa.modalities import Subset
+from omni_msa.options import AblationOptions
+from omni_msa.values import Clip, ClipContent, Record
+
+if TYPE_CHECKING:
+    from omni_msa.scoring.scorer import Prepared, Scorer
+
+T = TypeVar("T")
+
+
+class GuardedScorer:
+    """A scorer that answers with records alone.
+
+    Args:
+        scorer: the model.
+        ablation: which subsets are scored beside the clip itself.
+        hide: modalities that are never shown to the model.
+        lets_bugs_through: an error that nobody foresaw is raised, where there is no other clip to
+            protect from it.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        ablation: AblationOptions,
+        hide: Subset = frozenset(),
+        lets_bugs_through: bool = False,
+    ) -> None:
+        self.scorer = scorer
+        self.ablation = ablation
+        self.hide = hide
+        self._lets_bugs_through = lets_bugs_through
+
+    def score(self, clip: Clip) -> Record:
+        """Reads and scores one clip in this process."""
+        outcome = self._attempt(self.scorer.score, clip, self.ablation, self.hide)
+        return self.failed_record(clip, outcome) if isinstance(outcome, Exception) else outcome
+
+    def prepare(self, clip: Clip, content: ClipContent | OmniMSAError) -> Prepared | Record:
+        """What was read as model inputs; a failed record where that is impossible."""
+        if isinstance(content, OmniMSAError):
+            return self.failed_record(clip, content)
+        outcome = self._attempt(self.scorer.prepare, content, self.hide)
+        return self.failed_record(clip, outcome) if isinstance(outcome, Exception) else outcome
+
+    def score_prepared(self, group: Sequence[Prepared]) -> list[Record]:
+        """One forward pass for all; where that fails, one each, so that only a bad clip fails."""
+        outcome = self._attempt(self.scorer.score_prepared, group, self.ablation, self.hide)
+        if not isinstance(outcome, Exception):
+            return outcome
+        if len(group) == 1:
+            return [self.failed_record(group[0].content.clip, outcome)]
+        return [record for prepared in group for record in self.score_prepared([prepared])]
+
+    def failed_record(self, clip: Clip, error: Exception) -> Record:
+        """The row of a clip that could not be scored, and why."""
+        fingerprint = self.scorer.fingerprint(self.ablation, self.hide)
+        return Record(
+            clip.name,
+            clip_sha256(clip),
+            score=None,
+            model=self.scorer.describe() | {"fingerprint": fingerprint},
+            error={"type": type(error).__name__, "message": _message(error)},
+            label=clip.label,
+            id=clip.row_id,
+        )
+
+    def _attempt(self, work: Callable[..., T], *arguments: object) -> T | Exception:
+        try:
+            return work(*arguments)
+        except OmniMSAError as error:
+            return error
+        except Exception as error:
+            if self._lets_bugs_through:
+                raise
+            return error
+
+
+def _message(error: Exception) -> str:
+    """What to tell the user; an error that nobody foresaw also says where it comes from."""
+    if isinstance(error, OmniMSAError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error} ({Path(frame.filename).name}, line {frame.lineno})".strip()
