@@ -100,8 +100,7 @@ def _only(inputs, subset):
     return replace(
         inputs,
         parts={name: part for name, part in inputs.parts.items() if name in subset},
-        patches=inputs.patches if "video" in subset else None,
-        mel=inputs.mel if "audio" in subset else None,
+        features={name: part for name, part in inputs.features.items() if name in subset},
     )
 
 

@@ -130,7 +130,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def broken(*_: object) -> None:
         raise IndexError("a bug")
 
-    monkeypatch.setattr("omni_msa.commands.app.gather_inputs", broken)
+    monkeypatch.setattr("omni_msa.commands.score.gather_inputs", broken)
     with pytest.raises(IndexError, match="a bug"):
         main(["score", "a.wav"])
 

@@ -60,7 +60,8 @@ def test_log_mel_at_true_length_equals_the_reference_padded_to_300_seconds(think
 def test_patches_and_grid_equal_the_reference(thinker):
     content = make_content()
     theirs = reference(thinker, content, frozenset({"video"}))
-    patches, grid = thinker.builder().patches(content.parts["video"])
+    shown = thinker.builder().patches(content.parts["video"])
+    patches, grid = shown.pixels, shown.grid_thw
     assert list(grid) == theirs["video_grid_thw"][0].tolist() == [3, 4, 6]
     torch.testing.assert_close(patches, theirs["pixel_values_videos"], atol=1e-5, rtol=0)
 
@@ -71,9 +72,9 @@ def test_positions_equal_the_rope_index_of_the_library(thinker):
     tree = pack(inputs, [inputs.present])
     theirs, _ = thinker.core.model.get_rope_index(
         tree.token_ids[None],
-        video_grid_thw=torch.tensor([inputs.grid_thw]),
+        video_grid_thw=torch.tensor([inputs.features["video"].grid_thw]),
         attention_mask=torch.ones(1, len(tree.token_ids)),
-        audio_seqlens=torch.tensor([inputs.mel.shape[1]]),
+        audio_seqlens=torch.tensor([inputs.features["audio"].shape[1]]),
         second_per_grids=torch.tensor([1.0]),
     )
     assert torch.equal(tree.positions, theirs[:, 0])
@@ -131,7 +132,7 @@ def test_dropping_all_that_a_clip_has_is_an_error_that_names_it(thinker, hide):
 
 def test_hidden_modalities_leave_no_tokens(thinker):
     inputs = thinker.builder().build(make_content(), MediaOptions(), frozenset({"audio"}))
-    assert set(inputs.parts) == {"text", "video"} and inputs.mel is None
+    assert set(inputs.parts) == {"text", "video"} and set(inputs.features) == {"video"}
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 5, 100, 101, 30000])

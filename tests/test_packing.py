@@ -38,12 +38,14 @@ def test_packed_subsets_equal_the_transformers_forward(thinker):
         batch = thinker.batch([inputs], [[subset]])
         given = {"input_ids": batch.token_ids, "attention_mask": torch.ones_like(batch.token_ids)}
         if "video" in subset:
-            given["pixel_values_videos"] = inputs.patches
-            given["video_grid_thw"] = torch.tensor([inputs.grid_thw])
+            given["pixel_values_videos"] = inputs.features["video"].pixels
+            given["video_grid_thw"] = torch.tensor([inputs.features["video"].grid_thw])
             given["video_second_per_grid"] = torch.tensor([1.0])
         if "audio" in subset:
-            given["input_features"] = inputs.mel[None]
-            given["feature_attention_mask"] = torch.ones(1, inputs.mel.shape[1], dtype=torch.long)
+            given["input_features"] = inputs.features["audio"][None]
+            given["feature_attention_mask"] = torch.ones(
+                1, inputs.features["audio"].shape[1], dtype=torch.long
+            )
         theirs = thinker.model.model(**given).last_hidden_state[0, -1]
         ours = thinker.forward(thinker.batch([inputs], [all_subsets(inputs.present)]))
         row = all_subsets(inputs.present).index(subset)

@@ -81,14 +81,15 @@ def test_ordinary_clips_agree_from_file_to_score(tiny, files, num_frames, rate):
     content, inputs = ours(tiny, video, sound)
     theirs = reference(tiny.thinker, video, sound, follow_fps=True)
     tree = pack(inputs, [inputs.present])
-    assert theirs["video_grid_thw"][0].tolist() == list(inputs.grid_thw)
+    assert theirs["video_grid_thw"][0].tolist() == list(inputs.features["video"].grid_thw)
     assert torch.equal(tree.token_ids, theirs["input_ids"][0])
     deviation = torch.tensor(tiny.thinker.processor.video_processor.image_std).mean()
-    levels = (inputs.patches - theirs["pixel_values_videos"]).abs().mean() * deviation * 255
+    change = (inputs.features["video"].pixels - theirs["pixel_values_videos"]).abs().mean()
+    levels = change * deviation * 255
     assert levels < PIXEL_LEVELS
     kept = int(theirs["feature_attention_mask"].sum())
     mel = theirs["input_features"][0, :, :kept]
-    assert (inputs.mel - mel).abs().max() < 1e-4
+    assert (inputs.features["audio"] - mel).abs().max() < 1e-4
     alone = AblationOptions(enabled=False)
     score = tiny.score_prepared([tiny.prepare(content)], alone)[0].score
     with torch.inference_mode():
@@ -111,4 +112,4 @@ def test_a_short_clip_is_timed_by_the_clock_here_and_stretched_there(scorer, fil
     assert float(told["video_second_per_grid"][0]) == pytest.approx(0.5)
     # the same frames and tokens; only the timing differs
     assert torch.equal(documented["input_ids"], told["input_ids"])
-    assert np.array_equal(documented["video_grid_thw"], [list(inputs.grid_thw)])
+    assert np.array_equal(documented["video_grid_thw"], [list(inputs.features["video"].grid_thw)])

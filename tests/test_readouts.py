@@ -73,12 +73,14 @@ def plain_logits(thinker, inputs, subset, said=()) -> torch.Tensor:
     token_ids = torch.cat([prompt, torch.tensor(said, dtype=torch.long)])[None]
     given = {"input_ids": token_ids, "attention_mask": torch.ones_like(token_ids)}
     if "video" in subset:
-        given["pixel_values_videos"] = inputs.patches
-        given["video_grid_thw"] = torch.tensor([inputs.grid_thw])
+        given["pixel_values_videos"] = inputs.features["video"].pixels
+        given["video_grid_thw"] = torch.tensor([inputs.features["video"].grid_thw])
         given["video_second_per_grid"] = torch.tensor([1.0])
     if "audio" in subset:
-        given["input_features"] = inputs.mel[None]
-        given["feature_attention_mask"] = torch.ones(1, inputs.mel.shape[1], dtype=torch.long)
+        given["input_features"] = inputs.features["audio"][None]
+        given["feature_attention_mask"] = torch.ones(
+                1, inputs.features["audio"].shape[1], dtype=torch.long
+            )
     return thinker.core(**given, use_cache=False).logits[0].float()
 
 

@@ -15,7 +15,7 @@ from omni_msa.display.tables import (
     print_inspection,
     print_plan,
 )
-from omni_msa.evaluation.evaluate import TABLE, ScoredClip, compare, evaluate, over_seeds
+from omni_msa.evaluation.evaluate import ScoredClip, compare, evaluate, over_seeds
 from omni_msa.evaluation.metrics import FAMILIES
 from omni_msa.files.labels import LabelScale
 from omni_msa.model.estimates import GIB, Holding
@@ -23,6 +23,8 @@ from omni_msa.options import EvaluateOptions, MediaOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo
 from omni_msa.scoring.inspection import Inspection
 from omni_msa.scoring.planning import Workload, make_plan
+
+TABLE = ("T", "A", "V", "TA", "TV", "AV", "TAV")
 
 MOSI = FAMILIES["mosi"]
 OPTIONS = EvaluateOptions(resamples=30)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from omni_msa.commands.clips import IdColumn, Paths, Words, answer, gather_inputs
+from omni_msa.commands.clips import ClipFlags, answer, gather_inputs
 from omni_msa.commands.flags import (
     BatchFlags,
     MediaFlags,
@@ -28,9 +28,7 @@ EXAMPLES = (
 @takes_flags
 def ablate(
     *,
-    paths: Paths = None,
-    transcript: Words = None,
-    id: IdColumn = "id",
+    clips: ClipFlags,
     drop: Annotated[
         list[str] | None,
         typer.Option(metavar="MODALITY", help="Score also without text, audio or video."),
@@ -42,5 +40,5 @@ def ablate(
 ) -> None:
     """Score clips with and without modalities; with no --drop, every subset of them."""
     ablation = AblationOptions(drop=parse_drop(drop or []))
-    inputs = gather_inputs(paths or [], transcript, show, id)
+    inputs = gather_inputs(clips, show)
     answer(ablation, frozenset(), inputs, model, media, batch, show)

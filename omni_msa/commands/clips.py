@@ -23,26 +23,30 @@ if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Scorer
 
 
-Paths = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="PATH...", help="Clips, folders, globs, or a manifest (.jsonl, .csv)."),
-]
+@dataclass(frozen=True)
+class ClipFlags:
+    """Which clips are scored."""
 
-
-Words = Annotated[
-    str | None,
-    typer.Option(
-        "--transcript",
-        metavar="TEXT|FILE",
-        help="The words of the one clip; without a PATH they are scored alone.",
-    ),
-]
-
-
-IdColumn = Annotated[
-    str,
-    typer.Option("--id", metavar="COLUMN", help="Of a manifest: comes back in each row as its id."),
-]
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...", help="Clips, folders, globs, or a manifest (.jsonl, .csv)."
+        ),
+    ] = None
+    transcript: Annotated[
+        str | None,
+        typer.Option(
+            "--transcript",
+            metavar="TEXT|FILE",
+            help="The words of the one clip; without a PATH they are scored alone.",
+        ),
+    ] = None
+    id: Annotated[
+        str,
+        typer.Option(
+            "--id", metavar="COLUMN", help="Of a manifest: comes back in each row as its id."
+        ),
+    ] = "id"
 
 
 @dataclass(frozen=True)
@@ -53,25 +57,24 @@ class Inputs:
     single: bool
 
 
-def gather_inputs(
-    arguments: Sequence[str], words: str | None, show: ShowFlags, id_column: str = "id"
-) -> Inputs:
+def gather_inputs(named: ClipFlags, show: ShowFlags) -> Inputs:
     """Find the clips that the arguments name, and give the one clip its words."""
     from omni_msa.files.sources import expand_inputs
 
+    arguments, words = named.paths or [], named.transcript
     if not arguments and words is None:
         raise ConfigError(
             "nothing to score: give clips, folders, globs or a manifest, or words alone "
             "with --transcript"
         )
-    clips, notices = expand_inputs(arguments, id_column) if arguments else ([], [])
+    clips, notices = expand_inputs(arguments, named.id) if arguments else ([], [])
     if words is not None:
         clips, more = _with_words(clips, words)
         notices = [*notices, *more]
     for notice in notices:
         show.note(notice)
-    named = [Path(argument) for argument in arguments]
-    alone = len(clips) == 1 and [clip.path for clip in clips if clip.path] == named
+    files = [Path(argument) for argument in arguments]
+    alone = len(clips) == 1 and [clip.path for clip in clips if clip.path] == files
     return Inputs(clips, single=alone)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from omni_msa.commands.clips import IdColumn, Paths, Words, answer, gather_inputs
+from omni_msa.commands.clips import ClipFlags, answer, gather_inputs
 from omni_msa.commands.flags import (
     BatchFlags,
     MediaFlags,
@@ -28,9 +28,7 @@ EXAMPLES = (
 @takes_flags
 def score(
     *,
-    paths: Paths = None,
-    transcript: Words = None,
-    id: IdColumn = "id",
+    clips: ClipFlags,
     drop: Annotated[
         list[str] | None,
         typer.Option(metavar="MODALITY", help="Never show text, audio or video to the model."),
@@ -45,5 +43,5 @@ def score(
 ) -> None:
     """Score clips: how negative or positive they are, and what each modality contributed."""
     hide = parse_drop(drop or [])
-    inputs = gather_inputs(paths or [], transcript, show, id)
+    inputs = gather_inputs(clips, show)
     answer(AblationOptions(enabled=ablate), hide, inputs, model, media, batch, show)

@@ -31,8 +31,6 @@ from omni_msa.values import Clip, Record
 if TYPE_CHECKING:
     from omni_msa.scoring.checkpoint import CheckpointInfo
 
-TABLE = tuple(subset_name(s) for s in all_subsets(frozenset(MODALITIES)) if s)  # seven rows
-
 
 @dataclass(frozen=True)
 class ScoredClip:
@@ -281,7 +279,9 @@ def _ablation(
     labels = np.array([clip.label for clip in complete])
     everything = np.array([clip.subsets[whole] for clip in complete])
     table = {}
-    for name in (name for name in TABLE if set(name) <= set(whole)):
+    for name in (subset_name(s) for s in all_subsets(MODALITIES) if s):
+        if not set(name) <= set(whole):
+            continue
         scores = np.array([clip.subsets[name] for clip in complete])
         change = paired_differences(
             family.measure, everything, scores, labels, options.resamples, options.seed

@@ -1,6 +1,6 @@
 """One record as one flat row: what a line of a table can hold.
 
-`COLUMNS` is the header of every CSV and Parquet file of results; a modality, subset or number that
+`columns` is the header of every CSV and Parquet file of results; a modality, subset or number that
 a clip lacks is None.
 """
 
@@ -15,40 +15,41 @@ import numpy as np
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
 from omni_msa.values import Ablation, Record
 
-Row = dict[str, Any]  # one flat row: COLUMNS to values, None where there is none
+Row = dict[str, Any]  # one flat row: columns to values, None where there is none
 
 SEPARATOR = " | "  # of warnings in one cell
-_SUBSETS = {
-    f"subset_{subset_name(s) or 'none'}": subset_name(s) for s in all_subsets(frozenset(MODALITIES))
-}
-COLUMNS: dict[str, type] = {
-    **{
-        "id": str,
-        "clip": str,
-        "sha256": str,
-        "score": float,
-        "range_low": float,
-        "range_high": float,
-    },
-    "label": float,
-    **{f"{m}_source": str for m in MODALITIES},
-    **dict.fromkeys(_SUBSETS, float),
-    **{f"drop_{m}_{what}": float for m in MODALITIES for what in ("score", "delta")},
-    **{f"contribution_{m}": float for m in MODALITIES},
-    **{"duration_seconds": float, "num_frames": int, "tokens_total": int, "seconds_total": float},
-    **{"fingerprint": str, "warnings": str, "error_type": str, "error_message": str},
-}
+
+
+def subset_columns() -> dict[str, str]:
+    """Column of each subset of the modalities, and the subset's name."""
+    names = [subset_name(subset) for subset in all_subsets(MODALITIES)]
+    return {f"subset_{name or 'none'}": name for name in names}
+
+
+def columns() -> dict[str, type]:
+    """The header of every table of results, and what each column holds."""
+    return {
+        **{"id": str, "clip": str, "sha256": str, "score": float},
+        **{"range_low": float, "range_high": float, "label": float},
+        **{f"{m}_source": str for m in MODALITIES},
+        **dict.fromkeys(subset_columns(), float),
+        **{f"drop_{m}_{what}": float for m in MODALITIES for what in ("score", "delta")},
+        **{f"contribution_{m}": float for m in MODALITIES},
+        **{"duration_seconds": float, "num_frames": int},
+        **{"tokens_total": int, "seconds_total": float},
+        **{"fingerprint": str, "warnings": str, "error_type": str, "error_message": str},
+    }
 
 
 def flatten(record: Mapping[str, Any]) -> Row:
-    """A record as JSON values (`Record.to_json`) -> one flat row with every one of `COLUMNS`."""
+    """A record as JSON values (`Record.to_json`) -> one flat row with every one of `columns`."""
     ablation, error = record.get("ablation") or {}, record.get("error") or {}
     low, high = record.get("range") or (None, None)
     seconds = record["seconds"].values()
     flat: Row = {name: record.get(name) for name in ("id", "clip", "sha256", "score", "label")}
     flat |= {"range_low": low, "range_high": high}
     flat |= {f"{m}_source": record["modalities"].get(m) for m in MODALITIES}
-    flat |= {c: ablation.get("subsets", {}).get(name) for c, name in _SUBSETS.items()}
+    flat |= {c: ablation.get("subsets", {}).get(name) for c, name in subset_columns().items()}
     for modality in MODALITIES:
         dropped = ablation.get("drop", {}).get(modality, {})
         flat |= {f"drop_{modality}_{what}": dropped.get(what) for what in ("score", "delta")}
@@ -59,13 +60,13 @@ def flatten(record: Mapping[str, Any]) -> Row:
     flat |= {"fingerprint": record["model"]["fingerprint"]}
     flat |= {"warnings": SEPARATOR.join(record["warnings"])}
     flat |= {"error_type": error.get("type"), "error_message": error.get("message")}
-    return {name: cell(flat[name], kind) for name, kind in COLUMNS.items()}
+    return {name: cell(flat[name], kind) for name, kind in columns().items()}
 
 
 def unflatten(row: Row) -> Record:
     """The record behind a flat row, as far as its columns hold it."""
     present = {m: row[f"{m}_source"] for m in MODALITIES}
-    subsets = {name: row[c] for c, name in _SUBSETS.items() if row[c] is not None}
+    subsets = {name: row[c] for c, name in subset_columns().items() if row[c] is not None}
     drop = {
         m: {what: row[f"drop_{m}_{what}"] for what in ("score", "delta")}
         for m in MODALITIES

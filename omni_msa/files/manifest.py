@@ -31,7 +31,6 @@ from omni_msa.values import Clip
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 MAX_PROBLEMS_SHOWN = 20
-_SUBSET_NAMES = [subset_name(s) for s in all_subsets(frozenset(MODALITIES)) if s]
 SPLIT_SYNONYMS = {"val": "valid", "dev": "valid", "validation": "valid", "training": "train"}
 
 
@@ -123,7 +122,11 @@ class _Row:
         media, words = self._media_path(), self._text("text")
         start, end = self._window(media)
         label, split = self._number("label"), (self._text("split") or "").strip().lower()
-        alone = {name: self._number(f"label_{name.lower()}") for name in _SUBSET_NAMES}
+        alone = {
+            name: self._number(f"label_{name.lower()}")
+            for name in map(subset_name, all_subsets(MODALITIES))
+            if name
+        }
         names = {column: self._name(column) for column in ("speaker", "emotion", "dataset")}
         if media is None and words is None and not self.problems:
             self._problem("clip", "is empty, and so is text; a row needs one of them")

@@ -1,6 +1,6 @@
 """The output file of a batch: one row a clip, written as soon as it is known, resumable any time.
 
-JSONL holds whole records; CSV and Parquet hold the same flat columns (`columns.COLUMNS`). JSONL and
+JSONL holds whole records; CSV and Parquet hold the same flat columns (`columns.columns`). JSONL and
 CSV grow by lines. Parquet cannot, so its rows are kept as JSONL in `PATH.partial` until the file is
 closed. In every format a clip has one row: the last that was written. While a batch runs, rows are
 in the order in which they were known; a finished file is in the order of the input.
@@ -24,9 +24,9 @@ from typing import IO, Any, NamedTuple
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.columns import (
-    COLUMNS,
     Row,
     cell,
+    columns,
     flatten,
     is_failed,
     last_of_each,
@@ -261,9 +261,14 @@ class _NotOurs(ValueError):
 class _LineFormat:
     """How one record becomes one line, and a line one flat row."""
 
-    header: str
+    columns: Callable[[], Iterable[str]] | None  # None: lines name their own
     dump: Callable[[Mapping[str, Any]], str]
     load: Callable[[str], Row]  # raises _NotOurs, or another ValueError for a line cut short
+
+    @property
+    def header(self) -> str:
+        """The first line of a file; "" for none."""
+        return "" if self.columns is None else _csv_line(self.columns())
 
 
 def _dump_json(record: Mapping[str, Any]) -> str:
@@ -293,17 +298,17 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 def _load_csv(line: str) -> Row:
     cells = next(csv.reader([line]))
-    if len(cells) != len(COLUMNS):
+    if len(cells) != len(columns()):
         raise _NotOurs
     try:
-        pairs = zip(COLUMNS.items(), cells, strict=True)
+        pairs = zip(columns().items(), cells, strict=True)
         return {name: cell(text, kind) for (name, kind), text in pairs}
     except ValueError as error:
         raise _NotOurs from error
 
 
-_JSONL = _LineFormat("", _dump_json, _load_json)
-_CSV = _LineFormat(_csv_line(COLUMNS), _dump_csv, _load_csv)
+_JSONL = _LineFormat(None, _dump_json, _load_json)
+_CSV = _LineFormat(columns, _dump_csv, _load_csv)
 
 
 @dataclass
@@ -432,7 +437,7 @@ def _read_parquet(path: Path) -> list[Row]:
         raise ResultsError(
             f"{path}: is no Parquet file; choose another -o, or replace it with --fresh"
         ) from error
-    if table.column_names != list(COLUMNS):
+    if table.column_names != list(columns()):
         raise ResultsError(
             f"{path}: has other columns than a results file; choose another -o, or replace it "
             "with --fresh"
@@ -445,7 +450,7 @@ def _write_parquet(path: Path, rows: list[Row]) -> None:
     import pyarrow.parquet as pq
 
     kinds = {str: pa.string(), float: pa.float64(), int: pa.int64()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    schema = pa.schema([(name, kinds[kind]) for name, kind in columns().items()])
     temporary = Path(f"{path}.tmp")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
     os.replace(temporary, path)

@@ -6,7 +6,7 @@ together. Shapes: l tokens of a segment, P patches, M mel frames (100 a second),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import torch
 
 from omni_msa.errors import MediaError, ModelError
 from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.model.encoders import ENCODERS, Patches
 from omni_msa.model.prompt import QUESTION, WORDS, render_frame, safe_transcript
 from omni_msa.options import MediaOptions
-from omni_msa.values import SAMPLE_RATE, ClipContent, Frames, Transcript, Waveform
+from omni_msa.values import SAMPLE_RATE, ClipContent, Frames, Waveform
 
 HOP = 160  # audio samples a mel frame
 FFT = 400  # audio samples a window
@@ -43,9 +44,7 @@ class ThinkerInputs:
     prefix: Segment
     parts: dict[str, Segment]
     suffix: Segment
-    patches: torch.Tensor | None = None  # [P, 1176]
-    grid_thw: tuple[int, int, int] | None = None  # in patches
-    mel: torch.Tensor | None = None  # [128, M]
+    features: dict[str, Any] = field(default_factory=dict)  # what each modality's tower is given
     warnings: tuple[str, ...] = ()
 
     @property
@@ -83,28 +82,25 @@ class InputBuilder:
             MediaError: nothing is left to show.
         """
         parts: dict[str, Segment] = {}
-        patches = grid = mel = None
+        features: dict[str, Any] = {}
         warnings: list[str] = []
-        shown = {name: part for name, part in content.parts.items() if name not in hide}
-        if isinstance(frames := shown.get("video"), Frames):
-            patches, grid = self.patches(frames)
-            parts["video"] = self.video_segment(grid, 2 * frames.seconds_per_frame)
-        if isinstance(sound := shown.get("audio"), Waveform):
-            mel = self.log_mel(sound)
-            parts["audio"] = self.audio_segment(mel.shape[1])
-        if isinstance(words := shown.get("text"), Transcript):
-            parts["text"], text_warnings = self.text_segment(words.text, options.max_text_tokens)
-            warnings += text_warnings
+        for modality, encoder in ENCODERS.items():
+            if modality in content.parts and modality not in hide:
+                encoded = encoder.encode(self, content.parts[modality], options)
+                parts[modality] = encoded.segment
+                if encoded.features is not None:
+                    features[modality] = encoded.features
+                warnings += encoded.warnings
         if not parts:
             hidden = " and ".join(m for m in MODALITIES if m in hide) or "nothing"
             raise MediaError(
                 f"{content.clip.name}: nothing is left to score when {hidden} is not shown; "
                 "drop less"
             )
-        return ThinkerInputs(self.prefix, parts, self.suffix, patches, grid, mel, tuple(warnings))
+        return ThinkerInputs(self.prefix, parts, self.suffix, features, tuple(warnings))
 
-    def patches(self, frames: Frames) -> tuple[torch.Tensor, tuple[int, int, int]]:
-        """Frames [F, H, W, 3] -> normalised patches [P, 1176] and their grid, by the processor."""
+    def patches(self, frames: Frames) -> Patches:
+        """Frames [F, H, W, 3] -> normalised patches and their grid, by the processor."""
         video = torch.from_numpy(frames.rgb).permute(0, 3, 1, 2)  # [F, 3, H, W]
         out = self.processor.video_processor(
             videos=[video],
@@ -114,7 +110,7 @@ class InputBuilder:
             return_tensors="pt",
         )
         t, h, w = (int(n) for n in out["video_grid_thw"][0])
-        return out["pixel_values_videos"], (t, h, w)
+        return Patches(out["pixel_values_videos"], (t, h, w))
 
     def log_mel(self, waveform: Waveform) -> torch.Tensor:
         """Whisper's log-mel at the true length: [128, M], M = ceil(S / 160).

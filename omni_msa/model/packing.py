@@ -24,8 +24,8 @@ import torch
 from torch.nn.functional import pad
 
 from omni_msa.modalities import Subset
+from omni_msa.model.encoders import ENCODERS
 from omni_msa.model.inputs import Segment, ThinkerInputs
-from omni_msa.model.prompt import PROMPT_ORDER
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def pack(inputs: ThinkerInputs, subsets: Sequence[Subset]) -> TokenTree:
     Raises:
         ValueError: no subset, a repeated one, or one with a modality that the clip lacks.
     """
+    order = tuple(ENCODERS)
     wanted = set(subsets)
     if not wanted or len(wanted) != len(subsets) or any(s - inputs.present for s in wanted):
         raise ValueError(f"cannot pack {list(subsets)} of a clip with {set(inputs.present)}")
@@ -64,10 +65,10 @@ def pack(inputs: ThinkerInputs, subsets: Sequence[Subset]) -> TokenTree:
     def grow(depth: int, start: int, here: frozenset[Subset]) -> None:
         if not here:
             return
-        if depth == len(PROMPT_ORDER):
+        if depth == len(order):
             pieces.append((inputs.suffix, start, here))
             return
-        modality = PROMPT_ORDER[depth]
+        modality = order[depth]
         shown = frozenset(s for s in here if modality in s)
         if shown:
             segment = inputs.parts[modality]

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omni_msa.errors import ModelError
-from omni_msa.modalities import MODALITIES, Subset
-
-PROMPT_ORDER = ("video", "audio", "text")  # general to specific; each is a branch of the tree
-assert set(PROMPT_ORDER) == set(MODALITIES)
+from omni_msa.modalities import Subset
 
 SYSTEM = "You measure the sentiment that a speaker expresses."
 # The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow

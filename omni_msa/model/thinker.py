@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from omni_msa.modalities import Subset
+from omni_msa.model.encoders import ENCODERS
 from omni_msa.model.inputs import InputBuilder, ThinkerInputs
 from omni_msa.model.packing import PackedBatch, collate, last_attended, pack, tree_attention
 from omni_msa.model.prompt import QUESTION
@@ -124,46 +125,22 @@ class Thinker:
         """Token embeddings with what the towers saw and heard in their places: [B, L, H]."""
         token_ids = batch.token_ids.to(self.device)
         embeddings = self.core.get_input_embeddings()(token_ids)
-        for token_id, features in (
-            (self.config.video_token_id, self.see(batch.clips)),
-            (self.config.audio_token_id, self.hear(batch.clips)),
-        ):
-            # A part that stands on several branches of a clip's tree is the same part each time.
+        for modality, encoder in ENCODERS.items():
+            shown = [b for b, clip in enumerate(batch.clips) if modality in clip.features]
+            if encoder.embed is None or not shown:
+                continue
+            token_id = getattr(self.config, encoder.placeholder)
             rows = []
-            for tokens, feature in zip(batch.token_ids, features, strict=True):
-                count = int((tokens == token_id).sum())
-                if count:
-                    assert feature is not None and count % len(feature) == 0, "tokens, no features"
-                    rows.append(feature.repeat(count // len(feature), 1))
-            if rows:
-                mask = (token_ids == token_id)[..., None]
-                embeddings = embeddings.masked_scatter(mask, torch.cat(rows).to(embeddings.dtype))
+            # A part that stands on several branches of a clip's tree is the same part each time.
+            features = encoder.embed(self, [batch.clips[b].features[modality] for b in shown])
+            for b, feature in zip(shown, features, strict=True):
+                count = int((batch.token_ids[b] == token_id).sum())
+                if count % len(feature):
+                    raise ValueError(f"{count} tokens of {modality}, {len(feature)} features")
+                rows.append(feature.repeat(count // len(feature), 1))
+            mask = (token_ids == token_id)[..., None]
+            embeddings = embeddings.masked_scatter(mask, torch.cat(rows).to(embeddings.dtype))
         return embeddings
-
-    def see(self, clips: Sequence[ThinkerInputs]) -> list[torch.Tensor | None]:
-        """Vision tower, all clips in one call: [tokens, H] a clip, None without a picture."""
-        shown = [(clip.patches, clip.grid_thw) for clip in clips if clip.patches is not None]
-        if not shown:
-            return [None] * len(clips)
-        patches = torch.cat([p for p, _ in shown if p is not None]).to(self.device)
-        grids = torch.tensor([g for _, g in shown], device=self.device)
-        out = self.core.model.get_video_features(patches, grids, return_dict=True).pooler_output
-        features = iter(out)
-        return [next(features) if clip.patches is not None else None for clip in clips]
-
-    def hear(self, clips: Sequence[ThinkerInputs]) -> list[torch.Tensor | None]:
-        """Audio tower, all clips in one call: [tokens, H] a clip, None without sound."""
-        mels = [clip.mel for clip in clips if clip.mel is not None]
-        if not mels:
-            return [None] * len(clips)
-        lengths = torch.tensor([m.shape[1] for m in mels], device=self.device)
-        tower = self.core.model.audio_tower
-        after_conv, num_tokens = tower._get_feat_extract_output_lengths(lengths)
-        heard = tower(
-            torch.cat(mels, dim=1).to(self.device), feature_lens=lengths, aftercnn_lens=after_conv
-        ).last_hidden_state
-        features = iter(heard.split(num_tokens.tolist()))
-        return [next(features) if clip.mel is not None else None for clip in clips]
 
 
 def take(hidden: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +32,12 @@ from face import Expression, draw_look, film, head_coordinates
 from pretrain import augment, quick_patches
 from safetensors.torch import save_file
 
+from omni_msa.model.encoders import hear, see
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.loading import load_thinker
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
-from omni_msa.values import Frames
+from omni_msa.values import Frames, Waveform
 
 SHOWN_FRAMES = 4  # of a clip, a step: two temporal grids
 SIZES = ((168, 168), (168, 168), (196, 112), (140, 168), (112, 196), (196, 140))
@@ -58,16 +60,17 @@ class Lesson:
 def from_clip(thinker: Thinker, clip: StoredClip, which: str, rng: random.Random | None) -> Lesson:
     """A clip of the corpus; varied when `rng` is given."""
     content = augment(clip.content, rng) if rng else clip.content
-    patches = grid = mel = None
+    builder = thinker.builder()
+    features: dict[str, Any] = {}
     if which == "vision":
-        assert "video" in content.parts
-        latest = replace(content.parts["video"], rgb=content.parts["video"].rgb[-SHOWN_FRAMES:])
-        patches, grid = thinker.builder().patches(latest)
+        frames = content.parts["video"]
+        assert isinstance(frames, Frames)
+        features["video"] = builder.patches(replace(frames, rgb=frames.rgb[-SHOWN_FRAMES:]))
     else:
-        assert "audio" in content.parts
-        mel = thinker.builder().log_mel(content.parts["audio"])
-    empty = thinker.builder().prefix
-    inputs = ThinkerInputs(empty, {}, empty, patches, grid, mel)
+        sound = content.parts["audio"]
+        assert isinstance(sound, Waveform)
+        features["audio"] = builder.log_mel(sound)
+    inputs = ThinkerInputs(builder.prefix, {}, builder.prefix, features)
     return Lesson(inputs, tuple((clip.face if which == "vision" else clip.voice).values()))
 
 
@@ -123,9 +126,10 @@ def drawn_lessons(thinker: Thinker, faces: list[DrawnFace], rng: random.Random) 
             places = places.reshape(2, height // 28, width // 28, 2)[:, :, ::-1].reshape(-1, 2)
             places = places * np.array([-1.0, 1.0])
         frames = Frames(_light(rgb, rng), (0.0,) * SHOWN_FRAMES, 0.5)
-        patches, grid = thinker.builder().patches(frames)
-        empty = thinker.builder().prefix
-        yield Lesson(ThinkerInputs(empty, {}, empty, patches, grid), face.settings, places)
+        builder = thinker.builder()
+        features = {"video": builder.patches(frames)}
+        inputs = ThinkerInputs(builder.prefix, {}, builder.prefix, features)
+        yield Lesson(inputs, face.settings, places)
 
 
 def _light(rgb: np.ndarray, rng: random.Random) -> np.ndarray:
@@ -244,8 +248,8 @@ class Reader(torch.nn.Module):
 
 def read(thinker: Thinker, reader: Reader, lessons: list[Lesson], which: str) -> list[tuple]:
     """What the reader makes of each lesson."""
-    inputs = [lesson.inputs for lesson in lessons]
-    features = thinker.see(inputs) if which == "vision" else thinker.hear(inputs)
+    modality, embed = ("video", see) if which == "vision" else ("audio", hear)
+    features = embed(thinker, [lesson.inputs.features[modality] for lesson in lessons])
     return [reader(feature) for feature in features]
 
 
