@@ -153,7 +153,7 @@ def test_hidden_modalities_are_never_shown_again(base_folder, tmp_path):
     assert info.hide == ["audio"] and set(info.self_check["scores"]) == {"", "T", "V", "TV"}
     silent = labelled(seconds=None)
     scorer = Scorer.load(ModelOptions(checkpoint=str(out)))
-    assert scores_of(scorer, contents) == pytest.approx(scores_of(scorer, silent), abs=1e-5)
+    assert scores_of(scorer, contents) == pytest.approx(scores_of(scorer, silent), abs=1e-4)
 
 
 def test_a_clip_that_cannot_be_shown_is_left_out_and_told(base_folder, tmp_path):

@@ -50,7 +50,8 @@ def test_constant_rate_takes_the_frames_that_the_reference_takes(
     content = read(path, MediaOptions(decoder=decoder))
     assert numbers(content) == theirs
     assert content.media["frame_reader"] == decoder
-    assert content.parts["video"].seconds_per_frame == pytest.approx(num_frames / rate / count, rel=1e-3)
+    frames = content.parts["video"]
+    assert frames.seconds_per_frame == pytest.approx(num_frames / rate / count, rel=1e-3)
 
 
 def test_variable_rate_is_sampled_by_time(tmp_path):

@@ -79,8 +79,8 @@ def plain_logits(thinker, inputs, subset, said=()) -> torch.Tensor:
     if "audio" in subset:
         given["input_features"] = inputs.features["audio"][None]
         given["feature_attention_mask"] = torch.ones(
-                1, inputs.features["audio"].shape[1], dtype=torch.long
-            )
+            1, inputs.features["audio"].shape[1], dtype=torch.long
+        )
     return thinker.core(**given, use_cache=False).logits[0].float()
 
 

@@ -45,7 +45,7 @@ def test_the_score_is_the_same_with_and_without_ablation(scorer):
     content = make_content()
     bare = one(scorer, content, AblationOptions(enabled=False))
     assert bare.ablation is None
-    assert bare.score == pytest.approx(one(scorer, content).score, abs=1e-5)
+    assert bare.score == pytest.approx(one(scorer, content).score, abs=1e-4)
 
 
 def test_drop_reports_that_drop_only(scorer):
@@ -56,7 +56,7 @@ def test_drop_reports_that_drop_only(scorer):
     assert set(record.ablation.drop) == {"audio"}
     assert record.ablation.contribution == {}
     delta = full.ablation.drop["audio"]["delta"]
-    assert record.ablation.drop["audio"]["delta"] == pytest.approx(delta, abs=1e-5)
+    assert record.ablation.drop["audio"]["delta"] == pytest.approx(delta, abs=1e-4)
 
 
 def test_dropping_two_reports_each_and_both(scorer):
@@ -70,7 +70,7 @@ def test_hiding_a_modality_is_the_subset_without_it(scorer):
     content = make_content()
     hidden = one(scorer, content, hide=frozenset({"audio"}))
     assert hidden.modalities["audio"] is None and hidden.modalities["video"] == "track 0"
-    assert hidden.score == pytest.approx(one(scorer, content).ablation.subsets["TV"], abs=1e-5)
+    assert hidden.score == pytest.approx(one(scorer, content).ablation.subsets["TV"], abs=1e-4)
     assert set(hidden.ablation.contribution) == {"text", "video"}
 
 
