@@ -9,6 +9,7 @@ from omni_msa.model.loading import count_parameters
 from omni_msa.model.published import published_thinker_config
 
 
+@pytest.mark.slow
 def test_the_7b_thinker_counts_what_its_safetensors_index_holds():
     assert count_parameters(published_thinker_config("7b")) == 8_931_813_888
 

@@ -335,6 +335,7 @@ def test_a_failed_clip_is_tried_again_on_request(run, folder, tmp_path):
     assert len(read_rows(output)) == 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_finished_rows_and_ends_with_130(run, tmp_path, model):
     clips = tmp_path / "clips"
     clips.mkdir()

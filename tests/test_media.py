@@ -318,6 +318,7 @@ def test_decord_that_cannot_read_leaves_it_to_pyav_and_says_so(tmp_path):
 FACTS = SHARED / "media" / "facts.json"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not FACTS.exists(), reason="the collection of real media is not beside the project"
 )
@@ -352,3 +353,50 @@ def test_a_picture_in_an_unknown_codec_is_named_and_the_sound_is_kept(tmp_path):
     facts = probe(path)
     assert facts.video is None and facts.audio is not None
     assert any("track 0 has a codec that is not known" in w for w in facts.warnings)
+
+
+# --- what only the decoded frame can tell ------------------------------------------------------
+
+
+def test_the_matrix_that_a_frame_names_is_used_whatever_its_size():
+    """The same YUV numbers are other colours by another matrix; small frames are not all BT.601."""
+    from av.video.reformatter import ColorRange, Colorspace
+
+    from omni_msa.media.pyav import to_rgb
+
+    rgb = np.empty((64, 64, 3), np.uint8)
+    rgb[:] = (220, 60, 40)
+
+    def seen(height: int, matrix: Colorspace, tag: int) -> np.ndarray:
+        whole = np.broadcast_to(rgb[:1, :1], (height, 64, 3)).copy()
+        frame = av.VideoFrame.from_ndarray(whole, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=matrix, dst_color_range=ColorRange.MPEG
+        )
+        frame.colorspace = tag
+        return to_rgb(frame, 28, 28, 0).reshape(-1, 3).mean(0)
+
+    colour = rgb[0, 0].astype(float)
+    hd_in_a_small_frame = seen(64, Colorspace.ITU709, 1)
+    sd_in_a_large_frame = seen(720, Colorspace.ITU601, 5)
+    np.testing.assert_allclose(hd_in_a_small_frame, colour, atol=6)
+    np.testing.assert_allclose(sd_in_a_large_frame, colour, atol=6)
+    # by the size alone, the colour would be another one
+    guessed = seen(64, Colorspace.ITU709, 2)
+    assert np.abs(guessed - colour).max() > 12
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_picture_that_starts_after_the_sound_is_shown_at_its_own_times(tmp_path, suffix):
+    times = [1.5 + i / 8 for i in range(16)]
+    path = write_media(tmp_path / f"late.{suffix}", 16, 8, sound=tone(3.5), times_seconds=times)
+    facts = probe(path)
+    assert facts.video is not None
+    assert facts.video.pts_seconds[0] == pytest.approx(1.5, abs=0.1)
+    frames = read(path).parts["video"]
+    first = float(facts.video.pts_seconds[0])
+    expected = [round((t - first) * 8) for t in frames.pts_seconds]
+    assert [frame_number(rgb) for rgb in frames.rgb] == expected
+    assert frames.pts_seconds[0] >= 1.4 and expected == sorted(set(expected))
+    # a window of its second half holds its second half
+    later = read(path, start_seconds=2.5, end_seconds=3.5).parts["video"]
+    assert min(frame_number(rgb) for rgb in later.rgb) >= 7

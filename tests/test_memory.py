@@ -31,6 +31,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 @pytest.mark.parametrize("tell", [False, True])
 def test_large_blocks_are_given_back_once_the_library_is_told(tell):

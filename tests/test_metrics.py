@@ -171,6 +171,7 @@ def test_no_difference_from_plain_loops_over_1000_vectors(name, plain, limit):
     assert 100 <= undefined <= 500  # the degenerate cases were there, and did not swallow the rest
 
 
+@pytest.mark.slow
 def test_two_class_scores_equal_scikit_learn():
     for seed in range(1000):
         p, y = (np.array(v) for v in random_vectors(seed, 3.0))

@@ -117,6 +117,7 @@ def live_peak(job) -> int:
     return peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["score", "train"])
 def test_activations_are_near_what_is_allocated(task):
     """The embedded model, with its published adapter and checkpointing as in training."""

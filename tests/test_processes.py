@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from test_train import nearly_same_training
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 from dataclasses import replace

@@ -11,6 +11,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def last_line(script: str, *arguments: str) -> dict:
     """Runs a script as a user does, and reads the last line that it prints."""

@@ -19,6 +19,8 @@ from study_files import READ, SMALL, document, train
 
 from omni_msa.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 
 def test_import_says_what_it_found(manifest, tmp_path, capsys):
     out = tmp_path / "m.jsonl"

@@ -42,6 +42,7 @@ def run(base_folder, out, train, progress=lambda _: None, fresh=True, **changes)
     return Trainer(model, options, MediaOptions(**MEDIA), progress).run(data, out, fresh=fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subsets", ["packed", "full"])
 def test_it_learns_and_the_saved_checkpoint_scores_what_was_validated(
     base_folder, tmp_path, subsets
@@ -160,6 +161,7 @@ def first_gradients(monkeypatch, train) -> torch.Tensor:
     return kept[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last_step", "readout"),
     [(1, "regression"), (4, "regression"), (5, "generative"), (11, "regression")],
@@ -291,6 +293,7 @@ class InterruptedInValidation(Trainer):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_validation_loses_no_step(base_folder, tmp_path):
     train, seen = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2), []
     options = TrainOptions(epochs=2, batch_size=2, lora_rank=4, lora_alpha=4)
@@ -471,6 +474,7 @@ def test_a_modality_that_was_dropped_in_training_is_dropped_in_scoring(base_fold
     )
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_another_checkpoint(base_folder, tmp_path):
     train = clips([2.0, -2.0] * 4)
     rates = {"lora_learning_rate": 3e-3, "head_learning_rate": 3e-3}

@@ -1,0 +1,35 @@
+"""Writes docs/commands.md from the help texts: python scripts/commands_page.py"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+COMMANDS = (
+    "", "score", "ablate", "train", "calibrate", "evaluate", "inspect", "plan", "data",
+    "data import",
+)  # fmt: skip
+
+
+def help_of(command: str) -> str:
+    """What `omni-msa COMMAND --help` prints on a terminal of 100 columns."""
+    arguments = [sys.executable, "-m", "omni_msa", *command.split(), "--help"]
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    shown = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=True)
+    return "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
+
+
+def page() -> str:
+    """The whole page."""
+    parts = ["# Commands", "Written by `python scripts/commands_page.py` from the help texts."]
+    for command in COMMANDS:
+        name = f"omni-msa {command}".strip()
+        parts += [f"## {name}", f"```console\n$ {name} --help\n\n {help_of(command)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
