@@ -364,3 +364,21 @@ def test_ctrl_c_keeps_finished_rows_and_ends_with_130(run, tmp_path, model):
     code, _, err = run(*command)
     assert code == 0 and f"{30 - kept} scored, 0 failed, {kept} already there" in err
     assert len({row["clip"] for row in read_rows(output)}) == 30
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_rerun_prints_nested_records_whatever_the_file_holds(tmp_path, capsys, suffix):
+    out = tmp_path / f"r.{suffix}"
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"text": "I love it.", "id": 7}\n{"text": "So bad.", "id": "b"}\n')
+    arguments = ["score", str(manifest), "-o", str(out), "--json", "--quiet"]
+    documents = []
+    for _ in range(2):
+        assert main(arguments) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+    first, again = documents
+    assert [row["id"] for row in first] == [row["id"] for row in again] == ["7", "b"]
+    for one, other in zip(first, again, strict=True):
+        assert other["score"] == pytest.approx(one["score"], abs=1e-9)
+        assert other["ablation"]["subsets"] == pytest.approx(one["ablation"]["subsets"])
+        assert set(other) == set(one) and isinstance(other["modalities"], dict)

@@ -169,9 +169,8 @@ def train(
     lora = trainer.lora
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
     with train_progress(show.quiet) as progress:
-        trainer.progress = progress
         try:
-            info = trainer.run(labelled, output, fresh=fresh, start=train.start)
+            info = trainer.run(labelled, output, fresh=fresh, start=train.start, progress=progress)
         except KeyboardInterrupt:
             show.note(f"interrupted; the same command goes on from {output}")
             raise

@@ -37,7 +37,7 @@ def step_seed(*parts: int) -> int:
 
 def learning_rate_factor(step: int, total: int, warmup: float) -> float:
     """Linear warm-up over a share of all steps, then a cosine to zero."""
-    rising = max(1, round(total * warmup))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, total - rising))
+    warmup_steps = max(1, round(total * warmup))
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup_steps) / max(1, total - warmup_steps))

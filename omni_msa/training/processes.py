@@ -49,9 +49,9 @@ class Processes:
         """Every process ends with all processes' values, in order of rank."""
         if self.count == 1:
             return values
-        gathered: list[Any] = [None] * self.count
-        torch.distributed.all_gather_object(gathered, values)
-        return [value for part in gathered for value in part]
+        parts: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(parts, values)
+        return [value for part in parts for value in part]
 
     def merge(self, values: dict[str, str]) -> dict[str, str]:
         """Every process ends with all processes' entries."""

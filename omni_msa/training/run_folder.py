@@ -145,19 +145,19 @@ def gentle_interrupt(num_processes: int = 1) -> Iterator[Callable[[], bool]]:
 
     Several processes would not end at the same step: for them it stays as it is.
     """
-    noted: list[int] = []
+    signals: list[int] = []
 
     def note(number: int, _: Any) -> None:
-        if noted:
+        if signals:
             raise KeyboardInterrupt
-        noted.append(number)
+        signals.append(number)
 
     main = threading.current_thread() is threading.main_thread()
     if num_processes > 1 or not main:
         yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, note)
+    handler = signal.signal(signal.SIGINT, note)
     try:
-        yield lambda: bool(noted)
+        yield lambda: bool(signals)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)
