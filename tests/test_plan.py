@@ -58,7 +58,8 @@ def test_tokens_are_those_that_are_built_and_packed(thinker, seconds, width, hei
     for modality in shown:
         assert getattr(tokens, modality) == inputs.num_tokens[modality]
     assert tokens.packed == len(pack(inputs, all_subsets(shown)).token_ids)
-    assert tokens.patches == (0 if inputs.patches is None else len(inputs.patches))
+    video = inputs.features.get("video")
+    assert tokens.patches == (0 if video is None else len(video.pixels))
     full = count_tokens(replace(work, text_tokens=text, subsets="full"), prompt)
     assert full.packed == full.total == tokens.total
 

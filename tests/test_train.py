@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from omni_msa.errors import ConfigError, ManifestError, MediaError, ModelError, TrainingError
 from omni_msa.media.feed import MemoryFeed
+from omni_msa.methods.regression import Regression
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData, with_labels
@@ -218,25 +219,26 @@ def test_a_finished_folder_and_one_of_another_run_are_not_touched(base_folder, t
         run(base_folder, tmp_path / "other", train, batch_size=2, save_every=1, fresh=False)
 
 
-class Diverging(Trainer):
-    """Its loss is no number from some step on."""
+def lose_the_loss(monkeypatch, at_step: int) -> None:
+    """The loss is no number from some step on; each step is one pass."""
+    losses, steps = Regression.losses, iter(range(10**6))
 
-    at_step = 0
+    def diverge(*arguments):
+        return losses(*arguments) * (math.nan if next(steps) >= at_step else 1.0)
 
-    def _loss(self, batch):
-        return super()._loss(batch) * (math.nan if self.at.step >= self.at_step else 1.0)
+    monkeypatch.setattr(Regression, "losses", diverge)
 
 
 @pytest.mark.parametrize(
     ("at_step", "kept"),
     [(0, "the weights of step 0"), (1, "the weights of step 1"), (5, "the best epoch so far")],
 )
-def test_nan_stops_with_the_last_good_weights(base_folder, tmp_path, at_step, kept):
+def test_nan_stops_with_the_last_good_weights(base_folder, tmp_path, monkeypatch, at_step, kept):
     train = clips([1.0, -1.5, 2.0, -0.5])
     data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
     options = TrainOptions(epochs=4, batch_size=2, lora_rank=4, lora_alpha=4)
-    trainer = Diverging(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA))
-    trainer.at_step = at_step
+    trainer = Trainer(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA))
+    lose_the_loss(monkeypatch, at_step)
     with pytest.raises(TrainingError, match=f"the loss is nan .*lower the learning .*{kept}"):
         trainer.run(data, tmp_path)
     log = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
@@ -271,8 +273,10 @@ def test_ctrl_c_finishes_the_step_and_the_run_goes_on_from_there(base_folder, tm
     same_files(tmp_path / "whole", tmp_path / "half")
 
 
-class InterruptedInValidation(Trainer):
-    def validate(self, feed):
+class Interrupted(MemoryFeed):
+    """Clips whose reader is stopped by Ctrl-C."""
+
+    def read(self, order):
         raise KeyboardInterrupt
 
 
@@ -284,7 +288,7 @@ def test_ctrl_c_in_validation_loses_no_step(base_folder, tmp_path):
     data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
     Trainer(*made).run(data, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        InterruptedInValidation(*made).run(data, tmp_path / "half")
+        Trainer(*made).run(replace(data, valid=Interrupted(train)), tmp_path / "half")
     Trainer(*made).run(data, tmp_path / "half")
     assert "going on after step 2 of 4" in [p.notice for p in seen]
     same_files(tmp_path / "whole", tmp_path / "half")

@@ -40,7 +40,7 @@ def load_frozen(
 
 
 def calibrate(
-    frozen: Scorer,
+    scorer: Scorer,
     feed: Feed,
     out: Path,
     label_range: tuple[float, float],
@@ -52,7 +52,7 @@ def calibrate(
     """Fits a probe on the whole clips' last-token states and writes a checkpoint with it.
 
     Args:
-        frozen: the model (see `load_frozen`).
+        scorer: the model (see `load_frozen`).
         classes: labels are places in this list.
         progress: called after each clip with how many are read, and why one is left out.
         fresh: replace the checkpoint that is in the folder.
@@ -65,38 +65,47 @@ def calibrate(
         raise ManifestError(f"{len(feed.clips)} clips to fit on; a probe needs {FEWEST} or more")
     check_labels(feed.clips, label_range)
     scale = label_scale(feed.clips, label_range, classes)
-    probe = Probe(frozen.thinker, scale).to(frozen.thinker.device)
-    info = replace(frozen.checkpoint.info, readout=probe.name, scale=scale)
-    checkpoint = replace(frozen.checkpoint, info=info, readout=probe)
-    model = Scorer(frozen.thinker, checkpoint, frozen.media)  # it asks for this label range
+    probe = Probe(scorer.thinker, scale).to(scorer.thinker.device)
+    info = replace(scorer.checkpoint.info, readout=probe.name, scale=scale)
+    checkpoint = replace(scorer.checkpoint, info=info, readout=probe)
+    probe_scorer = Scorer(scorer.thinker, checkpoint, scorer.media)  # it asks for this label range
     with RunFolder(out, "calibrate", fresh, clears=False):  # nobody else writes here meanwhile
-        states, labels = last_states(model, feed, hide, progress)
+        states, labels = last_states(probe_scorer, feed, hide, progress)
         if len(states) < FEWEST:
             raise ManifestError(
                 f"{len(states)} clips could be read; a probe needs {FEWEST} or more"
             )
-        errors = (probe.fit(states, labels) - labels).abs()
-        name, error = "mae", errors.mean()
-        if classes:
-            name, error = "error_rate", (errors > 0).float().mean()
+        metrics = _leave_one_out(probe.fit(states, labels), labels, bool(classes))
         info = replace(
             info,
-            media=frozen.media.to_json(),
-            quantize=frozen.thinker.base.quantize,
+            media=scorer.media.to_json(),
+            quantize=scorer.thinker.base.quantize,
             notice=None,
-            hide=sorted(hide | model.hidden),
+            hide=sorted(hide | probe_scorer.hidden),
             training={
                 "clips": len(states),
                 "penalty": probe.penalty,
                 "data_sha256": data_sha256(train=feed),
                 "adapter": info.training,  # how it was trained, where there is one
             },
-            metrics={f"leave_one_out_{name}": float(error)},
+            metrics=metrics,
             self_check=check_scores(
-                model.thinker, probe, model.builder, frozen.media, hide | model.hidden
+                probe_scorer.thinker,
+                probe,
+                probe_scorer.builder,
+                scorer.media,
+                hide | probe_scorer.hidden,
             ),
         )
-        return save_checkpoint(out, frozen.thinker, probe, info)
+        return save_checkpoint(out, scorer.thinker, probe, info)
+
+
+def _leave_one_out(scores: torch.Tensor, labels: torch.Tensor, classify: bool) -> dict[str, float]:
+    """MAE of each clip's score by a probe without that clip, or the share of wrong classes."""
+    errors = (scores - labels).abs()
+    if classify:
+        return {"leave_one_out_error_rate": float((errors > 0).float().mean())}
+    return {"leave_one_out_mae": float(errors.mean())}
 
 
 @torch.inference_mode()
@@ -109,24 +118,24 @@ def last_states(
     """Hidden states [N, H] at the last token of whole clips, and labels [N], on the CPU in fp32."""
     states: list[torch.Tensor] = []
     labels: list[float] = []
-    waiting: list[ThinkerInputs] = []
+    batch: list[ThinkerInputs] = []
 
-    def hidden(part: Sequence[ThinkerInputs]) -> torch.Tensor:
+    def states_of(part: Sequence[ThinkerInputs]) -> torch.Tensor:
         subsets = [(inputs.present,) for inputs in part]
         return model.thinker.forward(model.thinker.batch(part, subsets))[:, 0].float().cpu()
 
     order: Sequence[int] = range(len(feed.clips))
-    for i, fed in zip(order, feed.read(order), strict=True):
+    for i, content in zip(order, feed.read(order), strict=True):
         try:
-            if isinstance(fed, OmniMSAError):
-                raise fed
-            waiting.append(model.prepare(fed, hide).inputs)
+            if isinstance(content, OmniMSAError):
+                raise content
+            batch.append(model.prepare(content, hide).inputs)
             labels.append(float(feed.clips[i].label or 0.0))
             progress(i + 1, None)
         except OmniMSAError as error:
             progress(i + 1, str(error))
-        if len(waiting) == BATCH or (waiting and i + 1 == len(order)):
-            states += in_passes(hidden, waiting, BATCH)
-            waiting = []
+        if len(batch) == BATCH or (batch and i + 1 == len(order)):
+            states += in_passes(states_of, batch, BATCH)
+            batch = []
     width = model.thinker.width
     return torch.cat(states) if states else torch.zeros(0, width), torch.tensor(labels)
