@@ -340,25 +340,20 @@ def test_broken_clips_count_where_they_are_and_only_while_they_are_broken(base_f
     assert info.training["left_out"] == []
 
 
-def test_memory_that_does_not_hold_a_validation_batch_is_no_end(base_folder, tmp_path):
-    class SmallReading(Trainer):
-        def _make_readout(self, scale):
-            readout = super()._make_readout(scale)
-            read = readout.read
+def test_memory_that_does_not_hold_a_validation_batch_is_no_end(base_folder, tmp_path, monkeypatch):
+    read, sizes = Regression.read, []
 
-            def small(thinker, batch, subsets):
-                if len(batch) > 1:
-                    torch.empty(2**60, dtype=torch.uint8)
-                return read(thinker, batch, subsets)
+    def small(self, thinker, batch, subsets):
+        sizes.append(len(batch))
+        if len(batch) > 1:
+            torch.empty(2**60, dtype=torch.uint8)
+        return read(self, thinker, batch, subsets)
 
-            readout.read = small
-            return readout
-
+    monkeypatch.setattr(Regression, "read", small)
     train = clips([1.0, -1.5, 2.0, -0.5])
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
-    options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4)
-    model, media = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA)
-    assert SmallReading(model, options, media).run(data, tmp_path).metrics["clips"] == 4
+    info = run(base_folder, tmp_path, train, epochs=1, batch_size=4)
+    assert info.metrics["clips"] == 4
+    assert sizes[:6] == [4, 2, 1, 1, 1, 1]
 
 
 def test_a_modality_that_was_dropped_in_training_is_dropped_in_scoring(base_folder, tmp_path):
