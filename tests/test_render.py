@@ -10,7 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from omni_msa.display import card as render
+from omni_msa.display import card, output, progress
 from omni_msa.scoring.batch import BatchProgress
 from omni_msa.values import Ablation, Record
 
@@ -39,7 +39,7 @@ def shown(renderable: object, width: int = 80) -> str:
 
 
 def test_card_says_score_sources_contributions_drops_and_warnings():
-    text = shown(render.card(SARCASTIC))
+    text = shown(card.card(SARCASTIC))
     by_name = {line.split()[0]: line for line in text.splitlines() if line.split()}
     assert "[x] sarcastic.mp4" in text  # brackets are no markup
     assert "score -1.20" in text and "-3 (negative) to +3 (positive)" in text
@@ -54,13 +54,13 @@ def test_card_says_score_sources_contributions_drops_and_warnings():
 
 def test_card_without_ablation_has_no_empty_columns():
     plain = Record("a.wav", "ab", 0.5, (-1.0, 1.0), {"text": None, "audio": "track 0"})
-    text = shown(render.card(plain))
+    text = shown(card.card(plain))
     assert "score +0.50" in text and "contribution" not in text and "change" not in text
 
 
 def test_card_shows_modalities_dropped_together():
     ablation = Ablation({"": 0.1}, {"text+audio": {"score": 0.1, "delta": 1.3}})
-    text = shown(render.card(Record("a.mp4", "ab", -1.2, ablation=ablation)))
+    text = shown(card.card(Record("a.mp4", "ab", -1.2, ablation=ablation)))
     assert ["text+audio", "+0.10", "+1.30"] in [line.split() for line in text.splitlines()]
 
 
@@ -74,11 +74,11 @@ def test_card_shows_modalities_dropped_together():
     ],
 )
 def test_bars_grow_from_the_middle(value, full, picture):
-    assert render.bar(value, full).plain == picture
+    assert card.bar(value, full).plain == picture
 
 
 def test_lines_hold_scored_and_failed_clips():
-    rows = [line.split() for line in shown(render.lines([SARCASTIC, BROKEN]), 120).splitlines()]
+    rows = [line.split() for line in shown(card.lines([SARCASTIC, BROKEN]), 120).splitlines()]
     assert rows[0] == ["clip", "score", "text", "audio", "error"]
     assert rows[1][-3:] == ["-1.20", "+0.40", "-1.70"]
     assert " ".join(rows[2]) == "bad.mp4 bad.mp4: no stream [0] decodes"
@@ -86,8 +86,8 @@ def test_lines_hold_scored_and_failed_clips():
 
 def test_failure_names_the_clip_once():
     unnamed = Record("a.mp4", None, None, error={"type": "X", "message": "out of memory"})
-    assert render.failure(BROKEN) == "bad.mp4: no stream [0] decodes"
-    assert render.failure(unnamed) == "a.mp4: out of memory"
+    assert progress.failure(BROKEN) == "bad.mp4: no stream [0] decodes"
+    assert progress.failure(unnamed) == "a.mp4: out of memory"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -95,12 +95,12 @@ def test_json_survives_names_that_the_terminal_cannot_say(encoding, monkeypatch)
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     document = [{"clip": "été \udcff.mp4", "score": 1.5}]
-    render.print_json(document)
+    output.print_json(document)
     assert json.loads(raw.getvalue().decode(encoding)) == document
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    code = "from omni_msa.display.card import print_json; print_json(list(range(100_000)))"
+    code = "from omni_msa.display.output import print_json; print_json(list(range(100_000)))"
     program = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -115,7 +115,7 @@ def at(seconds: float, scored: int, last: Record | None = None, failed: int = 0)
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(capsys):
-    with render.batch_progress(quiet=False) as tell:
+    with progress.batch_progress(quiet=False) as tell:
         tell(at(0, 0))
         for second in range(1, 51):
             tell(at(second, 2 * second))
@@ -128,7 +128,7 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys):
 
 
 def test_a_rerun_with_nothing_to_do_claims_no_rate(capsys):
-    with render.batch_progress(quiet=False) as tell:
+    with progress.batch_progress(quiet=False) as tell:
         tell(BatchProgress(5, 0, 0, 0, 0.1))
         tell(BatchProgress(5, 5, 0, 0, 0.2))
     assert capsys.readouterr().err == "omni-msa: 5 of 5 clips\n"
@@ -136,13 +136,13 @@ def test_a_rerun_with_nothing_to_do_claims_no_rate(capsys):
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_failures_are_said_as_they_happen(capsys, quiet):
-    with render.batch_progress(quiet) as tell:
+    with progress.batch_progress(quiet) as tell:
         tell(at(1, 0, BROKEN, failed=1))
     assert capsys.readouterr().err == "omni-msa: bad.mp4: no stream [0] decodes\n"
 
 
 def test_quiet_shows_no_progress(capsys):
-    with render.batch_progress(quiet=True) as tell:
+    with progress.batch_progress(quiet=True) as tell:
         tell(at(60, 50))
         tell(at(120, 100))
     assert capsys.readouterr().err == ""
