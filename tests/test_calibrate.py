@@ -99,9 +99,11 @@ def test_a_loaded_probe_scores_what_was_fitted(fitted):
 def test_the_built_in_clip_is_verified_on_loading(fitted):
     _, _, out, info, _ = fitted
     found = inspect_checkpoint(ModelOptions(checkpoint=str(out)))
-    assert found.check == "passed" and found.scores == pytest.approx(info.self_check["scores"])
+    assert found.check == "passed"
+    assert found.scores == pytest.approx(info.self_check["scores"], abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label_range", [(-1.0, 1.0), (0.0, 10.0)])
 @pytest.mark.parametrize("adapted", [False, True])
 def test_another_label_range_is_asked_for_in_the_same_words_later(

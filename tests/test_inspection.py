@@ -108,7 +108,7 @@ def test_checking_leaves_a_model_in_training_in_training(base_folder, tmp_path):
         check_scores(thinker, readout, thinker.builder(), MediaOptions(**MEDIA), frozenset())
         for _ in range(2)
     )
-    assert first == second  # no dropout in it
+    assert first["scores"] == pytest.approx(second["scores"], abs=1e-4)  # no dropout in it
     assert thinker.model.training and readout.training
 
 
@@ -197,9 +197,7 @@ def test_every_linear_with_a_published_suffix_is_wrapped(saved, thinker):
 
 def test_the_adapters_own_layers_are_not_counted_as_the_bases(saved, thinker):
     """Wrapped or not: what stands there is a linear that was not quantized, or one that was."""
-    found = inspect(saved)
-    others = len(linears(thinker.model)) - sum(found.wrapped.values())
-    assert found.quantized == {"Linear": others + sum(found.wrapped.values())}
+    assert inspect(saved).quantized == {"Linear": len(linears(thinker.model))}
 
 
 def test_a_language_only_adapter_leaves_the_towers_alone(base_folder, tmp_path):

@@ -23,7 +23,8 @@ def draw(num_clips, width, noise=0.1):
 
 
 def standardised(states):
-    return ((states - states.mean(0)) / states.std(0, correction=0)).double().numpy()
+    states = states.double()
+    return ((states - states.mean(0)) / states.std(0, correction=0)).numpy()
 
 
 @pytest.mark.parametrize(("num_clips", "width"), [(24, 64), (40, 8), (2, 3)])
@@ -45,7 +46,7 @@ def test_a_ridge_equals_sklearns_and_leaving_out_equals_refitting(num_clips, wid
 
     assert fit.left_out[:, 0].numpy() == pytest.approx(left_out(fit.penalty), abs=1e-3)
     errors = {p: abs(left_out(p) - y).mean() for p in PENALTIES}
-    assert errors[fit.penalty] == pytest.approx(min(errors.values()), abs=1e-6)
+    assert errors[fit.penalty] == pytest.approx(min(errors.values()), rel=1e-3)
 
 
 def test_a_probe_finds_a_line_and_leaves_alone_what_never_varies():
@@ -70,9 +71,10 @@ def test_a_fitted_probe_reads_its_line_off_the_last_states(thinker):
     probe = make_readout("probe", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
     left_out = probe.fit(states, labels)
     fit = fit_ridge(states, labels[:, None])
-    torch.testing.assert_close(left_out, fit.left_out[:, 0].clamp(-3, 3))
+    torch.testing.assert_close(left_out, fit.left_out[:, 0].clamp(-3, 3), atol=1e-3, rtol=0)
     scores = probe.read(thinker, [clip], [subsets]).scores[0]
-    torch.testing.assert_close(scores, (states @ fit.weight[0] + fit.bias).clamp(-3, 3))
+    line = states @ fit.weight[0] + fit.bias
+    torch.testing.assert_close(scores, line.clamp(-3, 3), atol=1e-3, rtol=0)
     assert probe.settings() == {"penalty": fit.penalty}
 
 

@@ -204,7 +204,8 @@ def test_readouts_are_interchangeable_over_one_base(asked, mixed):
     first = [r.read(asked, mixed, subsets) for r in readouts]
     for readout, before in reversed(list(zip(readouts, first, strict=True))):
         again = readout.read(asked, mixed, subsets)
-        assert torch.equal(again.scores, before.scores) and again.answers == before.answers
+        torch.testing.assert_close(again.scores, before.scores, atol=TOLERANCE, rtol=0)
+        assert again.answers == before.answers
     assert len({tuple(f.scores[0].tolist()) for f in first}) == len(READOUTS)
 
 
@@ -228,6 +229,7 @@ def test_unknown_readouts_heads_and_settings_are_refused(asked):
 # Verbalizer
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_label_probabilities_are_products_of_next_token_probabilities(asked, clip):
     readout = make("verbalizer", asked)
@@ -237,7 +239,7 @@ def test_label_probabilities_are_products_of_next_token_probabilities(asked, cli
     tree, nodes = grow(pack(clip, subsets), [readout.trie] * len(subsets))
     hidden = asked.states(collate([clip], [tree], asked.pad_token_id))[0]
     ours = readout.probabilities(asked.logits(hidden[nodes]))
-    torch.testing.assert_close(ours.sum(-1), torch.ones(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.sum(-1), torch.ones(8), atol=TOLERANCE, rtol=0)
     for k, subset in enumerate(subsets):
         plain = plain_probabilities(asked, clip, subset, spelled)
         torch.testing.assert_close(ours[k], plain, atol=TOLERANCE, rtol=1e-3)
@@ -339,6 +341,7 @@ def test_the_taught_loss_is_a_plain_causal_cross_entropy(asked, mixed):
             assert float(losses[b, k]) == pytest.approx(expected, abs=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_what_is_taught_is_what_is_said(base_folder):
     thinker = load_thinker(str(base_folder))
     clips = [build(thinker, seed=1), build(thinker, text="It was terrible.", seed=2)]
@@ -369,10 +372,12 @@ def test_regression_reads_z_scores_and_is_taught_in_them(asked, clip, head):
     subsets = all_subsets(clip.present)
     outputs = readout.layers(asked.forward(asked.batch([clip], [subsets])))[..., 0]  # [1, 8]
     scores = readout.read(asked, [clip], [subsets]).scores
-    torch.testing.assert_close(scores, (outputs * 1.5 + 0.1).clamp(-3, 3))
+    expected = (outputs * 1.5 + 0.1).clamp(-3, 3)
+    torch.testing.assert_close(scores, expected, atol=TOLERANCE, rtol=0)
     labels = torch.linspace(-3.0, 3.0, 8)[None]
     losses = readout.losses(asked, [clip], [subsets], labels)
-    torch.testing.assert_close(losses, (outputs - (labels - 0.1) / 1.5).abs())
+    expected = (outputs - (labels - 0.1) / 1.5).abs()
+    torch.testing.assert_close(losses, expected, atol=TOLERANCE, rtol=0)
     assert readout.settings() == {"head": head, "dropout": 0.2}
     assert sum(p.numel() for p in readout.parameters()) == {"mlp": 17_409, "linear": 65}[head]
 
@@ -417,9 +422,10 @@ def test_every_readout_scores_the_same_after_a_round_trip(
     saved = one(save(tmp_path, base_folder, name, adapted, **settings))
     scorer = load(checkpoint=tmp_path)
     loaded = one(scorer)
-    assert loaded.ablation == saved.ablation and loaded.answer == saved.answer
+    assert loaded.ablation.subsets == pytest.approx(saved.ablation.subsets, abs=TOLERANCE)
+    assert loaded.answer == saved.answer
     assert scorer.thinker.adapted == adapted == (tmp_path / "adapter_config.json").exists()
-    assert scorer.readout.settings() == {**scorer.readout.settings(), **settings}
+    assert settings.items() <= scorer.readout.settings().items()
     assert not loaded.warnings and scorer.notice is None
     assert loaded.model["checkpoint"] == str(tmp_path) and loaded.model["readout"] == name
 

@@ -43,7 +43,10 @@ def test_a_full_release_in_shards_loads_the_same_thinker_and_no_talker(sharded, 
     loaded = load_thinker(str(sharded))
     assert len(list(sharded.glob("model-*-of-00003.safetensors"))) == 3
     assert not [n for n, _ in loaded.model.named_parameters() if "talker" in n or "token2wav" in n]
-    torch.testing.assert_close(hidden(loaded), hidden(thinker), atol=0, rtol=0)
+    theirs, ours = thinker.model.state_dict(), loaded.model.state_dict()
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    torch.testing.assert_close(hidden(loaded), hidden(thinker), atol=1e-4, rtol=0)
 
 
 def test_missing_tensors_are_refused_not_drawn_at_random(sharded):
@@ -123,6 +126,7 @@ def test_the_published_thinker_is_counted_to_the_parameter_and_quantized_by_defa
     assert resolve_quantize("none", config) == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scope", "parameters", "percent"),
     [("all", 103_043_072, 1.1405), ("language", 80_740_352, 0.8959)],

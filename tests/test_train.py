@@ -53,7 +53,7 @@ def test_it_learns_and_the_saved_checkpoint_scores_what_was_validated(
         base_folder, tmp_path, train, seen.append, subsets=subsets, lora_learning_rate=3e-3,
         head_learning_rate=3e-3, epochs=20, patience=20,
     )  # fmt: skip
-    assert info.metrics["mae"] < 0.7 < 2.0  # guessing the mean has an MAE of 2
+    assert info.metrics["mae"] < 0.7  # guessing the mean has an MAE of 2
     scorer = Scorer.load(ModelOptions(str(base_folder), str(tmp_path)))
     whole = AblationOptions(enabled=False)
     records = scorer.score_prepared([scorer.prepare(c) for c in train[:4]], whole)
@@ -63,6 +63,7 @@ def test_it_learns_and_the_saved_checkpoint_scores_what_was_validated(
     assert len(epochs) <= 20 and info.metrics["mae"] == min(epochs)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(base_folder, tmp_path):
     for name in ("a", "b"):
         train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
@@ -175,6 +176,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
     assert not (tmp_path / "killed" / "training_state.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_goes_on_from_its_last_step(base_folder, tmp_path):
     train = clips([1.0, -1.5] * 4, seconds=0.5, num_frames=2)
     options = {"epochs": 1, "batch_size": 1, "save_every": 1, "fresh": False}
@@ -192,6 +194,7 @@ def test_a_run_that_is_killed_again_and_again_goes_on_from_its_last_step(base_fo
     assert told == ["going on after step 2 of 8", "going on after step 6 of 8"]
 
 
+@pytest.mark.slow
 def test_a_finished_folder_and_one_of_another_run_are_not_touched(base_folder, tmp_path):
     train = clips([1.0, -1.5, 2.0, -0.5])
 
@@ -322,6 +325,7 @@ def test_a_clip_that_cannot_be_read_is_left_out_and_named(base_folder, tmp_path)
     assert sorted(counts[:2]) == [1, 2]  # nobody stands in for it
 
 
+@pytest.mark.slow
 def test_broken_clips_count_where_they_are_and_only_while_they_are_broken(base_folder, tmp_path):
     train, valid = clips([1.0, -1.5, 2.0, -0.5]), clips([1.0, -1.5, 2.0, -0.5])
     for i, content in enumerate(valid):
@@ -410,6 +414,7 @@ def test_lora_on_the_language_model_alone_trains_nothing_else(base_folder, tmp_p
     assert info.lora["scope"] == "language"
 
 
+@pytest.mark.slow
 def test_it_trains_on_a_base_in_4_bit(base_folder, tmp_path):
     train = clips([2.0, -2.0] * 4)
     data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
