@@ -316,6 +316,7 @@ def test_json_of_a_rerun_shows_earlier_rows_too(run, folder, tmp_path):
     assert json.loads(again) == json.loads(first)
 
 
+@pytest.mark.slow
 def test_other_settings_are_not_mixed_into_a_file_unless_it_is_started_anew(run, folder, tmp_path):
     output = tmp_path / "out.jsonl"
     run("score", folder, "-o", output)

@@ -177,4 +177,4 @@ def test_a_method_is_saved_loaded_and_scores(halved, thinker, base_folder, clip,
     assert record.score is not None and record.model["readout"] == "halved"
     inputs = [scorer.prepare(read_clip(clip, scorer.media)).inputs]
     expected = made.read(thinker, inputs, [[inputs[0].present]]).scores[0, 0]
-    assert record.score == pytest.approx(float(expected), abs=1e-4)
+    assert record.score == pytest.approx(expected.item(), abs=1e-4)

@@ -72,6 +72,7 @@ def test_long_clips_are_cut_as_they_are_when_read(thinker):
     assert tokens.text == 5 + prompt.lead_in
 
 
+@pytest.mark.slow
 def test_the_default_prompt_is_qwens(qwen_folder):  # noqa: F811
     from omni_msa.model.loading import load_thinker
 

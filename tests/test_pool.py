@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 from media_files import tone, write_media
 
 from omni_msa.errors import MediaError
@@ -41,6 +42,7 @@ def test_what_is_hidden_is_not_read(tmp_path):
     assert content.present == {"audio"}
 
 
+@pytest.mark.slow
 def test_a_reader_that_hangs_is_killed_and_the_others_go_on(tmp_path, monkeypatch):
     """A named pipe without a writer blocks inside the file's opening, where no check can run."""
     monkeypatch.setattr(pool, "GRACE_SECONDS", 0.5)

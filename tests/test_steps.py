@@ -43,6 +43,7 @@ def limit_memory(monkeypatch, clips_a_pass: int) -> None:
     monkeypatch.setattr(Regression, "losses", fails)
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_step_stays(
     base_folder, tmp_path, monkeypatch
 ):
@@ -93,6 +94,7 @@ def test_memory_that_does_not_hold_one_clip_ends_the_run(base_folder, tmp_path, 
         run(base_folder, tmp_path / "none", clips([1.0, -1.5]), epochs=1, batch_size=2)
 
 
+@pytest.mark.slow
 def test_recomputing_activations_changes_no_gradient(base_folder, tmp_path, monkeypatch):
     train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
     on, off = (
