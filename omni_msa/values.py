@@ -310,7 +310,7 @@ class Record:
     id: str | None = None  # what the user calls the clip
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values, in the order users read it (README, "The record")."""
+        """The record as plain JSON values, in the order of docs/formats.md, "The record"."""
         row: dict[str, Any] = {} if self.id is None else {"id": self.id}
         row |= {"clip": self.clip, "sha256": self.sha256, "score": self.score}
         row["range"] = list(self.range) if self.range else None

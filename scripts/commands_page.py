@@ -1,4 +1,4 @@
-"""Writes docs/commands.md from the help texts: python scripts/commands_page.py"""
+"""Writes docs/commands.md from the help texts: python -m scripts.commands_page"""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "commands.md"
 COMMANDS = (
     "", "score", "ablate", "train", "calibrate", "evaluate", "inspect", "plan", "data",
     "data import",
@@ -18,13 +19,15 @@ def help_of(command: str) -> str:
     """What `omni-msa COMMAND --help` prints on a terminal of 100 columns."""
     arguments = [sys.executable, "-m", "omni_msa", *command.split(), "--help"]
     environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
-    shown = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=True)
+    shown = subprocess.run(
+        arguments, cwd=ROOT, capture_output=True, text=True, env=environment, check=True
+    )
     return "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
 
 
 def page() -> str:
     """The whole page."""
-    parts = ["# Commands", "Written by `python scripts/commands_page.py` from the help texts."]
+    parts = ["# Commands", "Written by `python -m scripts.commands_page` from the help texts."]
     for command in COMMANDS:
         name = f"omni-msa {command}".strip()
         parts += [f"## {name}", f"```console\n$ {name} --help\n\n {help_of(command)}\n```"]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from published import qwen_folder  # noqa: F401  (a fixture, for every test)
+from study_files import emotions, manifest, trained  # noqa: F401  (the same)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-sys.path.insert(0, str(ROOT / "scripts" / "tiny"))
-
-from published import qwen_folder  # noqa: E402, F401  (a fixture, for every test)
-from study_files import emotions, manifest, trained  # noqa: E402, F401  (the same)
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
@@ -31,7 +28,7 @@ MEDIA = {"max_pixels": 16 * 784, "min_pixels": 4 * 784, "max_frames": 8}
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory) -> Path:
     """A base of some hundred thousand parameters: every file that a published folder has."""
-    import base
+    from scripts.tiny import base
 
     folder = tmp_path_factory.mktemp("base")
     base.build(folder, SENTENCES, seed=1, vocab_size=400, width=64, layers=2, tower_width=64,

@@ -64,9 +64,10 @@ def last_merge(token: bytes, ranks: Ranks) -> tuple[bytes, bytes]:
 
 def qwen_tokenizer(ranks: Ranks):
     """A `tokenizers.Tokenizer` with Qwen's vocabulary, merges and special tokens."""
-    import base
     from tokenizers import models
     from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    from scripts.tiny import base
 
     letters = bytes_to_unicode()
 
@@ -87,7 +88,7 @@ def qwen_tokenizer(ranks: Ranks):
 
 def build_published(folder: Path, ranks: Ranks, seed: int = 3) -> None:
     """Writes the whole folder: a 64-wide, 2-layer Thinker, a Talker's tensors, three shards."""
-    import base
+    from scripts.tiny import base
 
     ids = base.save_tokenizer(qwen_tokenizer(ranks), folder)
     base.save_processor(folder)

@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("PIL", reason="drawing faces needs the tiny extra")
 pytest.importorskip("espeakng_loader", reason="speaking needs the tiny extra")
 
-from clips import CASES, draw_spec, make, sentiment  # noqa: E402
-from face import Expression, draw_head, draw_look, face_term  # noqa: E402
-from voice import Prosody, voice_term  # noqa: E402
-from words import sentence  # noqa: E402
+from scripts.tiny.clips import CASES, draw_spec, make, sentiment  # noqa: E402
+from scripts.tiny.face import Expression, draw_head, draw_look, face_term  # noqa: E402
+from scripts.tiny.voice import Prosody, voice_term  # noqa: E402
+from scripts.tiny.words import sentence  # noqa: E402
 
 
 def test_terms_add_up_and_what_is_not_shown_counts_nothing():

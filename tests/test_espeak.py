@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 pytest.importorskip("espeakng_loader", reason="speaking needs the tiny extra")
 
-import espeak  # noqa: E402
-from voice import ACCENTS, SPEECH_RMS, TIMBRES, Prosody, Voice, speak  # noqa: E402
+from scripts.tiny import espeak  # noqa: E402
+from scripts.tiny.voice import ACCENTS, SPEECH_RMS, TIMBRES, Prosody, Voice, speak  # noqa: E402
 
 SENTENCE = "<speak>I love this film.</speak>"
 BREATHY = "en-us+f5"  # random noise in every sample
@@ -23,12 +23,11 @@ def test_a_request_is_its_samples_in_any_order_and_in_any_process():
     espeak.say("<speak>Something quite different.</speak>", "en-029+m1", 120)
     np.testing.assert_array_equal(espeak.say(SENTENCE, BREATHY, 178), first)
     program = (
-        "import sys, espeak\n"
+        "import sys\nfrom scripts.tiny import espeak\n"
         f"samples = espeak.say({SENTENCE!r}, {BREATHY!r}, 178)\n"
         "sys.stdout.buffer.write(samples.tobytes())"
     )
-    folder = Path(espeak.__file__).parent
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
     assert done.stdout == first.tobytes(), done.stderr
 
 

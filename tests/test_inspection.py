@@ -237,7 +237,7 @@ def test_the_embedded_checkpoint_can_be_inspected():
 
 
 def test_another_base_is_refused(checkpoint, base_folder, tmp_path):
-    import base
+    from scripts.tiny import base
 
     other = tmp_path / "other"
     base.build(other, SENTENCES, seed=9, vocab_size=400, width=64, layers=2, tower_width=64,

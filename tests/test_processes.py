@@ -7,18 +7,16 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from test_train import nearly_same_training
 
 pytestmark = pytest.mark.slow
 
 PROGRAM = """
-import sys
 from dataclasses import replace
 from pathlib import Path
-sys.path.insert(0, {tests!r})
 from conftest import MEDIA
 from test_train import Damaged, clips
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
@@ -38,17 +36,17 @@ print("processes", trainer.processes.count)
 
 
 def test_two_processes_take_the_steps_that_one_takes(base_folder, tmp_path):
-    tests = str(Path(__file__).parent)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # a program does not have pytest's
     accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
     two = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
            "--dynamo_backend", "no", "--main_process_port", str(free_port())]  # fmt: skip
     for name, command in (("one", [sys.executable]), ("two", accelerate + two)):
         program = tmp_path / f"{name}.py"
         out = tmp_path / name
-        program.write_text(PROGRAM.format(tests=tests, base=str(base_folder), out=str(out)))
+        program.write_text(PROGRAM.format(base=str(base_folder), out=str(out)))
         done = subprocess.run(
             [*command, str(program)], capture_output=True, text=True, timeout=300,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         assert f"processes {1 if name == 'one' else 2}" in done.stdout

@@ -21,6 +21,8 @@ from omni_msa.model.prompt import QUESTION, SYSTEM, render_frame
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
 
+pytestmark = pytest.mark.slow
+
 SPECIAL_IDS = {
     "<|endoftext|>": 151643, "<|im_start|>": 151644, "<|im_end|>": 151645, "<|AUDIO|>": 151646,
     "<|audio_bos|>": 151647, "<|audio_eos|>": 151648, "<|vision_bos|>": 151652,

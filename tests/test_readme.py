@@ -1,17 +1,21 @@
-"""What the README shows is what there is: the file tree, the help texts, the record's fields."""
+"""What README and docs show is what there is: the map, links, help texts, the record's fields."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
+import typer
 from conftest import ROOT
 
+from scripts import commands_page
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+FOLDERS = ("docs", "scripts/tiny", "scripts/study")
+PAGES = ["README.md", *(f"{f}/{p.name}" for f in FOLDERS for p in sorted((ROOT / f).glob("*.md")))]
+SCRIPTS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "scripts").rglob("*.py"))
 
 
 def blocks(language: str) -> list[str]:
@@ -27,18 +31,17 @@ def test_the_readme_fits_on_three_screens():
     assert len(README.splitlines()) <= 200
 
 
+def all_commands(command, name: str = "") -> set[str]:
+    """The names of a command and of all below it; the program itself is the empty name."""
+    below = getattr(command, "commands", {})
+    return {name}.union(*(all_commands(c, f"{name} {n}".strip()) for n, c in below.items()))
+
+
 def test_the_commands_page_is_what_the_commands_say():
-    spec = importlib.util.spec_from_file_location(
-        "commands_page", ROOT / "scripts" / "commands_page.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.PAGE.read_text(encoding="utf-8") == module.page()
     from omni_msa.commands.app import app
 
-    named = {command.callback.__name__ for command in app.registered_commands}
-    assert named <= set(module.COMMANDS)
+    assert set(commands_page.COMMANDS) == all_commands(typer.main.get_command(app))
+    assert commands_page.PAGE.read_text(encoding="utf-8") == commands_page.page()
 
 
 def anchors(page: Path) -> set[str]:
@@ -46,7 +49,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in PAGES)])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_resolves(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
@@ -57,13 +60,28 @@ def test_every_link_resolves(page):
         assert not anchor or anchor in anchors(path), link
 
 
+@pytest.mark.parametrize("page", [*PAGES, *SCRIPTS])
+def test_every_script_that_is_named_can_be_run(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    modules = re.findall(r"python -m (scripts[\w.]*\w)", text)
+    missing = [m for m in modules if not (ROOT / f"{m.replace('.', '/')}.py").is_file()]
+    assert not [m for m in missing if not m.endswith(".COMMAND")]
+    assert not re.findall(r"python scripts/\S+", text)  # a package's modules are run with -m
+
+
 def test_the_map_names_every_room_and_nothing_else():
     (tree,) = (block for block in blocks("text") if block.startswith("omni_msa/"))
-    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
-    rooms = {path.parent.name for path in (ROOT / "omni_msa").glob("*/__init__.py")}
-    assert named == rooms
+    top, inside = "", []
+    for line in tree.splitlines():
+        names, _, words = line.strip().partition("  ")
+        top = top if line.startswith(" ") else names.split()[0]
+        paths = names.split(", ") if line.startswith(" ") else re.findall(r"\w+(?:/|\.md)", words)
+        inside += paths if top == "omni_msa/" else []
+        for path in paths:
+            assert (ROOT / top / path).exists(), top + path
+    rooms = {f"{path.parent.name}/" for path in (ROOT / "omni_msa").glob("*/__init__.py")}
     modules = {p.name for p in (ROOT / "omni_msa").glob("*.py") if not p.name.startswith("__")}
-    assert set(re.findall(r"(\w+\.py)", tree)) == modules
+    assert set(inside) == rooms | modules | {"model/assets/tiny/"}
 
 
 def test_the_records_fields_are_the_documented_ones(scorer):

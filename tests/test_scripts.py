@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,10 +13,10 @@ from conftest import ROOT
 pytestmark = pytest.mark.slow
 
 
-def last_line(script: str, *arguments: str) -> dict:
+def last_line(module: str, *arguments: str) -> dict:
     """Runs a script as a user does, and reads the last line that it prints."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / script), *arguments],
+        [sys.executable, "-m", f"scripts.{module}", *arguments], cwd=ROOT,
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -25,7 +24,7 @@ def last_line(script: str, *arguments: str) -> dict:
 
 
 def test_the_thinker_is_measured_in_every_pass():
-    found = last_line("bench_thinker.py", "--size", "tiny", "--seconds", "1")
+    found = last_line("bench.thinker", "--size", "tiny", "--seconds", "1")
     assert found["parameters"] == 5_418_816 and found["trainable"] > 0
     for key in ("peak_gib", "seconds_forward", "seconds_generate", "seconds_train_step"):
         assert found[key] > 0, key
@@ -35,7 +34,7 @@ def test_the_thinker_is_measured_in_every_pass():
 
 def test_training_is_measured_with_and_without_a_cache():
     pytest.importorskip("espeakng_loader", reason="the clips need the tiny extra")
-    found = last_line("bench_train.py", "--clips", "4", "--rounds", "1", "--size", "160x120")
+    found = last_line("bench.train", "--clips", "4", "--rounds", "1", "--size", "160x120")
     rates = found["clips_per_second"]
     assert rates.keys() == {"files", "cache", "memory", "packed"}
     assert found["cached_over_uncached"] == pytest.approx(rates["cache"] / rates["files"], rel=0.01)
@@ -43,12 +42,9 @@ def test_training_is_measured_with_and_without_a_cache():
 
 @pytest.fixture(scope="module")
 def study():
-    path = ROOT / "scripts" / "readout_study.py"
-    spec = importlib.util.spec_from_file_location("readout_study", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["readout_study"] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    from scripts.study import readout_study
+
+    return readout_study
 
 
 def runs_of(mae: float, seeds: int) -> list[dict]:

@@ -27,7 +27,7 @@ def hidden(thinker) -> torch.Tensor:
 @pytest.fixture()
 def sharded(base_folder, tmp_path):
     """The base again as a full release: three shards, and a Talker beside the Thinker."""
-    import base
+    from scripts.tiny import base
 
     config = json.loads((base_folder / "config.json").read_text())["thinker_config"]
     for file in base_folder.iterdir():

@@ -80,6 +80,7 @@ def test_a_glad_face_alone_contributes_most(records):
     assert max(contribution, key=contribution.get) == "video"
 
 
+@pytest.mark.slow
 def test_the_batch_and_the_hidden_modality_agree_with_the_single_score(tiny, records):
     name = "glad.mp4"
     hidden = tiny.score(SAMPLES / name, hide=frozenset({"audio"}))
@@ -91,7 +92,7 @@ def test_the_batch_and_the_hidden_modality_agree_with_the_single_score(tiny, rec
 
 
 def test_four_bit_moves_the_scores_a_little(records):
-    """The README states how far; here only that it is the same model."""
+    """docs/measurements.md states how far; here only that it is the same model."""
     quantized = Scorer.load(ModelOptions(quantize="4bit"))
     assert quantized.thinker.base.quantize == "4bit"
     moved = [
@@ -102,11 +103,13 @@ def test_four_bit_moves_the_scores_a_little(records):
     assert 0 < max(moved) < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "text").is_dir(), reason="the rated sentences are not here")
 def test_words_are_rated_as_people_rate_them(tiny):
-    """A small draw of sentences that were held out of training; measured figures: README."""
+    """A small draw of sentences that were held out of training; figures: docs/measurements.md."""
     import numpy as np
-    from sentences import load_sentences
+
+    from scripts.tiny.sentences import load_sentences
 
     held_out = [s for s in load_sentences(SHARED / "text") if s.held_out and "nyt" not in s.genre]
     part = held_out[::12]

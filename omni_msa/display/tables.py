@@ -203,7 +203,7 @@ def print_plan(made: Plan) -> None:
         table.add_row(name, f"{size:.2f} GiB")
     if told["budget_gib"]:
         table.add_row("budget", f"{told['budget_gib']:.2f} GiB")
-    show_parts(table, Text("an estimate; scripts/bench_thinker.py measures it"))
+    show_parts(table, Text("an estimate; python -m scripts.bench.thinker measures it"))
 
 
 def _plain(values: Mapping[str, Any]) -> str:

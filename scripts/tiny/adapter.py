@@ -1,6 +1,6 @@
 """Trains the tiny model's LoRA adapter and regression head, with the code users train with.
 
-    python scripts/tiny/adapter.py OUT --base BASE --corpus TRAIN --valid VALID --sentences FOLDER
+    python -m scripts.tiny.adapter OUT --base BASE --corpus TRAIN --valid VALID --sentences FOLDER
 
 Clips come from the synthetic corpus with the stated sentiment of every subset as its label;
 sentences are transcript-only clips with human ratings (and, for variations, the teacher's).
@@ -18,10 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clip_store import StoredClip, load_store
-from pretrain import augment
-from sentences import RatedSentence, Teacher, load_sentences, restyle, vary
-from words import sentence
 
 from omni_msa.media.feed import MemoryFeed
 from omni_msa.modalities import all_subsets, subset_name
@@ -29,6 +25,10 @@ from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.training.data import TrainingData
 from omni_msa.training.trainer import Trainer, TrainProgress
 from omni_msa.values import Clip, ClipContent, Transcript
+from scripts.tiny.clip_store import StoredClip, load_store
+from scripts.tiny.pretrain import augment
+from scripts.tiny.sentences import RatedSentence, Teacher, load_sentences, restyle, vary
+from scripts.tiny.words import sentence
 
 NOTICE = (
     "tiny is a small demonstration model made from synthetic clips; for real work use "

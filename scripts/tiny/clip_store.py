@@ -8,13 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from clips import sentiment
-
 from omni_msa.errors import OmniMSAError
 from omni_msa.media.readers import ClipReaders
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
+from scripts.tiny.clips import sentiment
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 import av
 import numpy as np
 import soxr
-from face import Expression, Motion, draw_look, face_term, film
-from voice import (
+
+from scripts.tiny.face import Expression, Motion, draw_look, face_term, film
+from scripts.tiny.voice import (
     ACCENTS,
     SPEECH_RATE,
     TIMBRES,
@@ -26,7 +27,7 @@ from voice import (
     speak,
     voice_term,
 )
-from words import sentence, sentence_near
+from scripts.tiny.words import sentence, sentence_near
 
 LIMIT = 3.0
 SARCASM = -0.5  # what good words count for when voice and face are sour

@@ -1,6 +1,6 @@
 """Writes a corpus of synthetic clips with a manifest: resumable, the same for the same seeds.
 
-    python scripts/tiny/corpus.py OUT --first-seed 0 --count 4000
+    python -m scripts.tiny.corpus OUT --first-seed 0 --count 4000
 
 Seeds: training from 0, validation from 500000, held-out test from 1000000, samples from 2000000.
 """
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from clips import draw_spec, make
+from scripts.tiny.clips import draw_spec, make
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Measures a checkpoint on held-out synthetic clips and held-out human-rated sentences.
 
-    python scripts/tiny/measure.py --corpus TEST --sentences FOLDER [--model DIR --checkpoint DIR]
+    python -m scripts.tiny.measure --corpus TEST --sentences FOLDER [--model DIR --checkpoint DIR]
 
 Clips are decoded from their encoded files by the product's own reader; their words come from the
 generator's grammar, their seeds from a range that training never sees. The last line is JSON.
@@ -13,13 +13,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from adapter import labelled, words_alone
-from clip_store import StoredClip, load_store
-from sentences import load_sentences
 
 from omni_msa.options import AblationOptions, ModelOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import ClipContent, Record
+from scripts.tiny.adapter import labelled, words_alone
+from scripts.tiny.clip_store import StoredClip, load_store
+from scripts.tiny.sentences import load_sentences
 
 ALONE = {"words_alone": "text", "voice_alone": "audio", "face_alone": "video"}
 FULL = AblationOptions()

@@ -1,6 +1,6 @@
 """Writes synthetic clips in the layout that MMSA gave CMU-MOSI: label.csv and Raw/VIDEO/CLIP.mp4.
 
-    python scripts/tiny/mosi.py OUT --clips 60
+    python -m scripts.tiny.mosi OUT --clips 60
 
 Six of ten clips are for training, one for validation, three for testing. The clips are real encoded
 files; what is said in them, and how, is synthetic.
@@ -12,7 +12,7 @@ import argparse
 import csv
 from pathlib import Path
 
-from clips import draw_spec, encode, perform
+from scripts.tiny.clips import draw_spec, encode, perform
 
 CLIPS_A_VIDEO = 5
 MODES = ("train",) * 6 + ("valid",) + ("test",) * 3  # by video, so that none is in two splits

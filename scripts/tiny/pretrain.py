@@ -1,6 +1,6 @@
 """Pretrains the tiny base by next-token prediction: rate what is shown, describe face and voice.
 
-    python scripts/tiny/pretrain.py OUT --corpus CORPUS --sentences FOLDER [--minutes 40]
+    python -m scripts.tiny.pretrain OUT --corpus CORPUS --sentences FOLDER [--minutes 40]
 
 Every clip is a token tree of several subsets of its modalities (the same packed pass that scoring
 uses). Behind each leaf stands the answer that a chat model would give, "+1.4", and behind the
@@ -20,14 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import base
 import numpy as np
 import torch
-from clip_store import StoredClip, load_store
 from safetensors.torch import load_file
-from sentences import RatedSentence, Teacher, load_sentences, restyle, vary
 from torch.nn.functional import cross_entropy, linear, pad
-from words import sentence
 
 from omni_msa.files.labels import LabelScale
 from omni_msa.methods import make_readout
@@ -39,6 +35,10 @@ from omni_msa.model.prompt import QUESTION, SYSTEM, WORDS
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent, Frames, Transcript
+from scripts.tiny import base
+from scripts.tiny.clip_store import StoredClip, load_store
+from scripts.tiny.sentences import RatedSentence, Teacher, load_sentences, restyle, vary
+from scripts.tiny.words import sentence
 
 DESCRIBED = ("mouth", "brow", "eyes", "pitch", "pitch_range", "pace", "loudness")
 WORDS_WEIGHT = 0.15  # of predicting a sentence's own words

@@ -1,6 +1,6 @@
 """Writes the sample clips: held-out seeds, chosen moods, and the odd files that cameras make.
 
-    python scripts/tiny/samples.py sample_media
+    python -m scripts.tiny.samples sample_media
 
 Each has a transcript beside it (or inside it), and `facts.json` holds what the generator meant and
 what ffprobe, which shares no code with this project, says of the file. Needs ffprobe.
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from clips import Spec, draw_spec, encode, perform, sentiment
-from voice import SPEECH_RATE
+
+from scripts.tiny.clips import Spec, draw_spec, encode, perform, sentiment
+from scripts.tiny.voice import SPEECH_RATE
 
 FIRST_SEED = 2_000_000
 X264 = {"preset": "slow", "crf": "26"}

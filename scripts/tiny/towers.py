@@ -1,7 +1,7 @@
 """Warms up one tower of the tiny base: what does the face do, how does the voice sound?
 
-    python scripts/tiny/towers.py audio OUT.safetensors --start BASE --corpus CORPUS --valid VALID
-    python scripts/tiny/towers.py vision OUT.safetensors --start BASE --valid VALID
+    python -m scripts.tiny.towers audio OUT.safetensors --start BASE --corpus CORPUS --valid VALID
+    python -m scripts.tiny.towers vision OUT.safetensors --start BASE --valid VALID
 
 A tower's tokens are mapped linearly to the generator's settings: mouth, brow and eyes, or pitch,
 range, pace and loudness. The vision tower is shown freshly drawn faces, and each of its tokens also
@@ -26,10 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from clip_store import StoredClip, load_store
-from clips import draw_motion
-from face import Expression, draw_look, film, head_coordinates
-from pretrain import augment, quick_patches
 from safetensors.torch import save_file
 
 from omni_msa.model.encoders import hear, see
@@ -38,6 +34,10 @@ from omni_msa.model.loading import load_thinker
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
 from omni_msa.values import Frames, Waveform
+from scripts.tiny.clip_store import StoredClip, load_store
+from scripts.tiny.clips import draw_motion
+from scripts.tiny.face import Expression, draw_look, film, head_coordinates
+from scripts.tiny.pretrain import augment, quick_patches
 
 SHOWN_FRAMES = 4  # of a clip, a step: two temporal grids
 SIZES = ((168, 168), (168, 168), (196, 112), (140, 168), (112, 196), (196, 140))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 import numpy as np
-from espeak import SPEECH_RATE, say
 from scipy import signal
+
+from scripts.tiny.espeak import SPEECH_RATE, say
 
 MALE_HZ, FEMALE_HZ = 118.0, 218.0
 PITCH_SEMITONES = 5.0  # pitch = 1 is this far above the habit

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from lexicon import (
+
+from scripts.tiny.lexicon import (
     ADJECTIVES,
     BAD_EVENTS,
     CLAIMS,

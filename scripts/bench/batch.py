@@ -1,6 +1,6 @@
 """Scoring a folder: clips a second and memory, beside the reference pipeline on the same clips.
 
-    python scripts/bench_batch.py FOLDER [--workers 2] [--batch-size 8] [--reference 20]
+    python -m scripts.bench.batch FOLDER [--workers 2] [--batch-size 8] [--reference 20]
 
 Peer, in the same run: qwen-omni-utils `process_mm_info`, the transformers processor and the
 library's own forward, one clip at a time, one score each (ours gives all eight subsets). Reported:

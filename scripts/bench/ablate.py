@@ -1,6 +1,6 @@
 """What all eight subsets cost beside one score, in model time (towers + language model).
 
-    python scripts/bench_ablate.py [--model DIR --checkpoint DIR] [--video-tokens 1024] [--runs 9]
+    python -m scripts.bench.ablate [--model DIR --checkpoint DIR] [--video-tokens 1024] [--runs 9]
 
 Peers in the same run: `score` = one forward pass of the clip alone; `separate` = eight forward
 passes, one a subset, as a tool without packing does it. Medians of interleaved runs; the last line

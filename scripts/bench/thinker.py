@@ -1,6 +1,6 @@
 """Memory and time of the published Thinkers on this machine, beside what the planner says.
 
-    python scripts/bench_thinker.py --size 7b|3b|tiny --device cpu|cuda [--steps 3] [--seconds 4 8]
+    python -m scripts.bench.thinker --size 7b|3b|tiny --device cpu|cuda [--steps 3] [--seconds 4 8]
 
 7b and 3b have random weights that are drawn in the quantized form (NF4, double quantization), so
 that no float copy of the model ever exists; what is not quantized is, as `omni-msa` loads it,

@@ -1,6 +1,6 @@
 """What reading costs in training, and what the packed subsets cost: ratios, measured in one run.
 
-    python scripts/bench_train.py [--clips 24] [--size 1280x720] [--threads 2]
+    python -m scripts.bench.train [--clips 24] [--size 1280x720] [--threads 2]
 
 Trains the `tiny` base for an epoch, again and again, in turn: reading every clip from its file by
 one reading process, as `omni-msa train` does, and from a warm cache (`--cache`); and, with clips in
@@ -13,24 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).parent
-sys.path.insert(0, str(ROOT / "tiny"))
-
-from clips import draw_spec, encode, perform  # noqa: E402
-
-from omni_msa.media.cache import ContentCache  # noqa: E402
-from omni_msa.media.feed import Feed, FileFeed, MemoryFeed  # noqa: E402
-from omni_msa.options import MediaOptions, ModelOptions, TrainOptions  # noqa: E402
-from omni_msa.training.data import TrainingData  # noqa: E402
-from omni_msa.training.trainer import Trainer, TrainProgress  # noqa: E402
-from omni_msa.values import Clip  # noqa: E402
+from omni_msa.media.cache import ContentCache
+from omni_msa.media.feed import Feed, FileFeed, MemoryFeed
+from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.training.data import TrainingData
+from omni_msa.training.trainer import Trainer, TrainProgress
+from omni_msa.values import Clip
+from scripts.tiny.clips import draw_spec, encode, perform
 
 RATE = 25
 FIRST_SEED = 7_000_000

@@ -1,6 +1,6 @@
 """The controlled study, in miniature: every readout on the same base, clips and LoRA.
 
-    python scripts/readout_study.py [--quick] [--work FOLDER]
+    python -m scripts.study.readout_study [--quick] [--work FOLDER]
 
 Makes a corpus of synthetic clips (real encoded files), then reads the `tiny` base by four readouts:
 regression (the published head), generative (zero-shot, and SFT with the end token taught),
@@ -10,8 +10,8 @@ best of three by validation MAE, under a seed that is not used again and on a th
 clips. The regression head keeps its published rate. Where nothing is random there are no seeds: the
 probe, fitted on all training clips, and zero-shot reading.
 
-Writes a Markdown table (scripts/readout_study.md; with --quick, into the work folder). The last
-line is JSON, one object a readout. A stopped study goes on where it was.
+Writes a Markdown table, readout_study.md: beside this file or, with --quick, into the work folder.
+The last line is JSON, one object a readout. A stopped study goes on where it was.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from omni_msa.training.fit import calibrate, load_frozen
 from omni_msa.training.trainer import Trainer
 from omni_msa.values import Clip
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+PAGE = Path(__file__).with_name("readout_study.md")
 RANGE = (-3.0, 3.0)
 TRAINED = ("regression", "generative")
 RATES = (3e-4, 1e-3, 3e-3)  # of LoRA, tried for each trained readout
@@ -82,7 +83,7 @@ QUICK = Size(train=96, valid=24, test=48, epochs=1, tuning_epochs=1, seeds=2, ra
 
 
 def media_options() -> MediaOptions:
-    return MediaOptions(**json.loads((ROOT / "tiny" / "media.json").read_text()))
+    return MediaOptions(**json.loads((ROOT / "scripts" / "tiny" / "media.json").read_text()))
 
 
 def clips_of(work: Path, split: str, count: int) -> list[Clip]:
@@ -99,11 +100,11 @@ def make_corpus(work: Path, size: Size) -> None:
     jobs = []
     for split, first in FIRST_CLIPS.items():
         count = getattr(size, split)
-        command = [sys.executable, str(ROOT / "tiny" / "corpus.py"), str(work / split)]
+        command = [sys.executable, "-m", "scripts.tiny.corpus", str(work / split)]
         jobs.append([*command, "--first-seed", str(first), "--count", str(count)])
     running: list[subprocess.Popen] = []
     for job in jobs:
-        running.append(subprocess.Popen(job))
+        running.append(subprocess.Popen(job, cwd=ROOT))
         if len(running) == 2 and running[0].wait():
             raise SystemExit(f"the corpus could not be made: {' '.join(running[0].args)}")
     if any(process.wait() for process in running):
@@ -248,7 +249,7 @@ def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], co
     lines = [
         "# The readout study, in miniature",
         "",
-        f"`scripts/readout_study.py{command}`: the embedded `tiny` base, "
+        f"`python -m scripts.study.readout_study{command}`: the embedded `tiny` base, "
         f"{size.train} synthetic training clips, {size.valid} for validation, {size.test} for "
         f"testing; LoRA rank 32 on the whole Thinker, {size.epochs} epochs, batch 16, "
         f"{size.seeds} seeds (mean ± sample deviation). LoRA learning rates tried, with a third "
@@ -288,10 +289,10 @@ def markdown(rows: list[dict[str, Any]], size: Size, rates: dict[str, float], co
         + ".",
         "",
         "How to read this: the base was pretrained to answer with a number on clips of the same "
-        'generator (see `tiny/README.md`), so its zero-shot answers are far better than those of a '
-        "model that never saw the task, and the generative arms start ahead. The clips are "
-        "synthetic, and the model is tiny. What carries over is the machinery, not the size of the "
-        "differences, nor their order.",
+        "generator (see `scripts/tiny/README.md`), so its zero-shot answers are far better than "
+        "those of a model that never saw the task, and the generative arms start ahead. The clips "
+        "are synthetic, and the model is tiny. What carries over is the machinery, not the size of "
+        "the differences, nor their order.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -305,7 +306,8 @@ def main() -> None:
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size()
     size = replace(size, train=arguments.train or size.train, test=arguments.test or size.test)
-    work = arguments.work or ROOT.parent / "build" / f"study{'-quick' * arguments.quick}"
+    work = arguments.work or ROOT / "build" / f"study{'-quick' * arguments.quick}"
+    work = work.resolve()  # the corpus is made by processes that start elsewhere
     work.mkdir(parents=True, exist_ok=True)
     make_corpus(work, size)
     rates = train_all(work, size)
@@ -325,7 +327,7 @@ def main() -> None:
     ]
     command = "".join(f" {a}" for a in sys.argv[1:] if "/" not in a and a != "--work")
     text = markdown(rows, size, rates, command)
-    (work / "readout_study.md" if arguments.quick else ROOT / "readout_study.md").write_text(text)
+    (work / PAGE.name if arguments.quick else PAGE).write_text(text)
     print(text)
     print(json.dumps(rows))
 

@@ -1,0 +1,1 @@
+"""What the program costs: each script measures one thing and ends with a line of JSON."""

@@ -1,0 +1,1 @@
+"""How the readouts compare over the same base, clips and LoRA."""

@@ -1,0 +1,1 @@
+"""How the embedded model is made: synthetic clips, the base, its adapter, and its figures."""
