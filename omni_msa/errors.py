@@ -4,6 +4,10 @@ Each member is also the builtin a Python caller would expect to catch, carries t
 command line ends with, and reads as one line: what was given, what is allowed, what to do.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 def first_line(error: BaseException) -> str:
     """What an error says, without what libraries add below; its type where it says nothing."""
@@ -52,3 +56,14 @@ class TrainingError(OmniMSAError, ArithmeticError):
     """Training cannot go on: no number came out, or memory does not even hold one clip."""
 
     exit_code = 5
+
+
+def check_choice(option: str, name: object, choices: Iterable[str]) -> None:
+    """An option names one of its choices.
+
+    Raises:
+        ConfigError: it does not; the message lists them.
+    """
+    names = list(choices)
+    if name not in names:
+        raise ConfigError(f"{option} {name!r} is not known; choose one of: {', '.join(names)}")

@@ -5,11 +5,11 @@ Only `commands` turns flags into these.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import inf, isfinite
 from typing import Any
 
-from omni_msa.errors import ConfigError
+from omni_msa.errors import ConfigError, check_choice
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.values import PATCH_SIDE
 
@@ -22,12 +22,6 @@ PROMPT_VERSION = "1"
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    _require(
-        value in allowed, f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}"
-    )
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class MediaOptions:
     deadline_seconds: float = 120.0  # a clip that takes longer to read is given up
 
     def __post_init__(self) -> None:
-        _one_of("decoder", self.decoder, DECODERS)
+        check_choice("decoder", self.decoder, DECODERS)
         _require(0 < self.fps <= 120, f"fps must lie in (0, 120], got {self.fps}")
         _require(
             2 <= self.min_frames <= self.max_frames <= 768,
@@ -59,13 +53,13 @@ class MediaOptions:
             _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
 
     @classmethod
-    def asked(cls, given: dict[str, Any], stored: dict[str, Any] | None = None) -> MediaOptions:
-        """The given choices over stored ones; a minimum that is not given gives way to a maximum
-        that is."""
-        values = {**(stored or {}), **given}
+    def over(cls, stored: dict[str, Any], choices: dict[str, Any]) -> MediaOptions:
+        """A user's choices over stored ones; a minimum that was not chosen gives way to a maximum
+        that was."""
+        values = {**stored, **choices}
         for kind in ("frames", "pixels"):
             low, high = f"min_{kind}", f"max_{kind}"
-            if high in given and low not in given:
+            if high in choices and low not in choices:
                 values[low] = min(values.get(low, getattr(cls, low)), values[high])
         return cls(**values)
 
@@ -96,7 +90,7 @@ class ModelOptions:
 
     model: str | None = None  # "tiny" (embedded), a folder, a hub id; None: the checkpoint's base
     checkpoint: str | None = None  # our folder: adapter, readout and omni_msa.json
-    readout: str | None = None  # None: what the checkpoint says
+    readout: str | None = None  # a method's name; None: what the checkpoint says
     quantize: str = "auto"  # 4-bit above a billion parameters, none below
     device: str = "auto"  # cuda when there is one
     # of a base that is read without a checkpoint: its labels' range (None: MOSI's), or classes
@@ -104,8 +98,8 @@ class ModelOptions:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("quantize", self.quantize, QUANTIZE)
-        _one_of("device", self.device, DEVICES)
+        check_choice("quantize", self.quantize, QUANTIZE)
+        check_choice("device", self.device, DEVICES)
         if self.label_range is not None:
             check_label_range(self.label_range)
             _require(
@@ -153,19 +147,17 @@ class BatchOptions:
         _require(1 <= self.workers <= 64, f"workers must be 1 to 64, got {self.workers}")
 
 
-TRAINED_READOUTS = ("regression", "generative")
-HEADS = ("mlp", "linear")
 LORA_SCOPES = ("all", "language")
 CHECKPOINTING = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """One training run of a LoRA adapter and a readout. Defaults: arXiv 2606.05713 where it states
+    """One training run of a LoRA adapter and a method. Defaults: arXiv 2606.05713 where it states
     them (rank, alpha, dropout, targets, both learning rates, loss), ours elsewhere."""
 
-    readout: str = "regression"
-    head: str = "mlp"  # of the regression readout
+    method: str = "regression"
+    method_options: dict[str, Any] = field(default_factory=dict)  # by the method's own names
     epochs: int = 3
     batch_size: int = 8  # clips a forward pass; halved when memory runs out
     accumulate: int = 1  # forward passes an optimizer step
@@ -173,9 +165,8 @@ class TrainOptions:
     lora_alpha: int = 32
     lora_dropout: float = 0.1
     lora_scope: str = "all"  # the whole Thinker, as published, or its language model
-    head_dropout: float = 0.2
     lora_learning_rate: float = 2e-4
-    head_learning_rate: float = 1e-3
+    head_learning_rate: float = 1e-3  # of the method's own parameters
     weight_decay: float = 0.01
     warmup: float = 0.05  # share of all steps
     max_grad_norm: float = 1.0
@@ -187,11 +178,9 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("readout", self.readout, TRAINED_READOUTS)
-        _one_of("head", self.head, HEADS)
-        _one_of("lora-scope", self.lora_scope, LORA_SCOPES)
-        _one_of("subsets", self.subsets, ("packed", "full"))
-        _one_of("checkpointing", self.checkpointing, CHECKPOINTING)
+        check_choice("lora-scope", self.lora_scope, LORA_SCOPES)
+        check_choice("subsets", self.subsets, ("packed", "full"))
+        check_choice("checkpointing", self.checkpointing, CHECKPOINTING)
         for name in (
             "epochs",
             "batch_size",
@@ -204,24 +193,25 @@ class TrainOptions:
             _require(
                 getattr(self, name) >= 1, f"{name} must be 1 or more, got {getattr(self, name)}"
             )
-        for name in ("lora_dropout", "head_dropout", "warmup", "weight_decay"):
+        for name in ("lora_dropout", "warmup", "weight_decay"):
             _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)")
         for name in ("lora_learning_rate", "head_learning_rate", "max_grad_norm"):
             value = getattr(self, name)
             _require(0 < value < inf, f"{name} must be positive and finite, got {value}")
         _require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
 
-        own = ("head", "head_dropout", "head_learning_rate")
-        useless = [n for n in own if getattr(self, n) != getattr(TrainOptions, n)]
-        _require(
-            self.readout == "regression" or not useless,
-            f"{' and '.join(useless)}: of the regression readout; {self.readout} has no head",
-        )
-
     @property
     def clips_a_step(self) -> int:
         """The effective batch, whatever fits into one forward pass."""
         return self.batch_size * self.accumulate
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """One fit of a method on the states of a model that stays as it is."""
+
+    method: str = "probe"
+    method_options: dict[str, Any] = field(default_factory=dict)  # by the method's own names
 
 
 METRIC_FAMILIES = ("auto", "mosi", "sims", "emotion")
@@ -234,10 +224,10 @@ class EvaluateOptions:
 
     split: str | None = None  # None: test where there are splits
     family: str = "auto"  # conventions of the metrics
-    ablate: bool = False  # the seven subsets too
+    ablate: bool = False  # every subset too
     resamples: int = 1000  # of the bootstrap
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("metrics", self.family, METRIC_FAMILIES)
+        check_choice("metrics", self.family, METRIC_FAMILIES)
         _require(self.resamples >= 1, f"resamples must be 1 or more, got {self.resamples}")

@@ -38,14 +38,14 @@ def base_folder(tmp_path_factory) -> Path:
 
 def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
     """A checkpoint for that base whose adapter and head are random, not zero."""
-    from omni_msa.files.labels import LabelScale
-    from omni_msa.methods import make_readout
+    from omni_msa.files.labels import LabelSpace
+    from omni_msa.methods import make_method
     from omni_msa.model.identity import base_sha256
     from omni_msa.model.loading import load_thinker
     from omni_msa.model.lora import add_lora
     from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
 
-    torch.manual_seed(2)
+    torch.manual_seed(2 + changes.get("seed", 0))
     thinker = load_thinker(str(base_folder))
     add_lora(thinker, rank=4, alpha=8, dropout=0.0)
     for name, parameter in thinker.model.named_parameters():
@@ -54,12 +54,12 @@ def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
     values = {
         "base": str(base_folder),
         "base_sha256": base_sha256(base_folder),
-        "readout": "regression",
-        "scale": LabelScale(0.1, 1.5, -3.0, 3.0),
+        "method": "regression",
+        "label_space": LabelSpace(-3.0, 3.0, mean=0.1, deviation=1.5),
         "media": MEDIA,
     }
     info = CheckpointInfo(**{**values, **changes})
-    save_checkpoint(out, thinker, make_readout("regression", thinker, info.scale), info)
+    save_checkpoint(out, thinker, make_method("regression", thinker, info.label_space), info)
     return out
 
 

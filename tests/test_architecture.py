@@ -34,5 +34,5 @@ def test_token_ids_can_be_another_tokenizers():
 
 
 def test_a_size_that_was_not_published():
-    with pytest.raises(ConfigError, match="'13b' was not published; choose one of: 7b, 3b"):
+    with pytest.raises(ConfigError, match="'13b' is not known; choose one of: 7b, 3b"):
         published_thinker_config("13b")

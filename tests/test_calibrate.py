@@ -10,6 +10,7 @@ from conftest import MEDIA, make_content
 from media_files import write_media
 
 from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import FileFeed, MemoryFeed
 from omni_msa.methods.ridge import fit_ridge
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
@@ -19,7 +20,7 @@ from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.fit import FEWEST, calibrate, last_states, load_frozen
 from omni_msa.values import Clip
 
-RANGE = (-3.0, 3.0)
+SPACE = LabelSpace()
 WORDS = ("I love this film.", "The food was cold.", "It was wonderful.", "The service was bad.")
 WHOLE = AblationOptions(enabled=False)
 
@@ -37,9 +38,9 @@ def labelled(number=10, labels=None, **changes):
     return contents
 
 
-def frozen_model(base_folder, label_range=RANGE, checkpoint=None):
+def frozen_model(base_folder, checkpoint=None):
     options = ModelOptions(model=str(base_folder), checkpoint=checkpoint and str(checkpoint))
-    return load_frozen(options, label_range, MEDIA)
+    return load_frozen(options, MEDIA)
 
 
 def scores_of(scorer, contents):
@@ -48,11 +49,11 @@ def scores_of(scorer, contents):
     ]
 
 
-def fitted_scores(frozen, contents, label_range=RANGE):
+def fitted_scores(frozen, contents, space=SPACE):
     """What the closed form says of the states that `frozen` has now, clipped to the range."""
     states, labels = last_states(frozen, MemoryFeed(contents))
     fit = fit_ridge(states, labels[:, None])
-    return (states @ fit.weight[0] + fit.bias).clamp(*label_range).tolist()
+    return (states @ fit.weight[0] + fit.bias).clamp(*space.range).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def fitted(base_folder, tmp_path_factory):
     """A bare base, calibrated; the model that was used, the clips, the folder and its account."""
     out = tmp_path_factory.mktemp("calibrated") / "checkpoint"
     frozen, contents, seen = frozen_model(base_folder), labelled(), []
-    info = calibrate(frozen, MemoryFeed(contents), out, RANGE, progress=lambda *a: seen.append(a))
+    info = calibrate(frozen, MemoryFeed(contents), out, SPACE, progress=lambda *a: seen.append(a))
     return frozen, contents, out, info, seen
 
 
@@ -77,19 +78,21 @@ def test_the_checkpoint_holds_a_probe_and_no_adapter(fitted, base_folder):
     _, contents, out, info, _ = fitted
     assert sorted(p.name for p in out.iterdir()) == ["omni_msa.json", "readout.safetensors"]
     assert read_info(out) == info
-    assert info.readout == "probe" and info.lora == {} and info.adapter_sha256 == ""
-    assert info.readout_settings == {"penalty": info.training["penalty"]}
+    assert info.method == "probe" and info.lora == {} and info.adapter_sha256 == ""
+    assert info.method_options == {"penalty": info.training["penalty"]}
     assert info.base == str(base_folder) and info.notice is None
     assert info.media == MediaOptions(**MEDIA).to_json()
     labels = [c.clip.label for c in contents]
-    assert info.scale.mean == pytest.approx(sum(labels) / 10)
-    assert (info.scale.low, info.scale.high) == RANGE
+    assert info.label_space.mean == pytest.approx(sum(labels) / 10)
+    assert info.label_space.range == SPACE.range
 
 
 def test_a_loaded_probe_scores_what_was_fitted(fitted):
     _, contents, out, _, _ = fitted
     scorer = Scorer.load(ModelOptions(checkpoint=str(out)))
-    assert scorer.name == "probe" and scorer.label_range == RANGE and scorer.notice is None
+    assert (
+        scorer.name == "probe" and scorer.label_space.range == SPACE.range and scorer.notice is None
+    )
     assert not scorer.thinker.adapted
     expected = fitted_scores(scorer, contents)
     assert scores_of(scorer, contents) == pytest.approx(expected, abs=1e-3)
@@ -113,14 +116,14 @@ def test_another_label_range_is_asked_for_in_the_same_words_later(
     low, high = label_range
     labels = [(low, high)[i % 2] + (0.01, -0.01)[i % 2] * i * high for i in range(10)]
     contents = labelled(labels=labels)
-    frozen = frozen_model(base_folder, label_range, checkpoint_folder if adapted else None)
+    frozen = frozen_model(base_folder, checkpoint_folder if adapted else None)
     out = tmp_path / "checkpoint"
-    calibrate(frozen, MemoryFeed(contents), out, label_range)
+    calibrate(frozen, MemoryFeed(contents), out, LabelSpace(*label_range))
     options = ModelOptions(checkpoint=str(out))
     assert inspect_checkpoint(options).check == "passed"
     scorer = Scorer.load(options)
-    assert scorer.label_range == label_range
-    expected = fitted_scores(scorer, contents, label_range)
+    assert scorer.label_space.range == label_range
+    expected = fitted_scores(scorer, contents, LabelSpace(*label_range))
     assert scores_of(scorer, contents) == pytest.approx(expected, abs=1e-3)
 
 
@@ -128,9 +131,9 @@ def test_a_checkpoint_lends_its_adapter(base_folder, checkpoint_folder, fitted, 
     frozen = frozen_model(base_folder, checkpoint=checkpoint_folder)
     contents = labelled()
     out = tmp_path / "checkpoint"
-    info = calibrate(frozen, MemoryFeed(contents), out, RANGE)
+    info = calibrate(frozen, MemoryFeed(contents), out, SPACE)
     assert info.adapter_sha256 == read_info(checkpoint_folder).adapter_sha256
-    assert info.readout == "probe" and "mae" not in info.metrics
+    assert info.method == "probe" and "mae" not in info.metrics
     scorer = Scorer.load(ModelOptions(checkpoint=str(out)))
     assert scorer.thinker.adapted
     scores = scores_of(scorer, contents)
@@ -151,7 +154,7 @@ def test_states_do_not_depend_on_the_batch(fitted):
 def test_hidden_modalities_are_never_shown_again(base_folder, tmp_path):
     contents, hide = labelled(), frozenset({"audio"})
     out = tmp_path / "checkpoint"
-    info = calibrate(frozen_model(base_folder), MemoryFeed(contents), out, RANGE, hide)
+    info = calibrate(frozen_model(base_folder), MemoryFeed(contents), out, SPACE, hide)
     assert info.hide == ["audio"] and set(info.self_check["scores"]) == {"", "T", "V", "TV"}
     silent = labelled(seconds=None)
     scorer = Scorer.load(ModelOptions(checkpoint=str(out)))
@@ -165,7 +168,7 @@ def test_a_clip_that_cannot_be_shown_is_left_out_and_told(base_folder, tmp_path)
     frozen, seen = frozen_model(base_folder), []
     feed = MemoryFeed(contents)
     info = calibrate(
-        frozen, feed, tmp_path / "a", RANGE, hide, progress=lambda *told: seen.append(told)
+        frozen, feed, tmp_path / "a", SPACE, hide, progress=lambda *told: seen.append(told)
     )
     assert info.training["clips"] == 8
     reasons = {number: reason for number, reason in seen if reason is not None}
@@ -184,7 +187,7 @@ def test_files_that_cannot_be_read_are_left_out_and_told(base_folder, tmp_path):
     seen = []
     feed = FileFeed(clips, MediaOptions(**MEDIA))
     info = calibrate(
-        frozen_model(base_folder), feed, tmp_path / "a", RANGE, progress=lambda *a: seen.append(a)
+        frozen_model(base_folder), feed, tmp_path / "a", SPACE, progress=lambda *a: seen.append(a)
     )
     assert info.training["clips"] == 9
     assert [number for number, reason in seen if reason and "no such file" in reason] == [4]
@@ -193,11 +196,11 @@ def test_files_that_cannot_be_read_are_left_out_and_told(base_folder, tmp_path):
 def test_too_few_clips_are_refused(base_folder, tmp_path):
     out = tmp_path / "checkpoint"
     with pytest.raises(ManifestError, match=f"7 clips to fit on; a probe needs {FEWEST}"):
-        calibrate(frozen_model(base_folder), MemoryFeed(labelled(7)), out, RANGE)
+        calibrate(frozen_model(base_folder), MemoryFeed(labelled(7)), out, SPACE)
     missing = [Clip(path=tmp_path / f"missing{i}.mp4", label=i / 4) for i in range(FEWEST)]
     feed = FileFeed(missing, MediaOptions(**MEDIA))
     with pytest.raises(ManifestError, match=f"0 clips could be read; a probe needs {FEWEST}"):
-        calibrate(frozen_model(base_folder), feed, out, RANGE)
+        calibrate(frozen_model(base_folder), feed, out, SPACE)
     assert not (out / "omni_msa.json").exists()
 
 
@@ -205,7 +208,7 @@ def test_a_checkpoint_is_never_overwritten(fitted):
     frozen, contents, out, _, _ = fitted
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(ConfigError, match="holds a finished checkpoint; give another -o"):
-        calibrate(frozen, MemoryFeed(contents), out, RANGE)
+        calibrate(frozen, MemoryFeed(contents), out, SPACE)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
@@ -223,4 +226,4 @@ def test_labels_are_checked_before_anything_is_read(fitted, tmp_path, label, err
     feed = MemoryFeed(contents)
     feed.read = None  # whoever reads fails
     with pytest.raises(error, match=message):
-        calibrate(fitted[0], feed, tmp_path / "a", RANGE)
+        calibrate(fitted[0], feed, tmp_path / "a", SPACE)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.options import AblationOptions, ModelOptions
-from omni_msa.scoring.checkpoint import media_options, read_info
+from omni_msa.scoring.checkpoint import media_options, read_info, save_checkpoint
 from omni_msa.scoring.scorer import Scorer
 
 
@@ -22,8 +22,9 @@ def scores(scorer) -> list[float]:
     return list(record.ablation.subsets.values())
 
 
-def load(base_folder, folder) -> Scorer:
-    return Scorer.load(ModelOptions(model=str(base_folder), checkpoint=str(folder)))
+def load(base_folder, folder, beside=None) -> Scorer:
+    model = ModelOptions(model=str(base_folder), checkpoint=str(folder))
+    return Scorer.load(model, beside=beside)
 
 
 @pytest.fixture()
@@ -51,7 +52,7 @@ def test_the_adapter_matters(base_folder, scorer, tmp_path):
 
 def test_the_head_is_fp32_and_outside_the_quantizer(base_folder, checkpoint_folder):
     options = ModelOptions(str(base_folder), str(checkpoint_folder), quantize="4bit")
-    head = Scorer.load(options).readout
+    head = Scorer.load(options).method
     assert {p.dtype for p in head.parameters()} == {torch.float32}
     assert all(type(m).__module__.startswith("torch.") for m in head.layers)
 
@@ -150,3 +151,45 @@ def test_a_readout_that_the_checkpoint_does_not_hold(base_folder, checkpoint_fol
 def test_a_base_that_does_not_exist_is_said_before_a_missing_checkpoint():
     with pytest.raises(ModelError, match="no such folder"):
         Scorer.load(ModelOptions(model="/not/here"))
+
+
+def test_checkpoints_of_one_base_share_it_in_memory(base_folder, checkpoint_folder, tmp_path):
+    """Each computes with its own adapter in whatever order, and the bare base with none."""
+    other = make_checkpoint(base_folder, tmp_path / "other", seed=3)
+    alone = {
+        "first": load(base_folder, checkpoint_folder),
+        "second": load(base_folder, other),
+        "none": Scorer.load(ModelOptions(str(base_folder))),
+    }
+    first = load(base_folder, checkpoint_folder)
+    shared = {
+        "first": first,
+        "second": load(base_folder, other, beside=first),
+        "none": Scorer.load(ModelOptions(str(base_folder)), beside=first),
+    }
+    expected = {name: scores(scorer) for name, scorer in alone.items()}
+    assert len({row[-1] for row in expected.values()}) == 3
+    for name in ("second", "first", "none", "first", "second", "none", "second"):
+        assert scores(shared[name]) == pytest.approx(expected[name], abs=1e-5)
+    weights = {id(scorer.thinker.core.lm_head.weight) for scorer in shared.values()}
+    assert len(weights) == 1 and not shared["none"].thinker.adapted
+    # an adapter that shares its base is saved under the names it came with
+    again = tmp_path / "again"
+    save_checkpoint(
+        again, shared["second"].thinker, shared["second"].method, shared["second"].checkpoint.info
+    )
+    assert sorted(p.name for p in again.iterdir()) == sorted(p.name for p in other.iterdir())
+    tensors = load_file(other / "adapter_model.safetensors")
+    for name, tensor in load_file(again / "adapter_model.safetensors").items():
+        torch.testing.assert_close(tensor, tensors[name])
+    assert scores(load(base_folder, again)) == pytest.approx(expected["second"])
+
+
+def test_another_base_or_precision_is_not_shared(base_folder, checkpoint_folder, tiny):
+    first = load(base_folder, checkpoint_folder, beside=tiny)
+    packed = Scorer.load(
+        ModelOptions(str(base_folder), str(checkpoint_folder), quantize="8bit"), beside=first
+    )
+    assert first.thinker.shared is not tiny.thinker.shared
+    assert packed.thinker.shared is not first.thinker.shared
+    assert packed.thinker.base.quantize == "8bit"

@@ -76,7 +76,7 @@ USAGE = [
     (["score", ""], "an input is empty"),
     (["score", "a.wav", "--fsp", "2"], "No such option: --fsp"),
     (["score", "a.wav", "--fps", "two"], "Invalid value for '--fps'"),
-    (["score", "a.wav", "--drop", "voice"], "'voice' is not known; choose among: text, audio"),
+    (["score", "a.wav", "--drop", "voice"], "'voice' is not known; choose one of: text, audio"),
     (["score", "a.wav", "--drop", "text,audio", "--drop", "video"], "leaves nothing to score"),
     (["ablate", "a.wav", "--drop", "text,audio,video"], "leaves nothing to score"),
     (["score", "a.wav", "b.wav", *WORDS], "gives the words of one clip, and here are 2"),

@@ -38,7 +38,7 @@ def seeds(checkpoint_folder, tmp_path):
 
 def test_two_seeds_are_two_systems(seeds):
     found = seeds({"seed": 1, "left_out": ["clip"], "save_every": 7}, seed=1)
-    assert len(found) == 2 and {system.label_range for system in found} == {(-3.0, 3.0)}
+    assert len(found) == 2 and {system.label_space.range for system in found} == {(-3.0, 3.0)}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from omni_msa.evaluation.metrics import (
     paired_differences,
 )
 from omni_msa.files.importers import DATASETS
+from omni_msa.files.labels import LabelSpace
 from omni_msa.options import EvaluateOptions
 from omni_msa.values import Ablation, Answer, Clip, Record
 
@@ -113,23 +114,23 @@ def test_labels_are_asked_of_the_split_alone():
 
 def test_the_family_is_asked_for_or_the_data_sets_own_or_suggested_by_the_range():
     own = [clip("a", dataset="sims"), clip("b", dataset="simsv2"), clip("c")]
-    assert family_of(own, "auto", (-3, 3)) == (SIMS, None)
-    assert family_of(own, "mosi", (-1, 1)) == (MOSI, None)
-    family, notice = family_of([clip("a")], "auto", (-3.0, 3.0))
+    assert family_of(own, "auto", LabelSpace(-3, 3)) == (SIMS, None)
+    assert family_of(own, "mosi", LabelSpace(-1, 1)) == (MOSI, None)
+    family, notice = family_of([clip("a")], "auto", LabelSpace(-3.0, 3.0))
     assert family is MOSI and notice == "metrics of the mosi family, by the label range -3..3"
-    family, notice = family_of([clip("a", dataset="unheard of")], "auto", (-1.0, 1.0))
+    family, notice = family_of([clip("a", dataset="unheard of")], "auto", LabelSpace(-1.0, 1.0))
     assert family is SIMS and "sims family" in notice
 
 
 def test_data_sets_of_two_families_have_none_of_their_own():
     mixed = [clip("a", dataset="mosi"), clip("b", dataset="sims")]
     assert {DATASETS[c.dataset].facts.family for c in mixed} == {"mosi", "sims"}
-    family, notice = family_of(mixed, "auto", (-3.0, 3.0))
+    family, notice = family_of(mixed, "auto", LabelSpace(-3.0, 3.0))
     assert family is MOSI and notice is not None
 
 
 def test_emotions_are_no_regression_family():
-    family, notice = family_of([clip("a", dataset="meld")], "auto", (-1.0, 1.0))
+    family, notice = family_of([clip("a", dataset="meld")], "auto", LabelSpace(-1.0, 1.0))
     assert family is SIMS and notice is not None
 
 
@@ -146,7 +147,7 @@ def test_failed_rows_are_counted_and_left_out():
     assert failed == 2
     assert found == [
         ScoredClip("a", 1.0, 0.5, {"": 0.1, "T": 0.5}),
-        ScoredClip("d", 0.5, 0.0, {}, parsable=False, in_range=True),
+        ScoredClip("d", 0.5, 0.0, {}, answer),
     ]
 
 
@@ -180,15 +181,21 @@ def test_the_mean_predictor_always_says_the_same():
     assert found.baseline_name == "always +0.25 (mean of the training labels)"
 
 
+def answered(clips, unparsable=()):
+    """The clips as a method gives them that parses its scores from text."""
+    clips = [replace(c, answer=Answer(f"{c.score:+.1f}", c.score, True, True)) for c in clips]
+    for i in unparsable:
+        clips[i] = replace(clips[i], score=0.0, answer=Answer("well", 0.0, False, True))
+    return clips
+
+
 def test_unparsable_answers_count_as_zero_and_are_also_left_out():
-    clips = scored(8)
-    clips[1] = replace(clips[1], score=0.0, parsable=False)
-    clips[5] = replace(clips[5], score=0.0, parsable=False)
-    clips[6] = replace(clips[6], score=3.0, in_range=False)
-    found = evaluate("new", clips, MOSI, CONSTANT, QUICK, speaks=True)
-    assert found.said == {"unparsable": 0.25, "out_of_range": 0.125}
+    clips = answered(scored(8), unparsable=(1, 5))
+    clips[6] = replace(clips[6], score=3.0, answer=Answer("+9", 3.0, True, False))
+    found = evaluate("new", clips, MOSI, CONSTANT, QUICK)
+    assert found.answers == {"unparsable": 0.25, "out_of_range": 0.125}
     assert same(found.figures.values, measure_mosi(*arrays(clips)))
-    readable = [c for c in clips if c.parsable]
+    readable = [c for c in clips if c.answer.parsable]
     assert found.parsable_only.num_clips == 6
     assert same(found.parsable_only.values, measure_mosi(*arrays(readable)))
     told = found.to_json()
@@ -196,13 +203,13 @@ def test_unparsable_answers_count_as_zero_and_are_also_left_out():
 
 
 def test_a_model_that_says_nothing_of_use_still_has_figures():
-    clips = [replace(c, score=0.0, parsable=False) for c in scored()]
-    found = evaluate("new", clips, MOSI, CONSTANT, QUICK, speaks=True)
-    assert found.said["unparsable"] == 1.0 and found.parsable_only is None
+    clips = answered(scored(), unparsable=range(12))
+    found = evaluate("new", clips, MOSI, CONSTANT, QUICK)
+    assert found.answers["unparsable"] == 1.0 and found.parsable_only is None
     assert found.to_json()["unparsable_excluded"] is None
 
 
-def test_a_readout_that_does_not_speak_has_nothing_said():
+def test_scores_that_no_text_was_parsed_for_have_no_unparsable_share():
     told = evaluate("new", scored(), MOSI, CONSTANT, QUICK).to_json()
     assert "said" not in told and "unparsable_excluded" not in told and "ablation" not in told
 
@@ -296,7 +303,7 @@ def constant_scores(number: int) -> list[ScoredClip]:
 @pytest.mark.parametrize("family", [MOSI, SIMS])
 @pytest.mark.parametrize("clips", [constant_scores(1), constant_scores(5), scored()])
 def test_json_has_no_nan(family, clips):
-    found = evaluate("new", clips, family, CONSTANT, ABLATE, speaks=True)
+    found = evaluate("new", answered(clips), family, CONSTANT, ABLATE)
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))
     for key, value in found.figures.values.items():
         expected = None if math.isnan(value) else pytest.approx(value, abs=1e-6)

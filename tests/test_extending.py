@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,19 +14,25 @@ from conftest import MEDIA
 from sounds import write_wav
 from torch import nn
 
+from omni_msa.errors import ConfigError
+from omni_msa.files.labels import LabelSpace
 from omni_msa.files.results import open_results, read_records
 from omni_msa.media.cache import ContentCache
 from omni_msa.media.feed import FileFeed
 from omni_msa.media.reader import READERS, OpenClip, PartReader, read_clip
-from omni_msa.methods import READOUTS
-from omni_msa.methods.method import Reading, Readout
+from omni_msa.methods import METHODS, Method, Reading, TrainedBy, parse_options
+from omni_msa.methods.method import ParameterGroup
 from omni_msa.modalities import MODALITIES, Modality, all_subsets, subset_name
-from omni_msa.model.encoders import ENCODERS, Encoded, Encoder
+from omni_msa.model.encoders import ENCODERS, Encoded, EncodedSize, Encoder, Extent
+from omni_msa.model.estimates import Holding, model_size
 from omni_msa.model.inputs import InputBuilder
-from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
+from omni_msa.model.published import published_thinker_config
+from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.batch import run_batch
-from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
+from omni_msa.scoring.planning import Workload, estimate
 from omni_msa.scoring.scorer import Scorer
+from omni_msa.training.data import TrainingData
+from omni_msa.training.trainer import Trainer
 from omni_msa.values import Clip, Part
 
 
@@ -65,22 +70,54 @@ def encode_posture(builder: InputBuilder, part: Posture, options: MediaOptions) 
     return Encoded(segment)
 
 
-class Halved(Readout):
-    """Half of what one linear map of the last hidden state says."""
+def measure_posture(extent: Extent, options: MediaOptions) -> EncodedSize:
+    return EncodedSize(int(extent.seconds))
+
+
+@dataclass(frozen=True)
+class HalvedOptions:
+    """Two options of two types."""
+
+    gain: float = 1.0
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.gain <= 0:
+            raise ConfigError(f"gain must be positive, got {self.gain}")
+
+
+class Halved(Method):
+    """Half of a linear map of the last hidden state; it leaves the picture alone."""
 
     name = "halved"
+    Options = HalvedOptions
+    trained_by = TrainedBy.GRADIENTS
 
-    def __init__(self, thinker, scale, gain: float = 1.0) -> None:
-        super().__init__(thinker, scale)
-        self.gain = gain
-        self.line = nn.Linear(thinker.width, 1)
+    def __init__(self, thinker, label_space, options) -> None:
+        super().__init__(thinker, label_space, options)
+        self.line = nn.Linear(thinker.width, 1, bias=options.bias)
+
+    @classmethod
+    def modalities(cls):
+        return super().modalities() - {"video"}
+
+    @classmethod
+    def num_parameters(cls, width, options, label_space) -> int:
+        return width + options.bias
+
+    def parameter_groups(self, learning_rate):
+        (group,) = super().parameter_groups(learning_rate)
+        return [ParameterGroup(group.parameters, 2 * learning_rate)]
+
+    def _scores(self, thinker, clips, subsets) -> torch.Tensor:
+        hidden = thinker.forward(thinker.batch(clips, subsets)).float()
+        return 0.5 * self.options.gain * self.line(hidden).squeeze(-1)
 
     def read(self, thinker, clips, subsets) -> Reading:
-        hidden = thinker.forward(thinker.batch(clips, subsets)).float()
-        return Reading(self.scale.clip(0.5 * self.gain * self.line(hidden).squeeze(-1)))
+        return Reading(self.label_space.clip(self._scores(thinker, clips, subsets)))
 
-    def settings(self) -> dict[str, Any]:
-        return {"gain": self.gain}
+    def losses(self, thinker, clips, subsets, labels) -> torch.Tensor:
+        return (self._scores(thinker, clips, subsets) - labels).abs()
 
 
 @pytest.fixture
@@ -88,13 +125,13 @@ def posture(monkeypatch):
     """One row in each table that a modality has."""
     monkeypatch.setitem(MODALITIES, "posture", Modality("posture", "P", "posture"))
     monkeypatch.setitem(READERS, "posture", PartReader(Posture, read_posture))
-    monkeypatch.setitem(ENCODERS, "posture", Encoder(encode_posture))
+    monkeypatch.setitem(ENCODERS, "posture", Encoder(encode_posture, measure_posture))
 
 
 @pytest.fixture
 def halved(monkeypatch):
     """One row in the table of methods."""
-    monkeypatch.setitem(READOUTS, Halved.name, Halved)
+    monkeypatch.setitem(METHODS, Halved.name, Halved)
 
 
 @pytest.fixture
@@ -161,20 +198,59 @@ def test_a_modality_has_its_columns(posture, scorer, clip, tmp_path, suffix):
     assert "posture" in stored.ablation.contribution
 
 
-def test_a_method_is_saved_loaded_and_scores(halved, thinker, base_folder, clip, tmp_path):
-    from omni_msa.files.labels import LabelScale
-    from omni_msa.model.identity import base_sha256
+def test_a_modality_is_planned(posture):
+    size = model_size(published_thinker_config("7b"))
+    shown = estimate(size, Workload(8.0), Holding()).tokens
+    assert shown.to_json()["posture"] == 8
+    without = frozenset({"text", "audio", "video"})
+    hidden = estimate(size, Workload(8.0, modalities=without), Holding()).tokens
+    assert shown.total == hidden.total + 8 and shown.packed > hidden.packed + 8
 
-    torch.manual_seed(0)
-    scale = LabelScale(0.0, 1.0, -3.0, 3.0)
-    info = CheckpointInfo(str(base_folder), base_sha256(base_folder), "halved", scale, MEDIA)
-    made = Halved(thinker, scale, gain=2.0)
-    folder: Path = tmp_path / "checkpoint"
-    save_checkpoint(folder, thinker, made, info)
-    scorer = Scorer.load(ModelOptions(model=str(base_folder), checkpoint=str(folder)))
-    record = scorer.score(clip)
-    assert scorer.name == "halved" and scorer.readout.settings() == {"gain": 2.0}
-    assert record.score is not None and record.model["readout"] == "halved"
-    inputs = [scorer.prepare(read_clip(clip, scorer.media)).inputs]
-    expected = made.read(thinker, inputs, [[inputs[0].present]]).scores[0, 0]
-    assert record.score == pytest.approx(expected.item(), abs=1e-4)
+
+def train_halved(base_folder, folder, clips, **options):
+    """A run of the made-up method, without a dropout."""
+    small = {"epochs": 6, "batch_size": 4, "lora_rank": 2, "lora_alpha": 2, "lora_dropout": 0.0}
+    rates = {"lora_learning_rate": 3e-3, "head_learning_rate": 3e-3}
+    chosen = TrainOptions(method="halved", **small, **rates, method_options=options)
+    feeds = FileFeed(clips, MediaOptions(**MEDIA)), FileFeed(clips[:2], MediaOptions(**MEDIA))
+    trainer = Trainer(ModelOptions(model=str(base_folder)), chosen, MediaOptions(**MEDIA))
+    return trainer.run(TrainingData(*feeds), folder)
+
+
+def test_a_method_is_trained_saved_loaded_and_scores(halved, base_folder, tmp_path):
+    texts = ("I love this film.", "It was terrible.", "Wonderful and warm.", "The food was cold.")
+    clips = [
+        Clip(write_wav(tmp_path / f"{i}.wav"), transcript=text, label=2.0 * (-1) ** i)
+        for i, text in enumerate(texts)
+    ]
+    folder = tmp_path / "checkpoint"
+    info = train_halved(base_folder, folder, clips, gain="2", bias="false")
+    assert info.method == "halved" and info.method_options == {"gain": 2.0, "bias": False}
+    assert set(info.self_check["scores"]) == {"", "T", "A", "TA"}  # of the picture, nothing
+    log = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in log if row["event"] == "step"]
+    assert losses[-1] < losses[0]
+
+    scorer = Scorer.load(ModelOptions(checkpoint=str(folder)))
+    assert scorer.name == "halved" and scorer.hidden == {"video"}
+    (weights,) = scorer.method.parameters()
+    assert weights.numel() == Halved.num_parameters(64, scorer.method.options, LabelSpace())
+    records = [scorer.score(clip) for clip in clips]
+    errors = [abs(record.score - clip.label) for record, clip in zip(records, clips, strict=True)]
+    assert sum(errors[:2]) / 2 == pytest.approx(info.metrics["mae"], abs=1e-3)
+    record = records[0]
+    assert record.model["readout"] == "halved" and record.modalities["video"] is None
+    assert record.ablation is not None and set(record.ablation.contribution) == {"text", "audio"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gain": "-1"}, "gain must be positive"),
+        ({"bias": "perhaps"}, "bias 'perhaps' is not known; choose one of: true, false"),
+        ({"loudness": "1"}, "halved: option 'loudness' is not known; choose one of: gain, bias"),
+    ],
+)
+def test_a_methods_options_are_its_own(halved, options, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_options(Halved, options)

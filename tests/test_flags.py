@@ -54,7 +54,7 @@ def test_drop_is_repeatable_and_comma_separated(values, subset):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (["voice"], "'voice' is not known; choose among: text, audio, video"),
+        (["voice"], "'voice' is not known; choose one of: text, audio, video"),
         ([""], "'' is not known"),
         (["text,audio", "video"], "leaves nothing to score"),
     ],

@@ -13,8 +13,8 @@ from conftest import MEDIA, SENTENCES, make_checkpoint
 from safetensors.torch import load_file, save_file
 
 from omni_msa.errors import ModelError
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods import make_readout
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods import make_method
 from omni_msa.modalities import MODALITIES
 from omni_msa.model.identity import base_sha256, file_sha256
 from omni_msa.model.loading import TINY, load_thinker
@@ -58,9 +58,9 @@ def saved(base_folder, tmp_path_factory):
     scorer = Scorer.load(ModelOptions(checkpoint=str(out)))
     info = scorer.checkpoint.info
     scores = check_scores(
-        scorer.thinker, scorer.readout, scorer.builder, MediaOptions(**MEDIA), frozenset()
+        scorer.thinker, scorer.method, scorer.builder, MediaOptions(**MEDIA), frozenset()
     )
-    save_checkpoint(out, scorer.thinker, scorer.readout, replace(info, self_check=scores))
+    save_checkpoint(out, scorer.thinker, scorer.method, replace(info, self_check=scores))
     return out
 
 
@@ -90,7 +90,7 @@ def test_the_built_in_clip_never_changes():
 
 def test_check_scores_are_those_of_the_clip_scored_alone(scorer):
     options = MediaOptions(**MEDIA)
-    found = check_scores(scorer.thinker, scorer.readout, scorer.builder, options, frozenset())
+    found = check_scores(scorer.thinker, scorer.method, scorer.builder, options, frozenset())
     assert list(found["scores"]) == SUBSETS
     assert (found["quantize"], found["device"]) == ("none", "cpu")
     record = scorer.score_prepared([scorer.prepare(self_check_content())], AblationOptions())[0]
@@ -101,7 +101,7 @@ def test_check_scores_are_those_of_the_clip_scored_alone(scorer):
 def test_checking_leaves_a_model_in_training_in_training(base_folder, tmp_path):
     thinker = load_thinker(str(base_folder))
     add_lora(thinker, rank=4, alpha=8, dropout=0.5)
-    readout = make_readout("regression", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
+    readout = make_method("regression", thinker, LabelSpace())
     thinker.model.train()
     readout.train()
     first, second = (
@@ -203,11 +203,11 @@ def test_the_adapters_own_layers_are_not_counted_as_the_bases(saved, thinker):
 def test_a_language_only_adapter_leaves_the_towers_alone(base_folder, tmp_path):
     thinker = load_thinker(str(base_folder))
     lora = add_lora(thinker, rank=4, alpha=8, dropout=0.0, scope="language")
-    scale = LabelScale(0.0, 1.0, -3.0, 3.0)
+    scale = LabelSpace()
     info = CheckpointInfo(
         str(base_folder), base_sha256(base_folder), "regression", scale, MEDIA, lora=lora
     )
-    save_checkpoint(tmp_path / "c", thinker, make_readout("regression", thinker, scale), info)
+    save_checkpoint(tmp_path / "c", thinker, make_method("regression", thinker, scale), info)
     found = inspect(tmp_path / "c")
     assert set(found.wrapped) == {"language model"}
     assert found.wrapped["language model"] == 2 * len(LORA_SUFFIXES)  # two layers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from omni_msa.files.labels import LabelScale, label_text, label_texts, parse_answer, parse_class
+from omni_msa.files.labels import LabelSpace, label_text, label_texts, parse_answer, parse_class
 from omni_msa.values import Answer
 
 
@@ -81,8 +81,8 @@ def test_a_class_is_the_first_that_is_named(text, value, parsable):
 
 
 def test_a_scale_of_classes_names_and_takes_the_likeliest():
-    scale = LabelScale.of_classes(CLASSES)
+    scale = LabelSpace.of_classes(CLASSES)
     assert scale.num_outputs == 4 and (scale.low, scale.high) == (0.0, 3.0)
     assert [scale.text(value) for value in scale.texts().values()] == list(CLASSES)
     assert scale.restore(torch.tensor([[0.0, 5.0, 1.0, 2.0], [1.0, 0, 0, 3.0]])).tolist() == [1, 3]
-    assert LabelScale(**scale.to_json()) == scale
+    assert LabelSpace(**scale.to_json()) == scale

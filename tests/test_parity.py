@@ -94,8 +94,8 @@ def test_ordinary_clips_agree_from_file_to_score(tiny, files, num_frames, rate):
     score = tiny.score_prepared([tiny.prepare(content)], alone)[0].score
     with torch.inference_mode():
         hidden = tiny.thinker.core.model(**theirs).last_hidden_state[:, -1]
-        output = tiny.readout(hidden)
-    their_score = tiny.checkpoint.info.scale.restore(output).item()
+        output = tiny.method(hidden)
+    their_score = tiny.checkpoint.info.label_space.restore(output).item()
     assert abs(score - their_score) < 1e-3 * 6  # of the range -3..3
 
 

@@ -23,7 +23,6 @@ from omni_msa.scoring.planning import (
     estimate,
     fit,
     make_plan,
-    picture_track,
 )
 
 SMALL = MediaOptions(max_pixels=16 * 784, max_frames=8)
@@ -36,7 +35,7 @@ def size_7b():
 
 def content_of(work: Workload):
     """A clip as the reader would give it for this workload."""
-    frames = plan_frames(picture_track(work), work.media)
+    frames = plan_frames(work.extent().picture_track(), work.media)
     return make_content(
         "I love this film, it is wonderful.",
         work.seconds,
@@ -56,10 +55,10 @@ def test_tokens_are_those_that_are_built_and_packed(thinker, seconds, width, hei
     tokens = count_tokens(replace(work, text_tokens=text), prompt)
     assert tokens.total == inputs.num_tokens["total"]
     for modality in shown:
-        assert getattr(tokens, modality) == inputs.num_tokens[modality]
+        assert tokens.parts[modality].tokens == inputs.num_tokens[modality]
     assert tokens.packed == len(pack(inputs, all_subsets(shown)).token_ids)
-    video = inputs.features.get("video")
-    assert tokens.patches == (0 if video is None else len(video.pixels))
+    if "video" in shown:
+        assert tokens.parts["video"].tower == len(inputs.features["video"].pixels)
     full = count_tokens(replace(work, text_tokens=text, subsets="full"), prompt)
     assert full.packed == full.total == tokens.total
 
@@ -68,8 +67,8 @@ def test_long_clips_are_cut_as_they_are_when_read(thinker):
     media = replace(SMALL, max_audio_seconds=2.0, max_text_tokens=5)
     prompt = PromptTokens.of(thinker.builder())
     tokens = count_tokens(Workload(60.0, 500, media), prompt)
-    assert tokens.audio == 50 + 2
-    assert tokens.text == 5 + prompt.lead_in
+    assert tokens.parts["audio"].tokens == 50 + 2
+    assert tokens.parts["text"].tokens == 5 + prompt.lead_in
 
 
 @pytest.mark.slow
@@ -123,14 +122,14 @@ def live_peak(job) -> int:
 @pytest.mark.parametrize("task", ["score", "train"])
 def test_activations_are_near_what_is_allocated(task):
     """The embedded model, with its published adapter and checkpointing as in training."""
-    from omni_msa.files.labels import LabelScale
-    from omni_msa.methods import make_readout
+    from omni_msa.files.labels import LabelSpace
+    from omni_msa.methods import make_method
     from omni_msa.model.loading import load_thinker
     from omni_msa.model.lora import add_lora
 
     thinker = load_thinker("tiny")
     add_lora(thinker, 32, 32, 0.1)
-    readout = make_readout("regression", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
+    readout = make_method("regression", thinker, LabelSpace())
     thinker.model.train(task == "train")
     thinker.core.gradient_checkpointing_enable({"use_reentrant": False})
     work = Workload(8.0, task=task)

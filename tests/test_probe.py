@@ -7,9 +7,9 @@ import torch
 from conftest import make_content
 from sklearn.linear_model import Ridge
 
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods import make_readout
-from omni_msa.methods.ridge import PENALTIES, fit_ridge
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods import make_method
+from omni_msa.methods.ridge import PENALTIES, RidgeOptions, fit_ridge
 from omni_msa.modalities import all_subsets
 from omni_msa.options import MediaOptions
 
@@ -68,21 +68,21 @@ def test_a_fitted_probe_reads_its_line_off_the_last_states(thinker):
     subsets = all_subsets(clip.present)
     states = thinker.forward(thinker.batch([clip], [subsets]))[0]
     labels = torch.linspace(-4, 4, 8)
-    probe = make_readout("probe", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
+    probe = make_method("probe", thinker, LabelSpace())
     left_out = probe.fit(states, labels)
     fit = fit_ridge(states, labels[:, None])
     torch.testing.assert_close(left_out, fit.left_out[:, 0].clamp(-3, 3), atol=1e-3, rtol=0)
     scores = probe.read(thinker, [clip], [subsets]).scores[0]
     line = states @ fit.weight[0] + fit.bias
     torch.testing.assert_close(scores, line.clamp(-3, 3), atol=1e-3, rtol=0)
-    assert probe.settings() == {"penalty": fit.penalty}
+    assert probe.options == RidgeOptions(penalty=fit.penalty)
 
 
 def test_a_probe_of_classes_has_a_line_each_and_takes_the_highest(thinker):
     torch.manual_seed(1)
     labels = torch.arange(60) % 3
     states = torch.randn(60, thinker.width) + 6 * torch.eye(3, thinker.width)[labels]
-    probe = make_readout("probe", thinker, LabelScale.of_classes(("sad", "calm", "glad")))
+    probe = make_method("probe", thinker, LabelSpace.of_classes(("sad", "calm", "glad")))
     left_out = probe.fit(states, labels.float())
     assert (left_out == labels).float().mean() > 0.85
     direct = probe.line(states).argmax(-1)

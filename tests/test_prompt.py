@@ -15,9 +15,9 @@ from omni_msa.options import MediaOptions
     ("options", "words"),
     [
         ((), ("from -3 to +3?", "Judge by what is shown.")),
-        ((-3.0, 3.0, True), ("from -3 to +3?", "Answer with one number, such as +1.5.")),
-        ((-1.0, 1.0, True), ("from -1 to +1?", "such as +0.5.")),
-        ((-0.5, 0.5, False), ("from -0.5 to +0.5?",)),
+        ((-3.0, 3.0, (), True), ("from -3 to +3?", "Answer with one number, such as +1.5.")),
+        ((-1.0, 1.0, (), True), ("from -1 to +1?", "such as +0.5.")),
+        ((-0.5, 0.5, (), False), ("from -0.5 to +0.5?",)),
     ],
 )
 def test_a_question_states_the_range_and_how_to_answer(base_folder, options, words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from conftest import MEDIA, make_content
 from torch.nn.functional import cross_entropy
 
 from omni_msa.errors import ConfigError
-from omni_msa.files.labels import LabelScale, label_text, label_texts
-from omni_msa.methods import READOUTS, make_readout
+from omni_msa.files.labels import LabelSpace, label_text, label_texts
+from omni_msa.methods import METHODS, make_method
 from omni_msa.methods.generative import MAX_NEW_TOKENS, greedy
-from omni_msa.methods.verbalizer import spell
+from omni_msa.methods.verbalizer import label_trie
 from omni_msa.modalities import all_subsets
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.loading import load_thinker
@@ -25,11 +26,11 @@ from omni_msa.scoring.checkpoint import Checkpoint, CheckpointInfo, save_checkpo
 from omni_msa.scoring.scorer import Scorer
 
 TOLERANCE = 1e-4  # fp32: sums are taken in another order
-SCALE = LabelScale(0.1, 1.5, -3.0, 3.0)
+SCALE = LabelSpace(-3.0, 3.0, mean=0.1, deviation=1.5)
 NEVER = 359  # a control token, which these bases do not say: nothing ends early
 
 
-QUESTION = question(speak=True)
+QUESTION = question(in_words=True)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def build(thinker, words=QUESTION, **changes):
 
 def make(name, thinker, scale=SCALE, **settings):
     torch.manual_seed(4)
-    return make_readout(name, thinker, scale, settings).eval()
+    return make_method(name, thinker, scale, settings).eval()
 
 
 def plain_logits(thinker, inputs, subset, said=()) -> torch.Tensor:
@@ -158,7 +159,7 @@ def test_steps_with_a_cache_equal_one_pass_over_the_grown_tree(asked, clip):
 def test_asking_changes_the_prefix_of_the_clips_that_follow_and_nothing_else(base_folder):
     thinker = load_thinker(str(base_folder))
     before = build(thinker)
-    after = build(thinker, question(-1.0, 1.0, speak=True))
+    after = build(thinker, question(-1.0, 1.0, in_words=True))
     assert not torch.equal(before.prefix.token_ids, after.prefix.token_ids)
     assert "from -1 to +1" in thinker.processor.tokenizer.decode(after.prefix.token_ids)
     assert torch.equal(before.suffix.token_ids, after.suffix.token_ids)
@@ -170,7 +171,7 @@ def test_asking_changes_the_prefix_of_the_clips_that_follow_and_nothing_else(bas
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_batch_of_unequal_clips_is_read_as_each_alone(asked, mixed, name):
     readout = make(name, asked)
     subsets = [all_subsets(c.present) for c in mixed]
@@ -188,7 +189,7 @@ def test_a_batch_of_unequal_clips_is_read_as_each_alone(asked, mixed, name):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("name", METHODS)
 def test_one_pass_reads_all_clips_and_subsets(asked, mixed, name):
     """Only decoding needs more: one call a token, however many clips and subsets there are."""
     readout = make(name, asked)
@@ -200,13 +201,13 @@ def test_one_pass_reads_all_clips_and_subsets(asked, mixed, name):
 @torch.inference_mode()
 def test_readouts_are_interchangeable_over_one_base(asked, mixed):
     subsets = [all_subsets(c.present) for c in mixed]
-    readouts = [make(name, asked) for name in READOUTS]
+    readouts = [make(name, asked) for name in METHODS]
     first = [r.read(asked, mixed, subsets) for r in readouts]
     for readout, before in reversed(list(zip(readouts, first, strict=True))):
         again = readout.read(asked, mixed, subsets)
         torch.testing.assert_close(again.scores, before.scores, atol=TOLERANCE, rtol=0)
         assert again.answers == before.answers
-    assert len({tuple(f.scores[0].tolist()) for f in first}) == len(READOUTS)
+    assert len({tuple(f.scores[0].tolist()) for f in first}) == len(METHODS)
 
 
 def test_a_scale_restores_what_it_normalises_and_clips():
@@ -214,16 +215,16 @@ def test_a_scale_restores_what_it_normalises_and_clips():
     torch.testing.assert_close(SCALE.normalise(labels)[1], torch.tensor(0.0))
     torch.testing.assert_close(SCALE.restore(SCALE.normalise(labels)), labels)
     assert SCALE.restore(torch.tensor([-9.0, 9.0])).tolist() == [-3.0, 3.0]
-    assert LabelScale(**SCALE.to_json()) == SCALE
+    assert LabelSpace(**SCALE.to_json()) == SCALE
 
 
 def test_unknown_readouts_heads_and_settings_are_refused(asked):
     with pytest.raises(ConfigError, match="choose one of: regression, verbalizer, probe, generat"):
-        make_readout("poetry", asked, SCALE)
+        make_method("poetry", asked, SCALE)
     with pytest.raises(ConfigError, match="head 'deep' is not known; choose one of: mlp, linear"):
-        make_readout("regression", asked, SCALE, {"head": "deep"})
-    with pytest.raises(ConfigError, match="readout verbalizer: its settings are not known"):
-        make_readout("verbalizer", asked, SCALE, {"head": "mlp"})
+        make_method("regression", asked, SCALE, {"head": "deep"})
+    with pytest.raises(ConfigError, match="verbalizer has no options; leave out head"):
+        make_method("verbalizer", asked, SCALE, {"head": "mlp"})
 
 
 # Verbalizer
@@ -259,7 +260,7 @@ SPELLINGS = {
 def test_labels_may_be_spelled_in_any_number_of_tokens(asked, mixed, spelled):
     readout = make("verbalizer", asked)
     readout.values = torch.linspace(-3, 3, len(spelled))
-    readout.trie, readout.choices, readout.steps = spell(spelled)
+    readout.trie, readout.choices, readout.steps = label_trie(spelled)
     subsets = [all_subsets(c.present) for c in mixed]
     with language_calls(asked) as calls:
         scores = readout.read(asked, mixed, subsets).scores
@@ -271,7 +272,7 @@ def test_labels_may_be_spelled_in_any_number_of_tokens(asked, mixed, spelled):
 
 
 def test_a_trie_shows_every_shared_beginning_once():
-    trie, choices, steps = spell(SPELLINGS["of different lengths"])
+    trie, choices, steps = label_trie(SPELLINGS["of different lengths"])
     assert trie == Continuation((21, 31, 22), (-1, 0, -1))
     # node 0 is the leaf, node i the i-th token shown
     assert choices.tolist() == [
@@ -378,7 +379,7 @@ def test_regression_reads_z_scores_and_is_taught_in_them(asked, clip, head):
     losses = readout.losses(asked, [clip], [subsets], labels)
     expected = (outputs - (labels - 0.1) / 1.5).abs()
     torch.testing.assert_close(losses, expected, atol=TOLERANCE, rtol=0)
-    assert readout.settings() == {"head": head, "dropout": 0.2}
+    assert asdict(readout.options) == {"head": head, "dropout": 0.2}
     assert sum(p.numel() for p in readout.parameters()) == {"mlp": 17_409, "linear": 65}[head]
 
 
@@ -425,7 +426,7 @@ def test_every_readout_scores_the_same_after_a_round_trip(
     assert loaded.ablation.subsets == pytest.approx(saved.ablation.subsets, abs=TOLERANCE)
     assert loaded.answer == saved.answer
     assert scorer.thinker.adapted == adapted == (tmp_path / "adapter_config.json").exists()
-    assert settings.items() <= scorer.readout.settings().items()
+    assert settings.items() <= asdict(scorer.method.options).items()
     assert not loaded.warnings and scorer.notice is None
     assert loaded.model["checkpoint"] == str(tmp_path) and loaded.model["readout"] == name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import MEDIA
-from test_train import RANGE, clips, nearly_same_training, run
+from test_train import clips, nearly_same_training, run
 
 from omni_msa.errors import TrainingError
 from omni_msa.media.feed import MemoryFeed
@@ -48,9 +48,14 @@ def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_step_stays(
     base_folder, tmp_path, monkeypatch
 ):
     train = clips([1.0, -1.5, 2.0, -0.5] * 2)
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]), RANGE)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]))
     options = TrainOptions(
-        epochs=2, batch_size=8, lora_rank=4, lora_alpha=4, lora_dropout=0.0, head_dropout=0.0
+        epochs=2,
+        batch_size=8,
+        lora_rank=4,
+        lora_alpha=4,
+        lora_dropout=0.0,
+        method_options={"dropout": 0.0},
     )
     model, media, seen = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA), []
     large = first_gradients(
@@ -74,7 +79,7 @@ def test_passes_of_unequal_size_make_the_step_that_one_pass_makes(
 ):
     """Gradients are those of the mean over the step's clips, not over a pass's: 4 = 3 + 1."""
     train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
-    quiet = {"epochs": 1, "lora_dropout": 0.0, "head_dropout": 0.0}
+    quiet = {"epochs": 1, "lora_dropout": 0.0, "method_options": {"dropout": 0.0}}
     one = first_gradients(
         monkeypatch, lambda: run(base_folder, tmp_path / "one", train, batch_size=4, **quiet)
     )
@@ -102,7 +107,7 @@ def test_recomputing_activations_changes_no_gradient(base_folder, tmp_path, monk
             monkeypatch,
             lambda name=name: run(
                 base_folder, tmp_path / name, train, epochs=1, checkpointing=name,
-                lora_dropout=0.0, head_dropout=0.0,
+                lora_dropout=0.0, method_options={"dropout": 0.0},
             ),
         )
         for name in ("on", "off")

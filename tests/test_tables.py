@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_evaluate import answered
 
 from omni_msa.display.tables import (
     evaluation_document,
@@ -17,7 +18,7 @@ from omni_msa.display.tables import (
 )
 from omni_msa.evaluation.evaluate import ScoredClip, compare, evaluate, over_seeds
 from omni_msa.evaluation.metrics import FAMILIES
-from omni_msa.files.labels import LabelScale
+from omni_msa.files.labels import LabelSpace
 from omni_msa.model.estimates import GIB, Holding
 from omni_msa.options import EvaluateOptions, MediaOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo
@@ -90,9 +91,7 @@ def test_a_metric_a_line_with_its_interval_the_mean_predictor_and_its_name(shown
 
 
 def test_failed_clips_notices_and_unread_answers_are_said(shown):
-    clips = scored()
-    clips[0] = replace(clips[0], score=0.0, parsable=False)
-    found = measured(clips=clips, failed=3, speaks=True)
+    found = measured(clips=answered(scored(), unparsable=[0]), failed=3)
     notice = "2 labels lie outside the checkpoint's range -1..1"
     lines = shown(print_evaluation, [replace(found, notices=(notice,))], {}, None)
     assert lines[0] == "seed0 (regression): 10 clips, 3 more could not be scored"
@@ -103,8 +102,8 @@ def test_failed_clips_notices_and_unread_answers_are_said(shown):
 
 
 def test_answers_that_are_all_unparsable_can_be_printed(shown):
-    clips = [replace(c, score=0.0, parsable=False) for c in scored()]
-    lines = shown(print_evaluation, [measured(clips=clips, speaks=True)], {}, None)
+    clips = answered(scored(), unparsable=range(10))
+    lines = shown(print_evaluation, [measured(clips=clips)], {}, None)
     assert "100.0% unparsable" in line(lines, "said:")
     assert not any("unparsable excluded" in text for text in lines)
 
@@ -188,13 +187,13 @@ def inspection(check: str = "passed", difference: float | None = 2e-7, **info) -
     known = {
         "base": "Qwen/Qwen2.5-Omni-7B",
         "base_sha256": "abcdef0123456789",
-        "readout": "regression",
-        "scale": LabelScale(0.12, 1.5, -3.0, 3.0),
+        "method": "regression",
+        "label_space": LabelSpace(-3.0, 3.0, mean=0.12, deviation=1.5),
         "media": MediaOptions().to_json(),
         "quantize": "4bit",
         "lora": {"rank": 32, "parameters": 103_043_072, "percent": 1.1405},
         "seed": 7,
-        "readout_settings": {"head": "mlp", "dropout": 0.2},
+        "method_options": {"head": "mlp", "dropout": 0.2},
         "metrics": {"mae": 0.512345},
         "self_check": {"scores": {"TAV": 1.25}, "quantize": "4bit", "device": "cuda"},
         "versions": {"torch": "2.11.0"},

@@ -14,7 +14,7 @@ from omni_msa.modalities import all_subsets
 from omni_msa.model.loading import count_parameters, keep_packing, load_thinker, resolve_quantize
 from omni_msa.model.lora import add_lora
 from omni_msa.model.published import published_thinker_config
-from omni_msa.model.thinker import Thinker
+from omni_msa.model.thinker import SharedModel, Thinker
 from omni_msa.options import MediaOptions
 
 
@@ -121,9 +121,9 @@ def test_quantized_on_a_cpu_stays_close_and_leaves_the_head_alone(base_folder, t
 def test_the_published_thinker_is_counted_to_the_parameter_and_quantized_by_default(thinker):
     config = published_thinker_config("7b")
     assert count_parameters(config) == 8_931_813_888
-    assert resolve_quantize("auto", config) == "4bit"
-    assert resolve_quantize("auto", thinker.config) == "none"
-    assert resolve_quantize("none", config) == "none"
+    assert resolve_quantize("auto", count_parameters(config)) == "4bit"
+    assert resolve_quantize("auto", count_parameters(thinker.config)) == "none"
+    assert resolve_quantize("none", count_parameters(config)) == "none"
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_lora_is_the_published_share_of_the_7b_model(scope, parameters, percent)
             published_thinker_config("7b")
         )
         holder = Thinker.__new__(Thinker)  # its tokenizer has no part in this
-        holder.model = model
+        holder.shared = SharedModel(model)
         lora = add_lora(holder, 32, 32, 0.1, scope)
     assert (lora["parameters"], lora["percent"]) == (parameters, percent)
 

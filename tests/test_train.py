@@ -13,6 +13,7 @@ from conftest import MEDIA, make_content
 from safetensors.torch import load_file
 
 from omni_msa.errors import ConfigError, ManifestError, MediaError, ModelError, TrainingError
+from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import MemoryFeed
 from omni_msa.methods.regression import Regression
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
@@ -20,8 +21,6 @@ from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData, with_labels
 from omni_msa.training.order import plan_epoch
 from omni_msa.training.trainer import Trainer
-
-RANGE = (-3.0, 3.0)
 
 
 def clips(labels, seconds=None, num_frames=None):
@@ -38,7 +37,7 @@ def run(base_folder, out, train, progress=lambda _: None, fresh=True, **changes)
     small = {"epochs": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4}
     options = TrainOptions(**(small | changes))
     model = ModelOptions(model=str(base_folder))
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]), RANGE)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]))
     return Trainer(model, options, MediaOptions(**MEDIA), progress).run(data, out, fresh=fresh)
 
 
@@ -103,7 +102,7 @@ def test_labels_are_checked_before_anything_is_trained(train, valid, error, mess
         ]
 
     with pytest.raises(error, match=message):
-        TrainingData(MemoryFeed(contents(train)), MemoryFeed(contents(valid)), RANGE)
+        TrainingData(MemoryFeed(contents(train)), MemoryFeed(contents(valid)))
 
 
 @pytest.mark.parametrize(
@@ -112,9 +111,7 @@ def test_labels_are_checked_before_anything_is_trained(train, valid, error, mess
         {"epochs": 0},
         {"subsets": "some"},
         {"lora_dropout": 1.0},
-        {"readout": "probe"},
         {"lora_scope": "none"},
-        {"head": "deep"},
         {"checkpointing": "maybe"},
         {"save_every": 0},
     ],
@@ -122,6 +119,26 @@ def test_labels_are_checked_before_anything_is_trained(train, valid, error, mess
 def test_options_are_checked(changes):
     with pytest.raises(ConfigError):
         TrainOptions(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "tarot"}, "readout 'tarot' is not known; choose one of: regression, verbal"),
+        ({"method": "probe"}, "'probe' is trained by fit, .* choose one of: regression, generat"),
+        ({"method": "verbalizer"}, "'verbalizer' is trained by nothing"),
+        ({"method_options": {"head": "deep"}}, "head 'deep' is not known; choose one of: mlp, li"),
+        ({"method_options": {"hed": "mlp"}}, "option 'hed' is not known; choose one of: head, dr"),
+        ({"method_options": {"dropout": "some"}}, "dropout=some: it takes a number"),
+        ({"method_options": {"dropout": "1"}}, r"must lie in \[0, 1\), got 1.0"),
+        ({"method": "generative", "method_options": {"head": "mlp"}}, "has no options; leave out"),
+        ({"method": "generative", "head_learning_rate": 1.0}, "generative has no parameters"),
+    ],
+)
+def test_a_method_is_checked_before_anything_is_loaded(changes, message):
+    model = ModelOptions(model="no/such/folder/anywhere")
+    with pytest.raises(ConfigError, match=message):
+        Trainer(model, TrainOptions(**changes), MediaOptions(**MEDIA))
 
 
 class Killed(Exception):
@@ -148,14 +165,14 @@ def nearly_same_training(first, second):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("last_step", "readout"),
+    ("last_step", "method"),
     [(1, "regression"), (4, "regression"), (5, "generative"), (11, "regression")],
 )
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(
-    base_folder, tmp_path, last_step, readout
+    base_folder, tmp_path, last_step, method
 ):
     train = clips([1.0, -1.5, 2.0, -0.5, 0.7, -2.0], seconds=0.5, num_frames=2)
-    options = {"epochs": 4, "batch_size": 2, "save_every": 2, "readout": readout}
+    options = {"epochs": 4, "batch_size": 2, "save_every": 2, "method": method}
 
     def killer(now):
         if now.step == last_step and now.metrics is None and not now.notice:
@@ -238,7 +255,7 @@ def lose_the_loss(monkeypatch, at_step: int) -> None:
 )
 def test_nan_stops_with_the_last_good_weights(base_folder, tmp_path, monkeypatch, at_step, kept):
     train = clips([1.0, -1.5, 2.0, -0.5])
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train))
     options = TrainOptions(epochs=4, batch_size=2, lora_rank=4, lora_alpha=4)
     trainer = Trainer(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA))
     lose_the_loss(monkeypatch, at_step)
@@ -288,7 +305,7 @@ def test_ctrl_c_in_validation_loses_no_step(base_folder, tmp_path):
     train, seen = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2), []
     options = TrainOptions(epochs=2, batch_size=2, lora_rank=4, lora_alpha=4)
     made = ModelOptions(str(base_folder)), options, MediaOptions(**MEDIA), seen.append
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train))
     Trainer(*made).run(data, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         Trainer(*made).run(replace(data, valid=Interrupted(train)), tmp_path / "half")
@@ -311,7 +328,7 @@ class Damaged(MemoryFeed):
 
 def test_a_clip_that_cannot_be_read_is_left_out_and_named(base_folder, tmp_path):
     train, seen = clips([1.0, -1.5, 2.0, -0.5]), []
-    data = TrainingData(Damaged(train, (1,)), MemoryFeed(train), RANGE)
+    data = TrainingData(Damaged(train, (1,)), MemoryFeed(train))
     options = TrainOptions(epochs=2, batch_size=2, lora_rank=4, lora_alpha=4)
     trainer = Trainer(
         ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA), seen.append
@@ -333,14 +350,14 @@ def test_broken_clips_count_where_they_are_and_only_while_they_are_broken(base_f
     feeds = Damaged(train), Damaged(valid, (0, 1, 2))
     options = TrainOptions(epochs=2, batch_size=2, lora_rank=4, lora_alpha=4)
     model, media = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA)
-    info = Trainer(model, options, media).run(TrainingData(*feeds, RANGE), tmp_path / "valid")
+    info = Trainer(model, options, media).run(TrainingData(*feeds), tmp_path / "valid")
     assert info.training["left_out"] == ["valid0", "valid1", "valid2"]
     assert info.metrics["clips"] == 1
     feeds[0].damaged = (0, 1, 2)
     with pytest.raises(ManifestError, match="3 of 4 training clips cannot be used"):
-        Trainer(model, options, media).run(TrainingData(*feeds, RANGE), tmp_path / "train")
+        Trainer(model, options, media).run(TrainingData(*feeds), tmp_path / "train")
     feeds[0].damaged = feeds[1].damaged = ()  # repaired: the same command goes on
-    info = Trainer(model, options, media).run(TrainingData(*feeds, RANGE), tmp_path / "train")
+    info = Trainer(model, options, media).run(TrainingData(*feeds), tmp_path / "train")
     assert info.training["left_out"] == []
 
 
@@ -362,7 +379,7 @@ def test_memory_that_does_not_hold_a_validation_batch_is_no_end(base_folder, tmp
 
 def test_a_modality_that_was_dropped_in_training_is_dropped_in_scoring(base_folder, tmp_path):
     train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE, frozenset({"audio"}))
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train), LabelSpace(), frozenset({"audio"}))
     options = TrainOptions(epochs=1, lora_rank=4, lora_alpha=4)
     Trainer(ModelOptions(model=str(base_folder)), options, MediaOptions(**MEDIA)).run(
         data, tmp_path
@@ -387,7 +404,7 @@ def test_training_goes_on_from_another_checkpoint(base_folder, tmp_path):
     train = clips([2.0, -2.0] * 4)
     rates = {"lora_learning_rate": 3e-3, "head_learning_rate": 3e-3}
     first = run(base_folder, tmp_path / "first", train, epochs=8, **rates)
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]), RANGE)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]))
     options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4,
                            lora_learning_rate=1e-9, head_learning_rate=1e-9)  # fmt: skip
     model, media = ModelOptions(model=str(base_folder)), MediaOptions(**MEDIA)
@@ -397,7 +414,7 @@ def test_training_goes_on_from_another_checkpoint(base_folder, tmp_path):
     for changes, message in (
         ({"lora_rank": 8}, "another LoRA rank"),
         ({"lora_alpha": 8}, "another LoRA alpha"),
-        ({"readout": "generative", "head_learning_rate": 1e-3}, "another readout and settings"),
+        ({"method": "generative", "head_learning_rate": 1e-3}, "another readout and settings"),
         ({"lora_scope": "language"}, "another LoRA scope"),
     ):
         with pytest.raises(ModelError, match=message):
@@ -417,7 +434,7 @@ def test_lora_on_the_language_model_alone_trains_nothing_else(base_folder, tmp_p
 @pytest.mark.slow
 def test_it_trains_on_a_base_in_4_bit(base_folder, tmp_path):
     train = clips([2.0, -2.0] * 4)
-    data = TrainingData(MemoryFeed(train), MemoryFeed(train), RANGE)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train))
     options = TrainOptions(epochs=6, batch_size=4, lora_rank=4, lora_alpha=4,
                            lora_learning_rate=3e-3, head_learning_rate=3e-3)  # fmt: skip
     model = ModelOptions(model=str(base_folder), quantize="4bit")

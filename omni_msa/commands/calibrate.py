@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from omni_msa.commands.flags import (
     BaseFlags,
     CheckpointFolder,
     MediaFlags,
+    Settings,
     ShowFlags,
+    parse_settings,
     takes_flags,
 )
 from omni_msa.commands.labelled import Fresh, Manifest, Out, ReadFlags, file_feed, note_splits
+from omni_msa.options import FitOptions
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True)
+class FitFlags:
+    """What is fitted, and on whose states."""
+
+    checkpoint: CheckpointFolder = None
+    settings: Settings = None
+
+    def options(self) -> FitOptions:
+        """The checked options that the library takes."""
+        return FitOptions(method_options=parse_settings(self.settings or []))
 
 
 @takes_flags
@@ -25,7 +36,7 @@ def calibrate(
     output: Out,
     fresh: Fresh = False,
     base: BaseFlags,
-    checkpoint: CheckpointFolder = None,
+    fit: FitFlags,
     read: ReadFlags,
     media: MediaFlags,
     show: ShowFlags,
@@ -39,18 +50,17 @@ def calibrate(
     from omni_msa.display.tables import print_trained
 
     with working("loading the model ...", show.quiet):
-        from omni_msa.files.labels import labels_of, with_classes
-        from omni_msa.training.fit import calibrate as fit
-        from omni_msa.training.fit import load_frozen
+        from omni_msa.files.labels import label_space_of
+        from omni_msa.training.fit import calibrate as fit_on
+        from omni_msa.training.fit import check_fit, load_frozen
 
-        label_range, classes = labels_of(clips, read.task, read.label_range)
-        known = [c for c in clips if c.split in (None, "train")]
-        known = with_classes(known, classes) if classes else known
-        model = replace(base.options(), checkpoint=checkpoint)
-        frozen = load_frozen(model, label_range, media.overrides())
-    if checkpoint is not None:
+        check_fit(fit.options())
+        space = label_space_of(clips, read.task, read.label_range)
+        labelled = space.labelled([c for c in clips if c.split in (None, "train")])
+        frozen = load_frozen(replace(base.options(), checkpoint=fit.checkpoint), media.overrides())
+    if fit.checkpoint is not None:
         show.note("if its adapter was trained on these clips, leaving one out flatters it")
-    with count_progress("reading", len(known), show.quiet) as progress:
-        feed = file_feed(known, frozen.media, read)
-        info = fit(frozen, feed, output, label_range, read.hide, progress, classes, fresh)
+    with count_progress("reading", len(labelled), show.quiet) as progress:
+        feed = file_feed(labelled, frozen.media, read)
+        info = fit_on(frozen, feed, output, space, read.hide, progress, fresh, fit.options())
     print_trained(output, info, show.json)

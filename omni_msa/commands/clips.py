@@ -113,14 +113,20 @@ def answer(
     raise typer.Exit(3 if done.failed_in_all else 0)
 
 
-def load_scorer(options: ModelOptions, media: dict[str, Any], show: ShowFlags) -> Scorer:
-    """The model; torch is imported from here on."""
+def load_scorer(
+    options: ModelOptions, media: dict[str, Any], show: ShowFlags, beside: Scorer | None = None
+) -> Scorer:
+    """The model; torch is imported from here on.
+
+    Args:
+        beside: a scorer whose base is shared, if it is the same.
+    """
     from omni_msa.display.progress import working
 
     with working("loading the model ...", show.quiet):
         from omni_msa.scoring.scorer import Scorer
 
-        scorer = Scorer.load(options, media)
+        scorer = Scorer.load(options, media, beside)
     if scorer.notice and not quiet_notice():
         show.note(scorer.notice)
     return scorer

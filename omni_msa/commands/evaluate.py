@@ -11,6 +11,7 @@ import typer
 
 from omni_msa.commands.clips import all_records, load_scorer, score_clips
 from omni_msa.commands.flags import (
+    MODALITY_NAMES,
     BatchFlags,
     MediaFlags,
     ModelFlags,
@@ -32,6 +33,7 @@ from omni_msa.values import Clip
 
 if TYPE_CHECKING:
     from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
+    from omni_msa.scoring.scorer import Scorer
 
 
 EXAMPLES = (
@@ -51,7 +53,7 @@ class EvaluateFlags:
     ablate: Annotated[
         bool,
         option(
-            "--ablate", panel=_EVALUATE, help="The seven-row table: test-time drop of modalities."
+            "--ablate", panel=_EVALUATE, help="A row each subset: test-time drop of modalities."
         ),
     ] = EvaluateOptions.ablate
     also: Annotated[
@@ -74,9 +76,7 @@ class EvaluateFlags:
     ] = None
     drop: Annotated[
         list[str] | None,
-        option(
-            "--drop", metavar="MODALITY", panel=_EVALUATE, help="Never show text, audio or video."
-        ),
+        option("--drop", metavar="MODALITY", panel=_EVALUATE, help=f"Never show {MODALITY_NAMES}."),
     ] = None
     split: Annotated[
         str | None,
@@ -128,41 +128,43 @@ def evaluate(
     if batch.output is not None and batch.output.suffix != ".jsonl":
         raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
     options, hide = measured.options(), parse_drop(measured.drop or [])
-    asked, also = model.options(), measured.also or []
+    first, also = model.options(), measured.also or []
     clips = read_manifest(data)
     chosen, split = select(clips, options.split)
     from omni_msa.evaluation.comparison import systems
-    from omni_msa.files.labels import with_classes
 
     note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
-    found = systems(asked, also, measured.against, clips, chosen, options.family)
-    if classes := found[0].classes:
-        chosen = with_classes(chosen, classes)
-        clips = with_classes([c for c in clips if c.emotion in classes], classes)
+    compared = systems(first, also, measured.against, clips, chosen, options.family)
+    space = compared[0].label_space
+    chosen = space.labelled(chosen)
+    clips = space.labelled([c for c in clips if not space.classes or c.emotion in space.classes])
     require_labels(chosen)
     job = _Job(clips, chosen, split, options, hide)
-    runs = [job.run(system.model, media, batch, show) for system in found[: 1 + len(also)]]
-    compared = None
+    runs = [job.run(system.model, media, batch, show) for system in compared[: 1 + len(also)]]
+    difference = None
     if measured.against is not None:
-        against, scored = job.run(found[-1].model, media, batch, show)
+        against, scored = job.run(compared[-1].model, media, batch, show)
         change, shared = compare(scored, runs[0][1], against.family, options)
-        compared = (against, change, shared)
+        difference = (against, change, shared)
     from omni_msa.display.output import print_json
     from omni_msa.display.tables import evaluation_document, print_evaluation
 
     evaluations = [evaluation for evaluation, _ in runs]
     spread = over_seeds(evaluations) if measured.also else {}
     if show.json:
-        print_json(evaluation_document(evaluations, spread, compared))
+        print_json(evaluation_document(evaluations, spread, difference))
     else:
-        print_evaluation(evaluations, spread, compared)
-    measured_all = [*evaluations, *([compared[0]] if compared else [])]
-    raise typer.Exit(3 if any(e.failed for e in measured_all) else 0)
+        print_evaluation(evaluations, spread, difference)
+    everything = [*evaluations, *([difference[0]] if difference else [])]
+    raise typer.Exit(3 if any(e.failed for e in everything) else 0)
 
 
 @dataclass
 class _Job:
-    """The clips of one evaluation, scored by one checkpoint after the other."""
+    """The clips of one evaluation, scored by one checkpoint after the other.
+
+    Checkpoints of one base share it in memory.
+    """
 
     clips: Sequence[Clip]
     chosen: Sequence[Clip]
@@ -170,6 +172,7 @@ class _Job:
     options: EvaluateOptions
     hide: Subset
     num_runs: int = 0
+    scorer: Scorer | None = None  # of the last run
 
     def run(
         self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
@@ -178,29 +181,26 @@ class _Job:
         from omni_msa.evaluation.evaluate import evaluate as measure
         from omni_msa.evaluation.evaluate import family_of, protocol_of, scored_clips
 
-        scorer = load_scorer(model, media.overrides(), show)
+        scorer = load_scorer(model, media.overrides(), show, self.scorer)
+        self.scorer, space = scorer, scorer.label_space
         ablation = AblationOptions(enabled=self.options.ablate)
         batch = replace(batch, output=self._output(batch.output))
         done = score_clips(scorer, self.chosen, ablation, self.hide, batch, show)
         records = all_records(done.summary, self.chosen, batch.output)
         scored, failed = scored_clips(self.chosen, records)
-        family, notice = family_of(
-            self.chosen, self.options.family, scorer.label_range, scorer.classes
-        )
+        family, notice = family_of(self.chosen, self.options.family, space)
         system = scorer.describe()
         evaluation = measure(
             f"{system['checkpoint'] or system['base']} ({system['readout']}), split {self.split}",
             scored,
             family,
-            self._constant(scored, scorer.classes),
+            self._constant(scored, space.classes),
             self.options,
             failed,
-            speaks=scorer.name == "generative",
             protocol=protocol_of(scorer.checkpoint.info),
         )
-        told = (notice, self._foreign(scorer.label_range), self._seen(model))
-        notices = (*(n for n in told if n), *scorer.remarks)
-        return replace(evaluation, notices=notices), scored
+        notices = [n for n in (notice, self._foreign(space.range), self._seen(model)) if n]
+        return replace(evaluation, notices=(*notices, *scorer.remarks)), scored
 
     def _output(self, output: Path | None) -> Path | None:
         """Rows of further checkpoints go to files of their own."""
@@ -211,13 +211,13 @@ class _Job:
 
     def _constant(self, scored: Sequence[ScoredClip], classes: Sequence[str]) -> tuple[float, str]:
         """What the simplest system always answers: the mean, or the most frequent class."""
-        known = [c.label for c in self.clips if c.split == "train" and c.label is not None]
-        of = "the training labels" if known else "these labels"
-        known = known or [c.label for c in scored]
+        labels = [c.label for c in self.clips if c.split == "train" and c.label is not None]
+        of = "the training labels" if labels else "these labels"
+        labels = labels or [c.label for c in scored]
         if classes:
-            most = max(sorted(set(known)), key=known.count)
+            most = max(sorted(set(labels)), key=labels.count)
             return most, f"always {classes[round(most)]} (most frequent of {of})"
-        mean = sum(known) / len(known)
+        mean = sum(labels) / len(labels)
         return mean, f"always {mean:+.2f} (mean of {of})"
 
     def _seen(self, model: ModelOptions) -> str | None:

@@ -2,7 +2,7 @@
 
 A command takes whole groups: `takes_flags` shows Typer each field of a group as a flat option, and
 hands the command the filled groups. What the words mean is checked by the option dataclasses of
-`config.py`, which the groups turn into.
+`options.py`, which the groups turn into.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from omni_msa.errors import ConfigError
+from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.results import SUFFIXES
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.options import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
@@ -42,12 +42,12 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
             )
 
     @wraps(command)
-    def flat(**given: Any) -> None:
+    def flat(**values: Any) -> None:
         filled = {
-            name: group(**{option.name: given.pop(option.name) for option in fields(group)})
+            name: group(**{option.name: values.pop(option.name) for option in fields(group)})
             for name, group in groups.items()
         }
-        command(**given, **filled)
+        command(**values, **filled)
 
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -55,17 +55,25 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def parse_drop(values: Sequence[str]) -> Subset:
-    """`["audio", "text,video"]` -> the set of those modalities; all three leave nothing to show."""
+    """`["audio", "text,video"]` -> the set of those modalities; all of them leave nothing."""
     names = [name.strip() for value in values for name in value.split(",")]
-    unknown = [name for name in names if name not in MODALITIES]
-    if unknown:
-        raise ConfigError(
-            f"--drop {', '.join(map(repr, unknown))} is not known; "
-            f"choose among: {', '.join(MODALITIES)}"
-        )
+    for name in names:
+        check_choice("--drop", name, MODALITIES)
     if len(set(names)) == len(MODALITIES):
-        raise ConfigError("--drop text,audio,video leaves nothing to score; leave one of them out")
+        everything = ",".join(MODALITIES)
+        raise ConfigError(f"--drop {everything} leaves nothing to score; leave one of them out")
     return frozenset(names)
+
+
+def parse_settings(values: Sequence[str]) -> dict[str, str]:
+    """`["head=linear"]` -> `{"head": "linear"}`; what the names mean, the method knows."""
+    settings = {}
+    for value in values:
+        name, equals, setting = value.partition("=")
+        if not (name.strip() and equals):
+            raise ConfigError(f"--set {value}: give NAME=VALUE, such as --set head=linear")
+        settings[name.strip()] = setting.strip()
+    return settings
 
 
 def option(*names: str, help: str, metavar: str | None = None, panel: str) -> Any:
@@ -78,6 +86,17 @@ _MEDIA = "Reading clips (default: the checkpoint's way; without one, 2 fps, 4 to
 _BATCH = "Many clips"
 _SHOW = "Output"
 
+
+MODALITY_NAMES = " or ".join(", ".join(MODALITIES).rsplit(", ", 1))  # for help texts
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of the method; a name that it does not have lists those it has.",
+    ),
+]
 
 Model = Annotated[
     str | None,
@@ -128,6 +147,7 @@ class ModelFlags:
         str | None,
         option(
             "--readout",
+            "--method",
             metavar="NAME",
             panel=_MODEL,
             help="How the number is read off the Thinker. Default: what the checkpoint says; "
@@ -201,8 +221,8 @@ class MediaFlags:
 
     def overrides(self) -> dict[str, Any]:
         """The media options that were given, by their names in `MediaOptions`."""
-        given = {option.name: getattr(self, option.name) for option in fields(self)}
-        return {name: value for name, value in given.items() if value is not None}
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from omni_msa.commands.flags import (
+    MODALITY_NAMES,
     ShowFlags,
     option,
     parse_drop,
@@ -64,7 +65,7 @@ class ReadFlags:
             "--drop",
             metavar="MODALITY",
             panel=_READ,
-            help="Never show text, audio or video; none: show all, whatever --start was shown.",
+            help=f"Never show {MODALITY_NAMES}; none: show all, whatever --start was shown.",
         ),
     ] = None
     workers: Annotated[
@@ -114,9 +115,9 @@ def file_feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> Fi
 def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFlags) -> None:
     """How many clips each split has, and which ones this command leaves alone."""
     counts = Counter(clip.split for clip in clips)
-    told = [f"{counts[name]} clips {purpose}" for name, purpose in used.items() if counts[name]]
+    phrases = [f"{counts[name]} clips {purpose}" for name, purpose in used.items() if counts[name]]
     rest = {name: count for name, count in counts.items() if name not in used}
     if rest:
-        named = (f"{n} of {f'split {s!r}' if s else 'no split'}" for s, n in rest.items())
-        told.append(f"not used: {', '.join(named)}")
-    show.note("; ".join(told))
+        unused = (f"{n} of {f'split {s!r}' if s else 'no split'}" for s, n in rest.items())
+        phrases.append(f"not used: {', '.join(unused)}")
+    show.note("; ".join(phrases))

@@ -90,7 +90,7 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
 
         workload = Workload(
             work.seconds,
-            media=MediaOptions.asked(media.overrides()),
+            media=MediaOptions.over({}, media.overrides()),
             task=work.task,
             subsets=work.subsets,
             batch_size=work.batch_size,

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from omni_msa.commands.flags import (
     BaseFlags,
     MediaFlags,
+    Settings,
     ShowFlags,
     option,
+    parse_settings,
     takes_flags,
 )
 from omni_msa.commands.labelled import Fresh, Manifest, Out, ReadFlags, file_feed, note_splits
@@ -19,9 +21,7 @@ from omni_msa.environment import world_rank
 from omni_msa.errors import ConfigError
 from omni_msa.options import (
     CHECKPOINTING,
-    HEADS,
     LORA_SCOPES,
-    TRAINED_READOUTS,
     MediaOptions,
     TrainOptions,
 )
@@ -48,11 +48,26 @@ def _choice(name: str, choices: Sequence[str], help: str) -> Any:
 class TrainFlags:
     """How a run is trained."""
 
-    readout: Annotated[
+    method: Annotated[
         str,
-        _choice("--readout", TRAINED_READOUTS, "A head on the last token, or the score as text."),
-    ] = TrainOptions.readout
-    head: Annotated[str, _choice("--head", HEADS, "Of the regression readout.")] = TrainOptions.head
+        option(
+            "--readout",
+            "--method",
+            metavar="NAME",
+            panel=_TRAIN,
+            help="regression: a head on the last token; generative: the score as text.",
+        ),
+    ] = TrainOptions.method
+    head: Annotated[
+        str | None,
+        option(
+            "--head",
+            metavar="mlp|linear",
+            panel=_TRAIN,
+            help="Of regression; default: mlp. The same as --set head=...",
+        ),
+    ] = None
+    settings: Settings = None
     epochs: Annotated[int, _number("--epochs", "At most.")] = TrainOptions.epochs
     batch_size: Annotated[
         int,
@@ -80,14 +95,15 @@ class TrainFlags:
         str,
         _choice("--lora-scope", LORA_SCOPES, "The whole Thinker, or its language model."),
     ] = TrainOptions.lora_scope
-    head_dropout: Annotated[float, _rate("--head-dropout", "Of the regression readout.")] = (
-        TrainOptions.head_dropout
-    )
+    head_dropout: Annotated[
+        float | None,
+        _rate("--head-dropout", "Of regression; default: 0.2. The same as --set dropout=..."),
+    ] = None
     lora_learning_rate: Annotated[
         float, _rate("--lora-learning-rate", "AdamW, after warm-up; then a cosine to zero.")
     ] = TrainOptions.lora_learning_rate
     head_learning_rate: Annotated[
-        float, _rate("--head-learning-rate", "The same for the readout.")
+        float, _rate("--head-learning-rate", "The same for the method's own parameters.")
     ] = TrainOptions.head_learning_rate
     patience: Annotated[
         int, _number("--patience", "Epochs without a better validation MAE before it stops.")
@@ -112,7 +128,7 @@ class TrainFlags:
             "--start",
             metavar="DIR",
             panel=_TRAIN,
-            help="Train on from this checkpoint's adapter and readout.",
+            help="Train on from this checkpoint's adapter and method.",
         ),
     ] = None
     seed: Annotated[int, _number("--seed", "Order, dropout, fresh weights.")] = TrainOptions.seed
@@ -120,7 +136,10 @@ class TrainFlags:
     def options(self) -> TrainOptions:
         """The checked options that the library takes."""
         names = {field.name for field in fields(TrainOptions)} & {f.name for f in fields(self)}
-        return TrainOptions(**{name: getattr(self, name) for name in names})
+        own = {"head": self.head, "dropout": self.head_dropout}
+        own = {name: value for name, value in own.items() if value is not None}
+        own |= parse_settings(self.settings or [])
+        return TrainOptions(method_options=own, **{name: getattr(self, name) for name in names})
 
 
 @takes_flags
@@ -135,11 +154,11 @@ def train(
     media: MediaFlags,
     show: ShowFlags,
 ) -> None:
-    """Train a LoRA adapter and a readout; the epoch with the best validation MAE is kept."""
+    """Train a LoRA adapter and a method; the epoch with the best validation MAE is kept."""
     from omni_msa.files.manifest import read_manifest
 
     options, model = train.options(), base.options()
-    chosen = MediaOptions.asked(media.overrides())
+    chosen = MediaOptions.over({}, media.overrides())
     clips = read_manifest(data)
     show = replace(show, quiet=show.quiet or world_rank() > 0)
     note_splits(clips, {"train": "to train on", "valid": "to validate on"}, show)
@@ -147,7 +166,7 @@ def train(
     from omni_msa.display.tables import print_trained
 
     with working("loading the model ...", show.quiet):
-        from omni_msa.files.labels import labels_of, with_classes
+        from omni_msa.files.labels import label_space_of
         from omni_msa.training.data import TrainingData
         from omni_msa.training.trainer import Trainer
 
@@ -157,12 +176,10 @@ def train(
                 raise ConfigError(f"-o {output}: is what --start goes on from; give another folder")
             inherited, chosen = _as_started(train.start, read, media)
             read = replace(read, drop=inherited or read.drop)
-        label_range, classes = labels_of(clips, read.task, read.label_range)
-        parts = [[c for c in clips if c.split == name] for name in ("train", "valid")]
-        if classes:
-            parts = [with_classes(part, classes) for part in parts]
-        feeds = [file_feed(part, chosen, read) for part in parts]
-        labelled = TrainingData(feeds[0], feeds[1], label_range, read.hide, classes)
+        space = label_space_of(clips, read.task, read.label_range)
+        splits = [[c for c in clips if c.split == name] for name in ("train", "valid")]
+        feeds = [file_feed(space.labelled(split), chosen, read) for split in splits]
+        labelled = TrainingData(feeds[0], feeds[1], space, read.hide)
         trainer = Trainer(model, options, chosen)
     if inherited:
         show.note(f"{train.start}: trained without {' and '.join(inherited)}, and so is this")

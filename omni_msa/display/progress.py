@@ -179,7 +179,7 @@ def _training(now: TrainProgress) -> str:
 
 
 def _epoch(now: TrainProgress) -> str:
-    """`epoch 1: validation MAE 0.412`, and of a readout that speaks, what went wrong."""
+    """`epoch 1: validation MAE 0.412`, and of answers in words, which could not be read."""
     metrics = now.metrics or {}
     name, error = next(iter(metrics.items()))
     words = f"epoch {now.epoch}: validation {'MAE' if name == 'mae' else 'error'} {error:.4f}"

@@ -96,11 +96,11 @@ def _evaluation(evaluation: Evaluation) -> list[Any]:
 
 
 def _said(evaluation: Evaluation) -> list[Any]:
-    """Of a readout that speaks: unparsable counted as 0 above, and what it is without them."""
-    if not evaluation.said:
+    """Of scores parsed from text: unparsable counted as 0 above, and what it is without them."""
+    if not evaluation.answers:
         return []
     shares = ", ".join(
-        f"{share:.1%} {name.replace('_', ' ')}" for name, share in evaluation.said.items()
+        f"{share:.1%} {name.replace('_', ' ')}" for name, share in evaluation.answers.items()
     )
     lines = [Text(f"said: {shares} (unparsable counts as 0, out of range is clipped)")]
     if evaluation.parsable_only is not None:
@@ -143,7 +143,7 @@ def _differences(evaluation: Evaluation, change: Mapping[str, Difference]) -> Ta
 def print_inspection(found: Inspection) -> None:
     """A checkpoint, a fact a line."""
     info, table = found.info, Table(box=None, pad_edge=False, show_header=False)
-    low, high = info.scale.low, info.scale.high
+    low, high = info.label_space.range
     wrapped = ", ".join(f"{count} in the {part}" for part, count in found.wrapped.items())
     lora = "none: the base as it is"
     if info.lora:
@@ -153,11 +153,11 @@ def print_inspection(found: Inspection) -> None:
     rows = {
         "checkpoint": str(found.folder),
         "base": f"{info.base} ({info.base_sha256[:12]})",
-        "readout": f"{info.readout} {_plain(info.readout_settings)}, "
+        "readout": f"{info.method} {_plain(info.method_options)}, "
         f"{found.readout_parameters:,} parameters, fp32",
-        "labels": ", ".join(info.scale.classes)
-        or f"{low:+g} to {high:+g}, mean {info.scale.mean:+.3f}, "
-        f"deviation {info.scale.deviation:.3f}",
+        "labels": ", ".join(info.label_space.classes)
+        or f"{low:+g} to {high:+g}, mean {info.label_space.mean:+.3f}, "
+        f"deviation {info.label_space.deviation:.3f}",
         "LoRA": lora,
         "trained under": f"quantize {info.quantize}, seed {info.seed}",
         "linear layers": _plain(found.quantized),
@@ -230,9 +230,9 @@ def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
     figures = {name: round(value, 4) for name, value in info.metrics.items()}
     left_out = info.training.get("left_out", [])
     if as_json:
-        document = {"checkpoint": str(folder), "readout": info.readout, "metrics": figures}
+        document = {"checkpoint": str(folder), "readout": info.method, "metrics": figures}
         print_json(document | {"left_out": left_out})
         return
     told = ", ".join(f"{name} {value:g}" for name, value in figures.items())
     told += f", {len(left_out)} clips left out" if left_out else ""
-    show_parts(Text(f"{folder}: {info.readout}, {told}"))
+    show_parts(Text(f"{folder}: {info.method}, {told}"))

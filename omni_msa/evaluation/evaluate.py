@@ -24,9 +24,10 @@ from omni_msa.evaluation.metrics import (
     paired_differences,
 )
 from omni_msa.files.importers import DATASETS
-from omni_msa.modalities import MODALITIES, all_subsets, subset_name
+from omni_msa.files.labels import LabelSpace
+from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name
 from omni_msa.options import EvaluateOptions
-from omni_msa.values import Clip, Record
+from omni_msa.values import Answer, Clip, Record
 
 if TYPE_CHECKING:
     from omni_msa.scoring.checkpoint import CheckpointInfo
@@ -40,8 +41,7 @@ class ScoredClip:
     label: float
     score: float
     subsets: dict[str, float] = field(default_factory=dict)
-    parsable: bool = True
-    in_range: bool = True
+    answer: Answer | None = None  # of a method whose scores are parsed from text
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Evaluation:
     baseline: dict[str, float]
     baseline_name: str
     failed: int = 0
-    said: dict[str, float] = field(default_factory=dict)  # shares, of a readout that speaks
+    answers: dict[str, float] = field(default_factory=dict)  # shares, of scores parsed from text
     parsable_only: Figures | None = None
     ablation: dict[str, Ablated] = field(default_factory=dict)
     ablation_baseline: dict[str, float] = field(default_factory=dict)  # on the ablation's clips
@@ -92,8 +92,8 @@ class Evaluation:
         row: dict[str, Any] = {"system": self.system, "family": self.family.name}
         row |= {"failed": self.failed, "metrics": self.figures.to_json()}
         row["baseline"] = {"name": self.baseline_name} | _numbers(self.baseline)
-        if self.said:
-            row["said"] = self.said
+        if self.answers:
+            row["said"] = self.answers
             only = self.parsable_only
             row["unparsable_excluded"] = only.to_json() if only is not None else None
         if self.ablation:
@@ -110,12 +110,12 @@ def select(clips: Sequence[Clip], split: str | None) -> tuple[list[Clip], str]:
         ManifestError: the split is empty.
     """
     splits = sorted({clip.split for clip in clips if clip.split})
-    wanted = split or ("test" if splits else None)
-    chosen = [clip for clip in clips if wanted is None or clip.split == wanted]
+    split = split or ("test" if splits else None)
+    chosen = [clip for clip in clips if split is None or clip.split == split]
     if not chosen:
-        known = ", ".join(splits) or "no splits"
-        raise ManifestError(f"no clip of split {wanted!r}; the manifest has: {known}")
-    return chosen, wanted or "all"
+        present = ", ".join(splits) or "no splits"
+        raise ManifestError(f"no clip of split {split!r}; the manifest has: {present}")
+    return chosen, split or "all"
 
 
 def require_labels(clips: Sequence[Clip]) -> None:
@@ -134,36 +134,33 @@ def require_labels(clips: Sequence[Clip]) -> None:
 
 def protocol_of(info: CheckpointInfo) -> str:
     """How the model of an ablation was trained: what a row of it does and does not say."""
-    trained = {
+    training = {
         "packed": "trained on whole clips and all their subsets",
         "full": "trained on whole clips",
     }.get(info.training.get("subsets", ""), "not trained anew for any row")
     if info.hide:
-        trained += f", never with {' or '.join(m for m in MODALITIES if m in info.hide)}"
-    return f"test-time drop: one model, {trained}; modalities are left out when scoring"
+        training += f", never with {' or '.join(in_order(info.hide))}"
+    return f"test-time drop: one model, {training}; modalities are left out when scoring"
 
 
 def family_of(
-    clips: Sequence[Clip],
-    name: str,
-    label_range: tuple[float, float],
-    classes: tuple[str, ...] = (),
+    clips: Sequence[Clip], name: str, label_space: LabelSpace
 ) -> tuple[Family, str | None]:
-    """The metric family: of classes, asked for by name, the data set's own, or by the range.
+    """The metric family: of classes, that of this name, the data set's own, or by the range.
 
     Returns:
         The family, and a notice where it was only suggested.
     """
-    if classes:
-        return emotion_family(classes), None
+    if label_space.classes:
+        return emotion_family(label_space.classes), None
     if name != "auto":
         return FAMILIES[name], None
-    known = {DATASETS[c.dataset].facts.family for c in clips if c.dataset in DATASETS}
-    known &= set(FAMILIES)
-    if len(known) == 1:
-        return FAMILIES[known.pop()], None
-    chosen = "sims" if label_range[1] <= 1 else "mosi"
-    low, high = label_range
+    of_datasets = {DATASETS[c.dataset].facts.family for c in clips if c.dataset in DATASETS}
+    of_datasets &= set(FAMILIES)
+    if len(of_datasets) == 1:
+        return FAMILIES[of_datasets.pop()], None
+    low, high = label_space.range
+    chosen = "sims" if high <= 1 else "mosi"
     return FAMILIES[chosen], f"metrics of the {chosen} family, by the label range {low:g}..{high:g}"
 
 
@@ -176,9 +173,7 @@ def scored_clips(
         if record is None or record.score is None or clip.label is None:
             continue
         subsets = record.ablation.subsets if record.ablation else {}
-        answer = record.answer
-        parsable, in_range = (answer.parsable, answer.in_range) if answer else (True, True)
-        scored.append(ScoredClip(clip.name, clip.label, record.score, subsets, parsable, in_range))
+        scored.append(ScoredClip(clip.name, clip.label, record.score, subsets, record.answer))
     if not scored:
         raise MediaError("not one clip could be scored; there is nothing to evaluate")
     return scored, len(clips) - len(scored)
@@ -191,26 +186,26 @@ def evaluate(
     constant: tuple[float, str],
     options: EvaluateOptions,
     failed: int = 0,
-    speaks: bool = False,
     protocol: str = "",
 ) -> Evaluation:
-    """All figures of one system.
+    """All figures of one system. Of scores that were parsed from text, also how many could not be,
+    and the figures without those.
 
     Args:
         constant: what is always answered for comparison, and what that is.
-        speaks: the readout is a sentence: also count what could not be read, and leave it out.
-        protocol: of the ablation, if one is asked for (see `protocol_of`).
+        protocol: of the ablation, if there is one (see `protocol_of`).
     """
     labels = np.array([clip.label for clip in scored])
-    said: dict[str, float] = {}
+    answers: dict[str, float] = {}
     parsable_only = None
-    if speaks:
-        readable = [clip for clip in scored if clip.parsable]
-        said = {
-            "unparsable": 1 - len(readable) / len(scored),
-            "out_of_range": sum(not clip.in_range for clip in scored) / len(scored),
+    if with_answers := [clip for clip in scored if clip.answer is not None]:
+        parsable = [clip for clip in with_answers if clip.answer and clip.answer.parsable]
+        outside = sum(not clip.answer.in_range for clip in with_answers if clip.answer)
+        answers = {
+            "unparsable": 1 - len(parsable) / len(with_answers),
+            "out_of_range": outside / len(with_answers),
         }
-        parsable_only = _figures(readable, family, options) if readable else None
+        parsable_only = _figures(parsable, family, options) if parsable else None
     value, name = constant
 
     def always(labels: np.ndarray) -> dict[str, float]:
@@ -224,7 +219,7 @@ def evaluate(
         baseline=always(labels),
         baseline_name=name,
         failed=failed,
-        said=said,
+        answers=answers,
         parsable_only=parsable_only,
         ablation=ablation,
         ablation_baseline=always(ablated) if ablation else {},
@@ -270,8 +265,8 @@ def differences_json(change: Mapping[str, Difference]) -> dict[str, Any]:
 def _ablation(
     scored: Sequence[ScoredClip], family: Family, options: EvaluateOptions
 ) -> tuple[dict[str, Ablated], np.ndarray]:
-    """The seven subsets, each on the clips that have all three modalities (where one is hidden,
-    the subsets of the others), and those clips' labels."""
+    """Every subset but the empty one, each on the clips that have all modalities (where one is
+    hidden, the subsets of the others), and those clips' labels."""
     whole = max((name for clip in scored for name in clip.subsets), key=len, default="")
     complete = [clip for clip in scored if whole in clip.subsets]
     if not whole:

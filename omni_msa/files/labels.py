@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.errors import ConfigError, ManifestError, check_choice
 from omni_msa.files.importers import DATASETS
 from omni_msa.options import DEFAULT_RANGE, TASKS, check_label_range
 from omni_msa.values import Answer, Clip
@@ -19,39 +19,85 @@ if TYPE_CHECKING:
 
 
 _NUMBER = re.compile(r"[+\-\N{MINUS SIGN}\N{EN DASH}]?(?:\d+(?:\.\d+)?|\.\d+)")
-
-
 _MINUS = str.maketrans("\N{MINUS SIGN}\N{EN DASH}", "--")
-
-
 _SHARE_OF_RANGE = {"negative": 0.25, "neutral": 0.5, "positive": 0.75}
 
 
 @dataclass(frozen=True)
-class LabelScale:
-    """Training labels' mean and deviation, and the range that predictions are clipped to.
+class LabelSpace:
+    """What labels are: numbers of a range or, with `classes`, places in that list (0 to C - 1).
 
-    With `classes`, labels are places in that list, from 0 to C - 1.
+    `mean` and `deviation` are of the training labels (see `fitted`); heads learn z-scores by them.
     """
 
-    mean: float
-    deviation: float
-    low: float
-    high: float
+    low: float = DEFAULT_RANGE[0]
+    high: float = DEFAULT_RANGE[1]
     classes: tuple[str, ...] = ()
+    mean: float = 0.0
+    deviation: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))  # JSON has lists
 
     @classmethod
-    def of_classes(cls, classes: tuple[str, ...]) -> LabelScale:
-        """The scale of class labels."""
-        return cls(0.0, 1.0, 0.0, len(classes) - 1.0, classes)
+    def of_classes(cls, classes: Sequence[str]) -> LabelSpace:
+        """Labels that are places in a list of classes."""
+        return cls(0.0, len(classes) - 1.0, tuple(classes))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest label."""
+        return self.low, self.high
 
     @property
     def num_outputs(self) -> int:
         """Numbers that a head gives for one state: one, or one a class."""
         return len(self.classes) or 1
+
+    def labelled(self, clips: Sequence[Clip]) -> list[Clip]:
+        """The clips with labels of this space: with classes, the place of each clip's emotion.
+
+        Raises:
+            ManifestError: clips without an emotion, or with one that is no class.
+        """
+        if not self.classes:
+            return list(clips)
+        bad = [clip for clip in clips if clip.emotion not in self.classes]
+        if bad:
+            raise ManifestError(
+                f"{len(bad)} clips have no emotion among {', '.join(self.classes)}, such as "
+                f"{bad[0].name} ({bad[0].emotion}); fix the manifest's emotion column"
+            )
+        place = {name: float(i) for i, name in enumerate(self.classes)}
+        return [replace(clip, label=place[clip.emotion or ""], subset_labels={}) for clip in clips]
+
+    def check(self, clips: Sequence[Clip]) -> None:
+        """Every clip needs a label in the range.
+
+        Raises:
+            ManifestError: how many have none, and the first of them.
+        """
+        bad = [c for c in clips if c.label is None or not self.low <= c.label <= self.high]
+        if bad:
+            raise ManifestError(
+                f"{len(bad)} clips have no label in [{self.low:g}, {self.high:g}], such as "
+                f"{bad[0].name} ({bad[0].label}); fix the manifest's label column, or give "
+                "--label-range LOW HIGH"
+            )
+
+    def fitted(self, clips: Sequence[Clip]) -> LabelSpace:
+        """With mean and (population) deviation of the training labels; classes have neither.
+
+        Raises:
+            ConfigError: all labels are equal.
+        """
+        if self.classes:
+            return self
+        labels = np.array([c.label or 0.0 for c in clips], dtype=np.float64)
+        deviation = float(labels.std())
+        if deviation == 0:
+            raise ConfigError("all training labels are equal; there is nothing to learn")
+        return replace(self, mean=float(labels.mean()), deviation=deviation)
 
     def normalise(self, labels: torch.Tensor) -> torch.Tensor:
         return (labels - self.mean) / self.deviation
@@ -103,110 +149,66 @@ def parse_answer(text: str, low: float, high: float) -> Answer:
     taking what cannot be read for 0 are ours: the paper states only greedy decoding and a regular
     expression.
     """
-    found = _NUMBER.search(text)
-    if found:
-        value = float(found[0].translate(_MINUS))
+    if number := _NUMBER.search(text):
+        value = float(number[0].translate(_MINUS))
         return Answer(text, min(max(value, low), high), True, low <= value <= high)
-    said = {word for word in _SHARE_OF_RANGE if word in text.lower()}
-    if len(said) == 1:
-        value = low + _SHARE_OF_RANGE[said.pop()] * (high - low)
+    polarities = {word for word in _SHARE_OF_RANGE if word in text.lower()}
+    if len(polarities) == 1:
+        value = low + _SHARE_OF_RANGE[polarities.pop()] * (high - low)
         return Answer(text, value, True, True)
     return Answer(text, min(max(0.0, low), high), False, True)
 
 
 def parse_class(text: str, classes: tuple[str, ...]) -> Answer:
     """The class that an answer names first; class 0 when it names none (as MSE-Adapter does)."""
-    said = text.lower()
     places = {
-        found.start(): i
+        match.start(): i
         for i, name in enumerate(classes)
-        if (found := re.search(rf"\b{re.escape(name.lower())}\b", said))
+        if (match := re.search(rf"\b{re.escape(name.lower())}\b", text.lower()))
     }
     if not places:
         return Answer(text, 0.0, False, True)
     return Answer(text, float(places[min(places)]), True, True)
 
 
-def labels_of(
-    clips: Sequence[Clip], task: str, asked: tuple[float, float] | None
-) -> tuple[tuple[float, float], tuple[str, ...]]:
-    """The range of a manifest's labels, and the classes if they are classes.
+def label_space_of(
+    clips: Sequence[Clip], task: str, label_range: tuple[float, float] | None
+) -> LabelSpace:
+    """What a manifest's labels are.
 
     Args:
-        asked: the range that the user names; else it is the data set's own, or that of MOSI.
+        label_range: as the user names it; else it is the data set's own, or that of MOSI.
 
     Raises:
         ConfigError: no such task, or a range that is none.
         ManifestError: data sets of several ranges, or fewer than two classes.
     """
-    if task not in TASKS:
-        raise ConfigError(f"task {task!r} is not known; choose one of: {', '.join(TASKS)}")
-    facts = [
-        DATASETS[name].facts for name in sorted({c.dataset or "" for c in clips} & {*DATASETS})
-    ]
-    if task == "sentiment":
-        if asked is not None:
-            check_label_range(asked)
-            return asked, ()
-        ranges = {f.label_range for f in facts}
-        if len(ranges) > 1:
-            raise ManifestError(
-                f"the manifest mixes data sets with label ranges {sorted(ranges)}; bring the "
-                "labels to one scale, remove the column dataset, and give --label-range"
-            )
-        return ranges.pop() if ranges else DEFAULT_RANGE, ()
-    if asked is not None:
-        raise ConfigError("--label-range is about numbers; emotions are classes")
-    known = {f.classes for f in facts} - {()}
+    check_choice("task", task, TASKS)
+    datasets = sorted({c.dataset or "" for c in clips} & {*DATASETS})
+    facts = [DATASETS[name].facts for name in datasets]
+    if task == "emotion":
+        if label_range is not None:
+            raise ConfigError("--label-range is about numbers; emotions are classes")
+        return LabelSpace.of_classes(_classes_of(clips, {f.classes for f in facts} - {()}))
+    if label_range is not None:
+        check_label_range(label_range)
+        return LabelSpace(*label_range)
+    ranges = {f.label_range for f in facts}
+    if len(ranges) > 1:
+        raise ManifestError(
+            f"the manifest mixes data sets with label ranges {sorted(ranges)}; bring the "
+            "labels to one scale, remove the column dataset, and give --label-range"
+        )
+    return LabelSpace(*ranges.pop()) if ranges else LabelSpace()
+
+
+def _classes_of(clips: Sequence[Clip], published: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """The data set's own classes in their order, or those that the clips name."""
     named = tuple(sorted({c.emotion for c in clips if c.emotion}))
-    classes = known.pop() if len(known) == 1 else named
+    classes = published.pop() if len(published) == 1 else named
     if len(classes) < 2:
         raise ManifestError(
             f"the column emotion names {len(classes)} classes ({', '.join(classes) or 'none'}); "
             "two or more are needed"
         )
-    return (0.0, len(classes) - 1.0), classes
-
-
-def check_labels(clips: Sequence[Clip], label_range: tuple[float, float]) -> None:
-    """Every clip needs a label in the range.
-
-    Raises:
-        ManifestError: how many have none, and the first of them.
-    """
-    low, high = label_range
-    bad = [c for c in clips if c.label is None or not low <= c.label <= high]
-    if bad:
-        raise ManifestError(
-            f"{len(bad)} clips have no label in [{low:g}, {high:g}], such as {bad[0].name} "
-            f"({bad[0].label}); fix the manifest's label column, or give --label-range LOW HIGH"
-        )
-
-
-def with_classes(clips: Sequence[Clip], classes: Sequence[str]) -> list[Clip]:
-    """The same clips, labelled with the place of their emotion in a list of classes.
-
-    Raises:
-        ManifestError: clips without an emotion, or with one that is not in the list.
-    """
-    bad = [clip for clip in clips if clip.emotion not in classes]
-    if bad:
-        raise ManifestError(
-            f"{len(bad)} clips have no emotion among {', '.join(classes)}, such as {bad[0].name} "
-            f"({bad[0].emotion}); fix the manifest's emotion column"
-        )
-    place = {name: float(i) for i, name in enumerate(classes)}
-    return [replace(clip, label=place[clip.emotion or ""], subset_labels={}) for clip in clips]
-
-
-def label_scale(
-    clips: Sequence[Clip], label_range: tuple[float, float], classes: tuple[str, ...] = ()
-) -> LabelScale:
-    """Mean and (population) deviation of the training labels; classes have neither."""
-    if classes:
-        return LabelScale.of_classes(classes)
-    labels = np.array([c.label or 0.0 for c in clips], dtype=np.float64)
-    deviation = float(labels.std())
-    if deviation == 0:
-        raise ConfigError("all training labels are equal; there is nothing to learn")
-    return LabelScale(float(labels.mean()), deviation, *label_range)
+    return classes

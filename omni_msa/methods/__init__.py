@@ -1,47 +1,75 @@
-"""Hidden states become a number: one file a method, and one table that lists them.
+"""What was read of a clip becomes a number: one file a method, and one table that lists them.
 
 It imports `model`, `files` and what is below them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from omni_msa.errors import ConfigError
-from omni_msa.files.labels import LabelScale
+from omni_msa.errors import ConfigError, check_choice
+from omni_msa.files.labels import LabelSpace
 from omni_msa.methods.generative import Generative
-from omni_msa.methods.method import Reading, Readout
+from omni_msa.methods.method import Method, Reading, TrainedBy, parse_options
 from omni_msa.methods.regression import Regression
-from omni_msa.methods.ridge import Probe
+from omni_msa.methods.ridge import Ridge
 from omni_msa.methods.verbalizer import Verbalizer
 from omni_msa.model.thinker import Thinker
 
 __all__ = [
-    "READOUTS",
-    "LabelScale",
-    "Probe",
+    "METHODS",
+    "LabelSpace",
+    "Method",
     "Reading",
-    "Readout",
-    "make_readout",
+    "TrainedBy",
+    "make_method",
+    "method_named",
+    "method_trained_by",
+    "parse_options",
 ]
 
-READOUTS: dict[str, type[Readout]] = {
-    kind.name: kind for kind in (Regression, Verbalizer, Probe, Generative)
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (Regression, Verbalizer, Ridge, Generative)
 }
 
 
-def make_readout(
-    name: str, thinker: Thinker, scale: LabelScale, settings: dict[str, Any] | None = None
-) -> Readout:
-    """A fresh readout for this Thinker, on its device.
+def method_named(name: str) -> type[Method]:
+    """The method of that name.
 
     Raises:
-        ConfigError: no readout has this name, or it does not take these settings.
+        ConfigError: there is none; the message lists the names.
     """
-    if name not in READOUTS:
-        raise ConfigError(f"readout {name!r} is not known; choose one of: {', '.join(READOUTS)}")
-    try:
-        readout = READOUTS[name](thinker, scale, **(settings or {}))
-    except TypeError as error:
-        raise ConfigError(f"readout {name}: its settings are not known ({error})") from error
-    return readout.to(thinker.device)
+    check_choice("readout", name, METHODS)
+    return METHODS[name]
+
+
+def method_trained_by(way: TrainedBy, name: str) -> type[Method]:
+    """The method of that name, which has to be trained in that way.
+
+    Raises:
+        ConfigError: it is not, or there is none; the message lists those that are.
+    """
+    method = method_named(name)
+    if method.trained_by is not way:
+        others = [m.name for m in METHODS.values() if m.trained_by is way]
+        raise ConfigError(
+            f"readout {name!r} is trained by {method.trained_by.value}, here it has to be by "
+            f"{way.value}; choose one of: {', '.join(others)}"
+        )
+    return method
+
+
+def make_method(
+    name: str,
+    thinker: Thinker,
+    label_space: LabelSpace,
+    options: Mapping[str, Any] | None = None,
+) -> Method:
+    """A fresh method for this Thinker, on its device.
+
+    Raises:
+        ConfigError: no method has this name, or it does not take these options.
+    """
+    method = method_named(name)
+    return method(thinker, label_space, parse_options(method, options or {})).to(thinker.device)

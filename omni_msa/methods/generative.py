@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import cross_entropy
 
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods.method import Reading, Readout
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods.method import Method, NoOptions, Reading, TrainedBy
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.packing import Continuation, PackedBatch, collate, grow, last_attended, pack
@@ -21,14 +21,15 @@ from omni_msa.model.thinker import Thinker, take
 MAX_NEW_TOKENS = 8
 
 
-class Generative(Readout):
-    """Says "+1.4" (or a class) and then the end token. It has no parameters of its own."""
+class Generative(Method):
+    """Writes "+1.4" (or a class) and then the end token. It has no parameters of its own."""
 
     name = "generative"
-    speaks = True
+    trained_by = TrainedBy.GRADIENTS
+    is_zero_shot = True
 
-    def __init__(self, thinker: Thinker, scale: LabelScale) -> None:
-        super().__init__(thinker, scale)
+    def __init__(self, thinker: Thinker, label_space: LabelSpace, options: NoOptions) -> None:
+        super().__init__(thinker, label_space, options)
         self.tokenizer = thinker.processor.tokenizer
         self.end = self.tokenizer.eos_token_id
 
@@ -38,9 +39,10 @@ class Generative(Readout):
         clips: Sequence[ThinkerInputs],
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
-        said = greedy(thinker, thinker.batch(clips, subsets), self.end)  # [B, K, T]
+        token_ids = greedy(thinker, thinker.batch(clips, subsets), self.end)  # [B, K, T]
         answers = [
-            [self.scale.parse(self._text(tokens)) for tokens in row] for row in said.tolist()
+            [self.label_space.parse(self._text(tokens)) for tokens in row]
+            for row in token_ids.tolist()
         ]
         scores = torch.tensor([[answer.value for answer in row] for row in answers])
         return Reading(scores, answers)
@@ -54,10 +56,10 @@ class Generative(Readout):
     ) -> torch.Tensor:
         """Mean cross-entropy over the tokens of each label's text and the end token."""
         trees, nodes, targets = [], [], []
-        for clip, wanted, row in zip(clips, subsets, labels.tolist(), strict=True):
-            answers = [self._tokens(value) for value in row[: len(wanted)]]
+        for clip, shown, row in zip(clips, subsets, labels.tolist(), strict=True):
+            answers = [self._tokens(value) for value in row[: len(shown)]]
             chains = [Continuation.chain(tokens[:-1]) for tokens in answers]
-            tree, places = grow(pack(clip, wanted), chains)
+            tree, places = grow(pack(clip, shown), chains)
             trees.append(tree)
             nodes.append(places)
             targets.append(answers)
@@ -65,20 +67,21 @@ class Generative(Readout):
         losses = torch.zeros_like(labels)
         for b, (places, answers) in enumerate(zip(nodes, targets, strict=True)):
             rows = torch.cat([p[: len(a)] for p, a in zip(places, answers, strict=True)])
-            wanted_tokens = torch.tensor([t for a in answers for t in a], device=hidden.device)
+            answer_ids = torch.tensor([t for a in answers for t in a], device=hidden.device)
             logits = thinker.logits(hidden[b, rows.to(hidden.device)])
-            each = cross_entropy(logits, wanted_tokens, reduction="none")
+            each = cross_entropy(logits, answer_ids, reduction="none")
             parts = each.split([len(a) for a in answers])
             losses[b, : len(answers)] = torch.stack([part.mean() for part in parts])
         return losses
 
     def _tokens(self, value: float) -> list[int]:
-        ids = self.tokenizer(self.scale.text(value), add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(self.label_space.text(value), add_special_tokens=False)["input_ids"]
         return [*ids, self.end]
 
     def _text(self, tokens: list[int]) -> str:
-        kept = tokens[: tokens.index(self.end)] if self.end in tokens else tokens
-        return self.tokenizer.decode(kept, skip_special_tokens=True).strip()
+        if self.end in tokens:
+            tokens = tokens[: tokens.index(self.end)]
+        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
 def greedy(thinker: Thinker, batch: PackedBatch, end: int) -> torch.Tensor:
@@ -89,16 +92,16 @@ def greedy(thinker: Thinker, batch: PackedBatch, end: int) -> torch.Tensor:
     leaves = last_attended(batch.paths).clamp(min=0)  # [B, K]
     hidden = take(thinker.states(batch, cache), leaves.to(thinker.device))
     start = batch.positions.gather(2, leaves.expand(3, -1, -1))  # [3, B, K]
-    seen = batch.paths  # [B, K, what each leaf may look at so far]
+    allowed = batch.paths  # [B, K, what each leaf may look at so far]
     own = torch.eye(leaves.shape[1], dtype=torch.bool).expand(len(leaves), -1, -1)
-    said: list[torch.Tensor] = []
+    answer_ids: list[torch.Tensor] = []
     ended = ~batch.paths.any(-1)  # rows that are no subset of their clip
     for depth in range(1, MAX_NEW_TOKENS + 1):
         token_ids = thinker.logits(hidden).argmax(-1).cpu()
-        said.append(token_ids.masked_fill(ended, end))
+        answer_ids.append(token_ids.masked_fill(ended, end))
         ended = ended | (token_ids == end)
         if depth == MAX_NEW_TOKENS or bool(ended.all()):
             break
-        seen = torch.cat([seen, own], dim=-1)
-        hidden = thinker.step(said[-1], start + depth, seen[:, None], cache)
-    return torch.stack(said, dim=-1)
+        allowed = torch.cat([allowed, own], dim=-1)
+        hidden = thinker.step(answer_ids[-1], start + depth, allowed[:, None], cache)
+    return torch.stack(answer_ids, dim=-1)

@@ -1,45 +1,105 @@
-"""What every readout is: it reads scores off the Thinker, and may be trained to.
+"""The contract of a method: how a score is computed from what was read of a clip.
 
-Shapes: B clips, K subsets of each, H width of the language model.
+A method is one file in this package and one row of `METHODS`. Training, checkpoints, estimates and
+the command line ask it what it is; none of them knows a method by name. What users call a readout
+(`--readout`) is a method that reads the number off the Thinker.
+
+Shapes: B clips, K subsets of each, N training clips, H width of the language model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, ClassVar, get_type_hints
 
 import torch
 from torch import nn
 
-from omni_msa.files.labels import LabelScale
-from omni_msa.modalities import Subset
+from omni_msa.errors import ConfigError, check_choice
+from omni_msa.files.labels import LabelSpace
+from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.model import prompt
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
 from omni_msa.values import Answer
 
 
+class TrainedBy(Enum):
+    """How a method gets its weights."""
+
+    GRADIENTS = "gradients"  # of `losses`, together with a LoRA adapter
+    FIT = "fit"  # in closed form, on the states of a model that stays as it is
+    NOTHING = "nothing"  # it has none
+
+
 @dataclass(frozen=True)
 class Reading:
-    """Scores of several clips' subsets, and what was said where the readout is a sentence."""
+    """Scores of several clips' subsets, and the answers that they were parsed from, if any."""
 
     scores: torch.Tensor  # [B, K], in label units, within the label range; or class numbers
     answers: list[list[Answer]] | None = None  # B x K
 
 
-class Readout(nn.Module):
-    """A way to read a score: `READOUTS` in this package lists them all.
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a method that has none."""
 
-    Its own parameters are fp32 and outside the quantizer. The question that it needs the prompt to
-    ask depends on whether the model answers in words (`speaks`).
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that an optimizer moves at one rate."""
+
+    parameters: list[nn.Parameter]
+    learning_rate: float
+
+
+class Method(nn.Module):
+    """Reads scores, and may be trained to. `METHODS` in this package lists them all.
+
+    Its own parameters are fp32 and outside the quantizer.
+
+    Attributes:
+        name: what `--readout`, records and checkpoints call it.
+        Options: a frozen dataclass of its own options, each with a default; it checks itself.
+        trained_by: how it gets its weights.
+        is_zero_shot: whether it scores without any.
     """
 
     name: ClassVar[str]
-    speaks: ClassVar[bool] = False
+    Options: ClassVar[type] = NoOptions
+    trained_by: ClassVar[TrainedBy]
+    is_zero_shot: ClassVar[bool] = False
 
-    def __init__(self, thinker: Thinker, scale: LabelScale) -> None:
+    def __init__(self, thinker: Thinker, label_space: LabelSpace, options: Any) -> None:
         super().__init__()
-        self.scale = scale
+        self.label_space = label_space
+        self.options = options
+
+    @classmethod
+    def modalities(cls) -> Subset:
+        """Those it can use; no other is read. By default, what the Thinker can be shown."""
+        return frozenset(name for name, row in MODALITIES.items() if row.is_token)
+
+    @classmethod
+    def num_parameters(cls, width: int, options: Any, label_space: LabelSpace) -> int:
+        """How many it adds to a Thinker of this width: before anything is loaded."""
+        return 0
+
+    def question(self) -> str:
+        """What the prompt asks; where the model itself writes the answer, also in which words."""
+        space = self.label_space
+        return prompt.question(space.low, space.high, space.classes, in_words=self.is_zero_shot)
+
+    def parameter_groups(self, learning_rate: float) -> list[ParameterGroup]:
+        """Its own parameters, for training by gradients.
+
+        Args:
+            learning_rate: that the user has chosen for them (`--head-learning-rate`).
+        """
+        parameters = list(self.parameters())
+        return [ParameterGroup(parameters, learning_rate)] if parameters else []
 
     def read(
         self,
@@ -57,14 +117,40 @@ class Readout(nn.Module):
         subsets: Sequence[Sequence[Subset]],
         labels: torch.Tensor,
     ) -> torch.Tensor:
-        """What training makes small, for labels [B, K] in label units: [B, K]."""
+        """What training by gradients makes small, for labels [B, K] in label units: [B, K]."""
         raise NotImplementedError
 
-    @classmethod
-    def num_parameters(cls, width: int) -> int:
-        """How many parameters it adds to a Thinker of this width, for estimates of memory."""
-        return 0
+    def fit(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Fits last-token states [N, H] to labels [N]; gives each clip's score by a fit without
+        it [N]. Options that the fit has chosen are put into `options`."""
+        raise NotImplementedError
 
-    def settings(self) -> dict[str, Any]:
-        """What its maker was given beside the scale, for `omni_msa.json`."""
-        return {}
+
+def parse_options(method: type[Method], values: Mapping[str, Any]) -> Any:
+    """A method's options, from text (`--set NAME=VALUE`) or from JSON.
+
+    Raises:
+        ConfigError: an option that the method does not have, or a value that it does not take.
+    """
+    kinds = get_type_hints(method.Options)
+    names = [field.name for field in fields(method.Options)]
+    if values and not names:
+        raise ConfigError(f"{method.name} has no options; leave out {', '.join(values)}")
+    for name in values:
+        check_choice(f"{method.name}: option", name, names)
+    typed = {name: _typed(name, value, kinds[name]) for name, value in values.items()}
+    return method.Options(**typed)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """Text as the type that an option is declared with; other values as they are."""
+    if not isinstance(value, str) or kind is str:
+        return value
+    if kind is bool:
+        check_choice(name, value, ("true", "false"))
+        return value == "true"
+    number = int if kind is int else float
+    try:
+        return number(value)
+    except ValueError as error:
+        raise ConfigError(f"{name}={value}: it takes a number, such as {name}=1") from error

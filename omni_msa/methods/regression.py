@@ -7,15 +7,15 @@ Over classes the last layer has an output a class, and the loss is the cross-ent
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from omni_msa.errors import ConfigError
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods.method import Reading, Readout
+from omni_msa.errors import ConfigError, check_choice
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods.method import Method, Reading, TrainedBy
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
@@ -43,29 +43,38 @@ def linear_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> 
 HEADS: dict[str, Callable[[int, float, int], nn.Module]] = {"mlp": mlp_head, "linear": linear_head}
 
 
-class Regression(Readout):
+@dataclass(frozen=True)
+class RegressionOptions:
+    """Of the head."""
+
+    head: str = "mlp"  # a key of HEADS
+    dropout: float = HEAD_DROPOUT
+
+    def __post_init__(self) -> None:
+        check_choice("head", self.head, HEADS)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout of the head must lie in [0, 1), got {self.dropout}")
+
+
+class Regression(Method):
     """Head outputs are z-scores of the training labels, or logits of classes."""
 
     name = "regression"
+    Options = RegressionOptions
+    trained_by = TrainedBy.GRADIENTS
 
     def __init__(
-        self,
-        thinker: Thinker,
-        scale: LabelScale,
-        head: str = "mlp",
-        dropout: float = HEAD_DROPOUT,
+        self, thinker: Thinker, label_space: LabelSpace, options: RegressionOptions
     ) -> None:
-        super().__init__(thinker, scale)
-        if head not in HEADS:
-            raise ConfigError(f"head {head!r} is not known; choose one of: {', '.join(HEADS)}")
-        self.head, self.dropout = head, dropout
-        self.layers = HEADS[head](thinker.width, dropout, scale.num_outputs)
+        super().__init__(thinker, label_space, options)
+        make_head = HEADS[options.head]
+        self.layers = make_head(thinker.width, options.dropout, label_space.num_outputs)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [..., H] -> z-scores [...], or logits [..., C] of classes, in fp32."""
         with torch.autocast(hidden.device.type, enabled=False):
             outputs = self.layers(hidden.float())
-        return outputs if self.scale.classes else outputs.squeeze(-1)
+        return outputs if self.label_space.classes else outputs.squeeze(-1)
 
     def read(
         self,
@@ -74,7 +83,7 @@ class Regression(Readout):
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
         hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
-        return Reading(self.scale.restore(self(hidden)))
+        return Reading(self.label_space.restore(self(hidden)))
 
     def losses(
         self,
@@ -85,14 +94,13 @@ class Regression(Readout):
     ) -> torch.Tensor:
         """Absolute error in z-scores; of classes, the cross-entropy."""
         hidden = thinker.forward(thinker.batch(clips, subsets))
-        if self.scale.classes:
+        if self.label_space.classes:
             logits = self(hidden).movedim(-1, 1)  # [B, C, K]
             return cross_entropy(logits, labels.long(), reduction="none")
-        return (self(hidden) - self.scale.normalise(labels)).abs()
+        return (self(hidden) - self.label_space.normalise(labels)).abs()
 
     @classmethod
-    def num_parameters(cls, width: int) -> int:
-        return HEAD_WIDTH * (width + 4) + 1  # the published head's
-
-    def settings(self) -> dict[str, Any]:
-        return {"head": self.head, "dropout": self.dropout}
+    def num_parameters(cls, width: int, options: RegressionOptions, label_space: LabelSpace) -> int:
+        with torch.device("meta"):
+            head = HEADS[options.head](width, options.dropout, label_space.num_outputs)
+        return sum(parameter.numel() for parameter in head.parameters())

@@ -7,15 +7,16 @@ enough to calibrate a model to labels of one's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods.method import Reading, Readout
+from omni_msa.errors import ConfigError
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods.method import Method, Reading, TrainedBy
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
@@ -33,22 +34,41 @@ class RidgeFit:
     left_out: torch.Tensor  # [N, T] predictions of each clip by a fit without it
 
 
-class Probe(Readout):
-    """Linear H -> 1 in label units, or H -> C, a line a class, of which the highest is taken."""
+@dataclass(frozen=True)
+class RidgeOptions:
+    """Of the fit."""
+
+    penalty: float | None = None  # None: that with the smallest leave-one-out error
+
+    def __post_init__(self) -> None:
+        if self.penalty is not None and not 0 < self.penalty < inf:
+            raise ConfigError(f"penalty must be positive and finite, got {self.penalty}")
+
+
+class Ridge(Method):
+    """Linear H -> 1 in label units, or H -> C, a line a class, of which the highest is taken.
+
+    Users call it the probe.
+    """
 
     name = "probe"
+    Options = RidgeOptions
+    trained_by = TrainedBy.FIT
 
-    def __init__(self, thinker: Thinker, scale: LabelScale, penalty: float | None = None) -> None:
-        super().__init__(thinker, scale)
-        self.penalty = penalty
-        self.line = nn.Linear(thinker.width, scale.num_outputs)
+    def __init__(self, thinker: Thinker, label_space: LabelSpace, options: RidgeOptions) -> None:
+        super().__init__(thinker, label_space, options)
+        self.line = nn.Linear(thinker.width, label_space.num_outputs)
+
+    @classmethod
+    def num_parameters(cls, width: int, options: RidgeOptions, label_space: LabelSpace) -> int:
+        return (width + 1) * label_space.num_outputs
 
     def fit(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Fits states [N, H] to labels [N]; gives each clip's score by a fit without it [N]."""
-        classes = len(self.scale.classes)
+        classes = len(self.label_space.classes)
         targets = one_hot(labels.long(), classes).double() if classes else labels[:, None]
-        fitted = fit_ridge(states, targets)
-        self.penalty = fitted.penalty
+        penalties = (self.options.penalty,) if self.options.penalty else PENALTIES
+        fitted = fit_ridge(states, targets, penalties)
+        self.options = replace(self.options, penalty=fitted.penalty)
         with torch.no_grad():
             self.line.weight.copy_(fitted.weight)
             self.line.bias.copy_(fitted.bias)
@@ -56,9 +76,9 @@ class Probe(Readout):
 
     def _scores(self, outputs: torch.Tensor) -> torch.Tensor:
         """Lines [..., T] -> labels [...]."""
-        if self.scale.classes:
+        if self.label_space.classes:
             return outputs.argmax(-1).float()
-        return self.scale.clip(outputs.squeeze(-1))
+        return self.label_space.clip(outputs.squeeze(-1))
 
     def read(
         self,
@@ -69,14 +89,13 @@ class Probe(Readout):
         hidden = thinker.forward(thinker.batch(clips, subsets)).float()
         return Reading(self._scores(self.line(hidden)))
 
-    def settings(self) -> dict[str, Any]:
-        return {"penalty": self.penalty}
 
-
-def fit_ridge(states: torch.Tensor, targets: torch.Tensor) -> RidgeFit:
+def fit_ridge(
+    states: torch.Tensor, targets: torch.Tensor, penalties: Sequence[float] = PENALTIES
+) -> RidgeFit:
     """Ridge regression on standardised states [N, H], with targets [N, T], N >= 2.
 
-    Every penalty of `PENALTIES` is tried by its leave-one-out residuals, (y - fit) / (1 - h), h the
+    Every penalty is tried by its leave-one-out residuals, (y - fit) / (1 - h), h the
     diagonal of the hat matrix (Golub, Heath and Wahba, 1979): exact, but that the standardisation
     has seen all clips. The smallest of ten errors is a little optimistic.
     """
@@ -89,7 +108,7 @@ def fit_ridge(states: torch.Tensor, targets: torch.Tensor) -> RidgeFit:
     u, s, vt = torch.linalg.svd(x, full_matrices=False)  # [N, R], [R], [R, H]
     along = u.T @ (y - level)  # [R, T]
     best: tuple[float, float, torch.Tensor] | None = None
-    for penalty in PENALTIES:
+    for penalty in penalties:
         shrink = s**2 / (s**2 + penalty)
         hat = (u**2 @ shrink) + 1 / len(y)  # [N]
         residual = y - level - u @ (shrink[:, None] * along)

@@ -12,28 +12,29 @@ from collections.abc import Sequence
 
 import torch
 
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods.method import Reading, Readout
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods.method import Method, NoOptions, Reading, TrainedBy
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.packing import Continuation, collate, grow, pack
 from omni_msa.model.thinker import Thinker
 
 
-class Verbalizer(Readout):
-    """Labels as the generative readout writes them, in steps of a tenth. It has no parameters."""
+class Verbalizer(Method):
+    """Labels as the generative method writes them, in steps of a tenth. It has no parameters."""
 
     name = "verbalizer"
-    speaks = True
+    trained_by = TrainedBy.NOTHING
+    is_zero_shot = True
 
-    def __init__(self, thinker: Thinker, scale: LabelScale) -> None:
-        super().__init__(thinker, scale)
-        labels, tokenizer = scale.texts(), thinker.processor.tokenizer
-        spelled = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in labels]
-        if scale.classes:  # the end tells "sad" from "sadness"
-            spelled = [[*tokens, tokenizer.eos_token_id] for tokens in spelled]
+    def __init__(self, thinker: Thinker, label_space: LabelSpace, options: NoOptions) -> None:
+        super().__init__(thinker, label_space, options)
+        labels, tokenizer = label_space.texts(), thinker.processor.tokenizer
+        token_ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in labels]
+        if label_space.classes:  # the end tells "sad" from "sadness"
+            token_ids = [[*label_ids, tokenizer.eos_token_id] for label_ids in token_ids]
         self.values = torch.tensor(list(labels.values()))  # [labels]
-        self.trie, self.choices, self.steps = spell(spelled)
+        self.trie, self.choices, self.steps = label_trie(token_ids)
 
     def read(
         self,
@@ -42,17 +43,19 @@ class Verbalizer(Readout):
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
         trees, nodes = [], []
-        for clip, wanted in zip(clips, subsets, strict=True):
-            tree, places = grow(pack(clip, wanted), [self.trie] * len(wanted))
+        for clip, shown in zip(clips, subsets, strict=True):
+            tree, places = grow(pack(clip, shown), [self.trie] * len(shown))
             trees.append(tree)
             nodes.append(places)
         hidden = thinker.states(collate(clips, trees, thinker.pad_token_id))
-        scores = torch.zeros(len(clips), max(len(wanted) for wanted in subsets))
+        scores = torch.zeros(len(clips), max(map(len, subsets)))
         for b, places in enumerate(nodes):  # a clip at a time: vocabularies are large
             logits = thinker.logits(hidden[b, places.to(hidden.device)])  # [K, nodes, V]
-            likely = self.probabilities(logits).cpu()  # [K, labels]
-            expected = self.scale.clip(likely @ self.values)
-            scores[b, : len(places)] = likely.argmax(-1) if self.scale.classes else expected
+            probabilities = self.probabilities(logits).cpu()  # [K, labels]
+            if self.label_space.classes:
+                scores[b, : len(places)] = probabilities.argmax(-1).float()
+            else:
+                scores[b, : len(places)] = self.label_space.clip(probabilities @ self.values)
         return Reading(scores)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
@@ -62,7 +65,9 @@ class Verbalizer(Readout):
         return (likelihood @ self.steps.to(logits).T).softmax(-1)
 
 
-def spell(spelled: Sequence[Sequence[int]]) -> tuple[Continuation, torch.Tensor, torch.Tensor]:
+def label_trie(
+    token_ids: Sequence[Sequence[int]],
+) -> tuple[Continuation, torch.Tensor, torch.Tensor]:
     """The trie of some token strings, none of which begins another.
 
     Returns:
@@ -71,7 +76,7 @@ def spell(spelled: Sequence[Sequence[int]]) -> tuple[Continuation, torch.Tensor,
         [strings, choices].
     """
     nodes: dict[tuple[int, ...], int] = {(): 0}
-    for tokens in spelled:
+    for tokens in token_ids:
         for end in range(1, len(tokens)):
             nodes.setdefault(tuple(tokens[:end]), len(nodes))
     prefixes = [prefix for prefix in nodes if prefix]
@@ -79,10 +84,10 @@ def spell(spelled: Sequence[Sequence[int]]) -> tuple[Continuation, torch.Tensor,
         tuple(prefix[-1] for prefix in prefixes),
         tuple(nodes[prefix[:-1]] - 1 for prefix in prefixes),
     )
-    made = [[(nodes[tuple(t[:end])], t[end]) for end in range(len(t))] for t in spelled]
-    choices = sorted({choice for steps in made for choice in steps})
+    steps_of = [[(nodes[tuple(t[:end])], t[end]) for end in range(len(t))] for t in token_ids]
+    choices = sorted({choice for steps in steps_of for choice in steps})
     place = {choice: i for i, choice in enumerate(choices)}
-    taken = torch.zeros(len(spelled), len(choices))
-    for row, steps in zip(taken, made, strict=True):
+    is_step = torch.zeros(len(token_ids), len(choices))
+    for row, steps in zip(is_step, steps_of, strict=True):
         row[[place[choice] for choice in steps]] = 1.0
-    return trie, torch.tensor(choices), taken
+    return trie, torch.tensor(choices), is_step

@@ -10,14 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from omni_msa.media.sampling import plan_frames
 from omni_msa.options import MediaOptions
-from omni_msa.values import Frames, Transcript, Waveform
+from omni_msa.values import PATCH_SIDE, SAMPLE_RATE, Frames, Transcript, VideoTrack, Waveform
 
 if TYPE_CHECKING:
     from omni_msa.model.inputs import InputBuilder, Segment
     from omni_msa.model.thinker import Thinker
+
+HOP = 160  # audio samples a mel frame
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,42 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How large a clip is, where only that is known of it."""
+
+    seconds: float
+    width: int  # pixels of the picture, as displayed
+    height: int
+    text_tokens: int  # of the transcript
+    lead_in: int  # tokens before it
+
+    def picture_track(self) -> VideoTrack:
+        """A picture track of that length at 30 frames a second."""
+        pts_seconds = np.arange(0, max(self.seconds, 1 / 30) - 1e-9, 1 / 30)
+        size = self.width, self.height
+        return VideoTrack(0, "", *size, 0, pts_seconds, end_seconds=self.seconds)
+
+
+@dataclass(frozen=True)
+class EncodedSize:
+    """What a part becomes: tokens (with markers), and units that its tower is given."""
+
+    tokens: int
+    tower: int = 0  # patches, or sound frames (50 a second)
+
+
+@dataclass(frozen=True)
 class Encoder:
     """How a modality is shown to the Thinker.
 
-    `embed` turns the features of several clips into embeddings [tokens, H] a clip, in one call of
-    its tower; they take the places of the tokens that the configuration calls `placeholder`. A
-    modality without a tower is its tokens alone.
+    `measure` counts what `encode` would give for a clip of some extent, without one. `embed` turns
+    the features of several clips into embeddings [tokens, H] a clip, in one call of its tower; they
+    take the places of the tokens that the configuration calls `placeholder`. A modality without a
+    tower is its tokens alone.
     """
 
     encode: Callable[[InputBuilder, Any, MediaOptions], Encoded]
+    measure: Callable[[Extent, MediaOptions], EncodedSize]
     embed: Callable[[Thinker, Sequence[Any]], Sequence[torch.Tensor]] | None = None
     placeholder: str = ""
 
@@ -70,6 +101,30 @@ def encode_text(builder: InputBuilder, words: Transcript, options: MediaOptions)
     return Encoded(segment, warnings=tuple(warnings))
 
 
+def measure_video(extent: Extent, options: MediaOptions) -> EncodedSize:
+    """By the reader's own frame plan; four patches are merged into one token."""
+    frames = plan_frames(extent.picture_track(), options)
+    visual = len(frames.times_seconds) // 2 * frames.height * frames.width // PATCH_SIDE**2
+    return EncodedSize(visual + 2, 4 * visual)
+
+
+def measure_audio(extent: Extent, options: MediaOptions) -> EncodedSize:
+    """25 tokens a second."""
+    seconds = min(extent.seconds, options.max_audio_seconds)
+    num_mel_frames = -(-int(seconds * SAMPLE_RATE) // HOP)
+    return EncodedSize(num_audio_tokens(num_mel_frames) + 2, (num_mel_frames + 1) // 2)
+
+
+def measure_text(extent: Extent, options: MediaOptions) -> EncodedSize:
+    """The lead-in and the words."""
+    return EncodedSize(extent.lead_in + min(extent.text_tokens, options.max_text_tokens))
+
+
+def num_audio_tokens(num_mel_frames: int) -> int:
+    """Audio tokens of M mel frames: two strides of two (Qwen2.5-Omni's audio encoder)."""
+    return max(((num_mel_frames - 1) // 2 + 1 - 2) // 2 + 1, 0)
+
+
 def see(thinker: Thinker, patches: Sequence[Patches]) -> Sequence[torch.Tensor]:
     """Vision tower, all clips in one call: [tokens, H] a clip."""
     pixels = torch.cat([p.pixels for p in patches]).to(thinker.device)
@@ -91,7 +146,7 @@ def hear(thinker: Thinker, mels: Sequence[torch.Tensor]) -> Sequence[torch.Tenso
 
 
 ENCODERS: dict[str, Encoder] = {
-    "video": Encoder(encode_video, see, "video_token_id"),
-    "audio": Encoder(encode_audio, hear, "audio_token_id"),
-    "text": Encoder(encode_text),
+    "video": Encoder(encode_video, measure_video, see, "video_token_id"),
+    "audio": Encoder(encode_audio, measure_audio, hear, "audio_token_id"),
+    "text": Encoder(encode_text, measure_text),
 }

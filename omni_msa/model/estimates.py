@@ -9,13 +9,14 @@ Shapes: L tokens, B clips, e bytes of an element.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from omni_msa.errors import ConfigError
+from omni_msa.errors import check_choice
+from omni_msa.model.encoders import ENCODERS, EncodedSize
 from omni_msa.model.lora import LORA_SUFFIXES, LORA_TARGETS
 from omni_msa.options import QUANTIZE
 
@@ -43,10 +44,7 @@ class Holding:
             ("quantize", self.quantize, QUANTIZE),
             ("lora_scope", self.lora_scope, LORA_TARGETS),
         ):
-            if value not in allowed:
-                raise ConfigError(
-                    f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}"
-                )
+            check_choice(name, value, allowed)
 
     @property
     def element_bytes(self) -> int:
@@ -75,15 +73,22 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Tokens of one clip: by part (markers counted in), read alone, and with its subsets."""
+    """Tokens of one clip, by modality, read alone, and with its subsets."""
 
-    video: int
-    audio: int
-    text: int
+    parts: dict[str, EncodedSize]
     total: int
     packed: int  # what the language model is given
-    patches: int  # what the vision tower is given
-    sound_frames: int  # what the audio tower is given, 50 a second
+
+    def to_json(self) -> dict[str, int]:
+        """Plain values; a modality that is not shown has zero."""
+        nothing = EncodedSize(0)
+        sizes = {name: self.parts.get(name, nothing) for name in ENCODERS}
+        return {
+            **{name: size.tokens for name, size in sizes.items()},
+            "total": self.total,
+            "packed": self.packed,
+            **{tower.unit: sizes[name].tower for name, tower in _TOWERS.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class ByteCounts:
     """Memory by part, in bytes."""
 
     weights: int
-    adapter: int  # LoRA and readout; in training with their gradients and Adam states
+    adapter: int  # LoRA and the method; in training with their gradients and Adam states
     activations: int
     overhead: int
 
@@ -131,7 +136,7 @@ def byte_counts(
     tokens: TokenCounts,
     batch_size: int,
     training: bool,
-    readout_parameters: int = 0,
+    method_parameters: int = 0,
 ) -> ByteCounts:
     """Memory of one pass over a batch: scoring, or a training step.
 
@@ -139,7 +144,7 @@ def byte_counts(
     """
     return ByteCounts(
         weights=_weight_bytes(size, holding),
-        adapter=_adapter_bytes(size, holding, training, readout_parameters),
+        adapter=_adapter_bytes(size, holding, training, method_parameters),
         activations=_activation_bytes(size, holding, tokens, batch_size, training),
         overhead=OVERHEAD_BYTES[holding.device],
     )
@@ -162,7 +167,7 @@ def _linear_bytes(count: int, outputs: int, holding: Holding) -> int:
 
 
 def _adapter_bytes(size: ModelSize, holding: Holding, training: bool, head: int) -> int:
-    """LoRA and the readout's own parameters are fp32 however the base is held."""
+    """LoRA and the method's own parameters are fp32 however the base is held."""
     lora = lora_parameters(size, holding)
     if not training:
         return 4 * (lora + head)
@@ -226,20 +231,19 @@ def _activation_bytes(
 def _stages(
     size: ModelSize, holding: Holding, tokens: TokenCounts, batch_size: int, training: bool
 ) -> list[_Stage]:
-    config = size.config
+    counts = {name: part.tower for name, part in tokens.parts.items()}
+    works = [(_LANGUAGE_MODEL, tokens.packed)]
+    works += [(tower, counts.get(name, 0)) for name, tower in _TOWERS.items()]
     stages = []
-    for name, part, count, layer in (
-        ("language_model", config.text_config, tokens.packed, _text_layer),
-        ("visual", config.vision_config, tokens.patches, _vision_layer),
-        ("audio_tower", config.audio_config, tokens.sound_frames, _audio_layer),
-    ):
+    for work, count in works:
+        name, part = work.module, getattr(size.config, work.config)
         trained = training and (holding.lora_scope == "all" or name == "language_model")
         stages.append(
             _Stage(
                 batch_size * count,
                 part.num_hidden_layers,
                 part.hidden_size * holding.element_bytes,
-                layer(part, holding, trained),
+                work.layer(part, holding, trained),
                 _unpacked_bytes(size, name, holding),
                 trained,
             )
@@ -302,3 +306,21 @@ def _unpacked_bytes(size: ModelSize, part: str, holding: Holding) -> int:
     if holding.quantize == "none":
         return 0
     return max(a * b for name, a, b in size.linears if f".{part}." in name) * holding.element_bytes
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A part of the Thinker, and what a layer of it holds."""
+
+    module: str
+    config: str  # its name in the configuration
+    layer: Callable[[Any, Holding, bool], _Layer]
+    unit: str = ""  # what it is given
+
+
+_LANGUAGE_MODEL = _Network("language_model", "text_config", _text_layer)
+# By modality: those whose encoder has a tower.
+_TOWERS = {
+    "video": _Network("visual", "vision_config", _vision_layer, "patches"),
+    "audio": _Network("audio_tower", "audio_config", _audio_layer, "sound_frames"),
+}

@@ -14,12 +14,11 @@ import torch
 
 from omni_msa.errors import MediaError, ModelError
 from omni_msa.modalities import MODALITIES, Subset
-from omni_msa.model.encoders import ENCODERS, Patches
+from omni_msa.model.encoders import ENCODERS, HOP, Patches, num_audio_tokens
 from omni_msa.model.prompt import QUESTION, WORDS, render_frame, safe_transcript
 from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, ClipContent, Frames, Waveform
 
-HOP = 160  # audio samples a mel frame
 FFT = 400  # audio samples a window
 MERGE = 2  # patches merged into one visual token, each way
 
@@ -62,12 +61,12 @@ class ThinkerInputs:
 class InputBuilder:
     """Turns clips into `ThinkerInputs` with the model's own tokenizer, template and extractors."""
 
-    def __init__(self, processor: Any, thinker_config: Any, asked: str = QUESTION) -> None:
+    def __init__(self, processor: Any, thinker_config: Any, question: str = QUESTION) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.ticks_per_second = thinker_config.position_id_per_seconds
         self._words = self._encode(WORDS)
-        frame = render_frame(processor, asked)
+        frame = render_frame(processor, question)
         self.prefix = _text_segment(self._encode(frame.prefix))
         self.suffix = _text_segment(self._encode(frame.suffix))
         names = ("vision_bos", "video", "vision_eos", "audio_bos", "audio", "audio_eos")
@@ -184,11 +183,6 @@ class InputBuilder:
                 f"the tokenizer splits {token!r} into {len(ids)}: not a Qwen2.5-Omni one"
             )
         return ids[0]
-
-
-def num_audio_tokens(num_mel_frames: int) -> int:
-    """Audio tokens of M mel frames: two strides of two (Qwen2.5-Omni's audio encoder)."""
-    return max(((num_mel_frames - 1) // 2 + 1 - 2) // 2 + 1, 0)
 
 
 def _text_segment(ids: list[int]) -> Segment:

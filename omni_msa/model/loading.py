@@ -33,10 +33,15 @@ UNLOADABLE = (
 NOT_THE_THINKER = ("talker.", "token2wav.")
 
 
-def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thinker:
+def load_thinker(
+    name: str, quantize: str = "auto", device: str = "auto", loaded: Thinker | None = None
+) -> Thinker:
     """Loads a base in the published layout: the embedded `tiny`, a folder, or a hub id.
 
     Only `thinker.*` tensors are read; the Talker never takes memory. Nothing may be missing.
+
+    Args:
+        loaded: a Thinker whose weights are shared if they are what would be loaded.
 
     Raises:
         ModelError: not found, not a Qwen2.5-Omni folder, damaged, or out of memory.
@@ -46,13 +51,15 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
     folder = base_folder(name)
     config = _thinker_config(name, folder)
     where = _device(device)
-    how = resolve_quantize(quantize, config)
+    how = resolve_quantize(quantize, count_parameters(config))
+    if loaded is not None and loaded.base.holds(folder, how, where):
+        return loaded.beside(name)
     from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 
     try:
         with quiet_loading():
             processor = Qwen2_5OmniProcessor.from_pretrained(folder)
-            loaded: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+            result: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.bfloat16 if where == "cuda" else torch.float32,
@@ -62,7 +69,7 @@ def load_thinker(name: str, quantize: str = "auto", device: str = "auto") -> Thi
             )
     except UNLOADABLE as error:
         raise ModelError(f"model {name}: {first_line(error)}") from error
-    model, info = loaded
+    model, info = result
     foreign = [k for k in info["unexpected_keys"] if not k.startswith(NOT_THE_THINKER)]
     if info["missing_keys"] or foreign or info["mismatched_keys"]:
         wrong = sorted(info["missing_keys"]) + foreign + sorted(map(str, info["mismatched_keys"]))
@@ -127,11 +134,16 @@ def base_folder(name: str) -> Path:
         ) from error
 
 
-def resolve_quantize(quantize: str, thinker_config: Any) -> str:
-    """What `auto` means for this base: 4-bit above a billion parameters, none below."""
+def is_large(parameters: int) -> bool:
+    """Whether a base is quantized, and its training recomputes activations, by default."""
+    return parameters > FOUR_BIT_ABOVE
+
+
+def resolve_quantize(quantize: str, parameters: int) -> str:
+    """What `auto` means for a base of so many parameters: 4-bit above a billion, none below."""
     if quantize != "auto":
         return quantize
-    return "4bit" if count_parameters(thinker_config) > FOUR_BIT_ABOVE else "none"
+    return "4bit" if is_large(parameters) else "none"
 
 
 def count_parameters(thinker_config: Any) -> int:

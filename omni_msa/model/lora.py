@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ def add_lora(
         scope: a key of `LORA_TARGETS`: the whole Thinker, or its language model.
     """
     with quiet_loading():
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
 
         config = LoraConfig(
             r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS[scope]
         )
-        thinker.model = get_peft_model(thinker.model, config)
+        _put_on(thinker, config)
     trainable, total = thinker.model.get_nb_trainable_parameters()
     return {
         "rank": rank,
@@ -57,29 +58,70 @@ def load_adapter(folder: Path, thinker: Thinker) -> None:
     """
     try:
         with quiet_loading():
-            from peft import LoraConfig, get_peft_model
+            from peft import LoraConfig
 
             config = LoraConfig.from_pretrained(str(folder))
             config.inference_mode = True
-            model = get_peft_model(thinker.model, config)
-            set_adapter(folder, model)
+            _put_on(thinker, config)
+            set_adapter(folder, thinker)
     except UNLOADABLE as error:
         raise ModelError(
             f"checkpoint {folder}: the adapter does not load ({first_line(error)})"
         ) from error
-    model.eval().requires_grad_(False)
-    thinker.model = model
+    thinker.model.eval().requires_grad_(False)
 
 
-def set_adapter(folder: Path, model: Any) -> None:
+def save_adapter(folder: Path, thinker: Thinker, base: str) -> None:
+    """Writes the Thinker's own adapter into an empty folder, under PEFT's names.
+
+    Args:
+        base: how the folder names it; PEFT would write its path on this machine.
+    """
+    name = thinker.adapter or "default"
+    thinker.model.save_pretrained(folder, safe_serialization=True, selected_adapters=[name])
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    if (folder / name).is_dir():  # where PEFT puts all but the first adapter of a base
+        for file in ADAPTER_FILES:
+            (folder / name / file).replace(folder / file)
+        (folder / name).rmdir()
+    path = folder / ADAPTER_FILES[1]
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()  # a set in memory: the same bytes in every process
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def set_adapter(folder: Path, thinker: Thinker) -> None:
     """Every adapter tensor of the folder goes to its place, and every place gets one."""
     from peft import set_peft_model_state_dict
 
     tensors = load_file(folder / ADAPTER_FILES[0])
-    result: Any = set_peft_model_state_dict(model, tensors)
-    wrong = [k for k in result.missing_keys if "lora_" in k] + list(result.unexpected_keys)
+    result: Any = set_peft_model_state_dict(thinker.model, tensors, thinker.adapter or "default")
+    # the other adapters of a base that is shared are not in this folder
+    own = [k for k in result.missing_keys if "lora_" in k and f".{thinker.adapter}." in k]
+    wrong = own + list(result.unexpected_keys)
     if wrong:
         raise ModelError(
             f"checkpoint {folder}: {len(wrong)} adapter tensors are missing or foreign, "
             f"such as {wrong[0]}"
         )
+
+
+def _put_on(thinker: Thinker, config: Any) -> None:
+    """A fresh adapter, beside those that other Thinkers have on the same base.
+
+    The first is called as PEFT calls it, so that a folder holds it under PEFT's own names.
+    """
+    from peft import get_peft_model
+
+    shared = thinker.shared
+    if hasattr(shared.model, "peft_config"):
+        name = f"adapter{len(shared.model.peft_config)}"
+        shared.model.add_adapter(name, config)
+        shared.activate(name)
+    else:
+        name = "default"
+        shared.model = get_peft_model(shared.model, config, name)
+        shared.active = name
+    thinker.adapter = name

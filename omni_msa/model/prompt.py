@@ -25,14 +25,14 @@ _WORD = " Answer with one of these words."
 
 
 def question(
-    low: float = -3.0, high: float = 3.0, speak: bool = False, classes: Sequence[str] = ()
+    low: float = -3.0, high: float = 3.0, classes: Sequence[str] = (), in_words: bool = False
 ) -> str:
-    """The question for a label range or for classes; if words answer it, it says how."""
+    """The question for a label range or for classes; `in_words` says how to write the answer."""
     if classes:
         named = ", ".join(classes[:-1])
-        how = _JUDGE + (_WORD if speak else "")
+        how = _JUDGE + (_WORD if in_words else "")
         return _CLASSES.format(named=named, last=classes[-1], how=how)
-    how = _JUDGE + (_NUMBER.format(example=high / 2) if speak else "")
+    how = _JUDGE + (_NUMBER.format(example=high / 2) if in_words else "")
     return _QUESTION.format(low=low, high=high, how=how)
 
 
@@ -50,9 +50,9 @@ class PromptFrame:
     suffix: str
 
 
-def conversation(shown: Subset, transcript: str | None, asked: str = QUESTION) -> list[dict]:
+def conversation(shown: Subset, transcript: str | None, question: str = QUESTION) -> list[dict]:
     """The chat that the reference processor would be given for these modalities."""
-    content: list[dict[str, Any]] = [{"type": "text", "text": asked}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
     if "video" in shown:
         content.append({"type": "video", "video": ""})
     if "audio" in shown:
@@ -63,16 +63,16 @@ def conversation(shown: Subset, transcript: str | None, asked: str = QUESTION) -
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
-def render_frame(processor: Any, asked: str = QUESTION) -> PromptFrame:
+def render_frame(processor: Any, question: str = QUESTION) -> PromptFrame:
     """Renders the model's own chat template and finds where the parts go.
 
     Raises:
         ModelError: the template does not keep the transcript where it was put.
     """
-    chat = conversation(frozenset({"text"}), _TRANSCRIPT_MARK, asked)
+    chat = conversation(frozenset({"text"}), _TRANSCRIPT_MARK, question)
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     before, mark, suffix = text.partition(WORDS + _TRANSCRIPT_MARK)
-    if not mark or not before.endswith(asked):
+    if not mark or not before.endswith(question):
         raise ModelError("the model's chat template does not render text items as they are given")
     return PromptFrame(prefix=before, suffix=suffix)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from omni_msa.errors import ConfigError
+from omni_msa.errors import check_choice
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def published_thinker_config(size: str, **token_ids: int) -> Any:
     Raises:
         ConfigError: another size.
     """
-    if size not in _SIZES:
-        raise ConfigError(f"size {size!r} was not published; choose one of: {', '.join(SIZES)}")
+    check_choice("published size", size, _SIZES)
     from transformers import Qwen2_5OmniThinkerConfig
 
     text = _SIZES[size]

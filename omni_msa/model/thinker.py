@@ -1,4 +1,4 @@
-"""The Thinker: loading it (and only it), quantizing, LoRA, and the one packed forward pass.
+"""The Thinker: a base in memory, the adapter that is used on it, and the one packed forward pass.
 
 Shapes: B clips, K subsets, L tokens of a tree, H width of the language model.
 """
@@ -6,7 +6,8 @@ Shapes: B clips, K subsets, L tokens of a tree, H width of the language model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +29,76 @@ class LoadedBase:
     quantize: str  # none, 4bit or 8bit: what was really done
     device: str
 
+    def holds(self, folder: Path, quantize: str, device: str) -> bool:
+        """Whether it is that folder's weights, held in that way."""
+        same_folder = self.folder.resolve() == folder.resolve()
+        return same_folder and (self.quantize, self.device) == (quantize, device)
+
     @property
     def lasting_name(self) -> str:
         """How a checkpoint names its base: a folder by its whole path, wherever it is used."""
         return str(Path(self.name).resolve()) if self.folder == Path(self.name) else self.name
 
 
+@dataclass
+class SharedModel:
+    """A base in memory, with every adapter that was put on it; one of them, or none, is active."""
+
+    model: Any  # Qwen2_5OmniThinkerForConditionalGeneration, or PEFT around it
+    active: str | None = None
+
+    def activate(self, adapter: str | None) -> None:
+        """Computes with this adapter from now on; with None, as if there were none."""
+        if adapter == self.active:
+            return
+        if adapter is None:
+            self.model.base_model.disable_adapter_layers()
+        else:
+            self.model.base_model.enable_adapter_layers()
+            self.model.set_adapter(adapter, inference_mode=True)
+        self.active = adapter
+
+
 class Thinker:
-    """Qwen2.5-Omni's understanding half, with its processor."""
+    """Qwen2.5-Omni's understanding half, with its processor.
+
+    Several may share one base in memory, each with an adapter of its own (see `beside`).
+    """
 
     def __init__(self, model: Any, processor: Any, base: LoadedBase) -> None:
-        self.model = model  # Qwen2_5OmniThinkerForConditionalGeneration, or PEFT around it
+        self.shared = SharedModel(model)
         self.processor = processor
         self.base = base
         self.config = model.config
+        self.adapter: str | None = None
         pad = processor.tokenizer.pad_token_id
         self.pad_token_id = pad if pad is not None else 0
 
+    def beside(self, name: str) -> Thinker:
+        """Another Thinker on the same weights in memory, without an adapter.
+
+        Args:
+            name: of the base, as the user wrote it this time.
+        """
+        other = copy(self)
+        other.base = replace(self.base, name=name)
+        other.adapter = None
+        return other
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, or PEFT around it."""
+        return self.shared.model
+
     @property
     def adapted(self) -> bool:
-        """Whether a LoRA adapter is on it."""
-        return hasattr(self.model, "peft_config")
+        """Whether it computes with a LoRA adapter."""
+        return self.adapter is not None
 
     @property
     def core(self) -> Any:
         """The transformers model itself, with any LoRA layers already inside it."""
-        return self.model.get_base_model() if self.adapted else self.model
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
 
     def builder(self, question: str = QUESTION) -> InputBuilder:
         """What turns clips into inputs for it, with this question before each of them."""
@@ -74,7 +119,7 @@ class Thinker:
         padding_side: str = "right",
     ) -> PackedBatch:
         """Packs each clip's subsets and pads the trees to one length."""
-        trees = [pack(clip, wanted) for clip, wanted in zip(clips, subsets, strict=True)]
+        trees = [pack(clip, shown) for clip, shown in zip(clips, subsets, strict=True)]
         return collate(clips, trees, self.pad_token_id, padding_side)
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
@@ -111,6 +156,7 @@ class Thinker:
     def _language(
         self, embeddings: torch.Tensor, allowed: torch.Tensor, positions: torch.Tensor, cache: Any
     ) -> torch.Tensor:
+        self.shared.activate(self.adapter)
         bias = torch.zeros(allowed.shape, dtype=embeddings.dtype, device=self.device)
         bias = bias.masked_fill(~allowed, torch.finfo(embeddings.dtype).min)
         return self.core.model.language_model(
@@ -123,6 +169,7 @@ class Thinker:
 
     def embed(self, batch: PackedBatch) -> torch.Tensor:
         """Token embeddings with what the towers saw and heard in their places: [B, L, H]."""
+        self.shared.activate(self.adapter)
         token_ids = batch.token_ids.to(self.device)
         embeddings = self.core.get_input_embeddings()(token_ids)
         for modality, encoder in ENCODERS.items():

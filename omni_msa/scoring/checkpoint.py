@@ -18,11 +18,10 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from omni_msa.errors import ConfigError, ModelError
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods import make_readout
-from omni_msa.methods.method import Readout
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods import Method, make_method
 from omni_msa.model.identity import base_sha256, file_sha256
-from omni_msa.model.lora import ADAPTER_FILES, load_adapter, set_adapter
+from omni_msa.model.lora import ADAPTER_FILES, load_adapter, save_adapter, set_adapter
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import PROMPT_VERSION, MediaOptions
 
@@ -39,14 +38,14 @@ class CheckpointInfo:
 
     base: str
     base_sha256: str
-    readout: str
-    scale: LabelScale
+    method: str
+    label_space: LabelSpace
     media: dict[str, Any]
     quantize: str = "none"
     prompt_version: str = PROMPT_VERSION
     lora: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    readout_settings: dict[str, Any] = field(default_factory=dict)
+    method_options: dict[str, Any] = field(default_factory=dict)
     hide: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -58,25 +57,46 @@ class CheckpointInfo:
     adapter_config_sha256: str = ""  # its rank and scale are in there; "" in older checkpoints
     format_version: int = FORMAT_VERSION
 
+    def to_json(self) -> dict[str, Any]:
+        """As `omni_msa.json` holds it."""
+        return {_JSON_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> CheckpointInfo:
+        """From what `to_json` gives.
+
+        Raises:
+            TypeError, KeyError: a field is missing, unknown or of another type.
+        """
+        values = {name: row[key] for name, key in _JSON_NAMES.items() if key in row}
+        values |= {key: value for key, value in row.items() if key not in _JSON_NAMES.values()}
+        values["label_space"] = LabelSpace(**values["label_space"])
+        for name, kind in _KINDS.items():
+            if name in values and not isinstance(values[name], kind):
+                raise TypeError(f"{_JSON_NAMES.get(name, name)} is {values[name]!r}")
+        return cls(**values)
+
+
+# Format 1 has these names for three of the fields.
+_JSON_NAMES = {"method": "readout", "method_options": "readout_settings", "label_space": "scale"}
 _KINDS: dict[str, type] = {
-    "base": str, "base_sha256": str, "readout": str, "media": dict, "quantize": str, "lora": dict,
-    "readout_settings": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
+    "base": str, "base_sha256": str, "method": str, "media": dict, "quantize": str, "lora": dict,
+    "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
     "readout_sha256": str, "adapter_sha256": str, "adapter_config_sha256": str,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint: what it says of itself, and its readout. Zero-shot has no folder."""
+    """A loaded checkpoint: what it says of itself, and its method. Zero-shot has no folder."""
 
     folder: Path | None
     info: CheckpointInfo
-    readout: Readout
+    method: Method
 
 
 def save_checkpoint(
-    folder: Path, thinker: Thinker, readout: Readout, info: CheckpointInfo
+    folder: Path, thinker: Thinker, method: Method, info: CheckpointInfo
 ) -> CheckpointInfo:
     """Writes the folder; `omni_msa.json` comes last, so a folder that has it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,20 +104,18 @@ def save_checkpoint(
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     if thinker.adapted:
-        thinker.model.save_pretrained(new, safe_serialization=True)
-        (new / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-        _portable_adapter_config(new / "adapter_config.json", info.base)
-    state = {k: v.detach().float().cpu().contiguous() for k, v in readout.state_dict().items()}
+        save_adapter(new, thinker, info.base)
+    state = {k: v.detach().float().cpu().contiguous() for k, v in method.state_dict().items()}
     save_file(state, new / "readout.safetensors", metadata={"format": "pt"})
     complete = replace(
         info,
         versions=package_versions(),
-        readout_settings=readout.settings(),
+        method_options=asdict(method.options),
         readout_sha256=file_sha256(new / "readout.safetensors"),
         adapter_sha256=file_sha256(new / ADAPTER_FILES[0]) if thinker.adapted else "",
         adapter_config_sha256=file_sha256(new / ADAPTER_FILES[1]) if thinker.adapted else "",
     )
-    text = json.dumps(asdict(complete), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(complete.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (new / "omni_msa.json").write_text(text, encoding="utf-8")
     for name in (*ADAPTER_FILES, "readout.safetensors", "omni_msa.json"):
         if (new / name).exists():
@@ -116,10 +134,7 @@ def read_info(folder: Path) -> CheckpointInfo:
     """
     path = folder / "omni_msa.json"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        scale = LabelScale(**raw.pop("scale"))
-        info = CheckpointInfo(scale=scale, **raw)
-        _check_kinds(info)
+        info = CheckpointInfo.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(
             f"checkpoint {folder}: no omni_msa.json in it; give a folder that training wrote"
@@ -139,69 +154,67 @@ def read_info(folder: Path) -> CheckpointInfo:
     return info
 
 
-def _check_kinds(info: CheckpointInfo) -> None:
-    for name, kind in _KINDS.items():
-        if not isinstance(getattr(info, name), kind):
-            raise TypeError(f"{name} is {getattr(info, name)!r}")
-
-
-def load_checkpoint(folder: Path, thinker: Thinker, readout: str | None = None) -> Checkpoint:
-    """Puts the adapter on the Thinker (in place) and loads the readout.
+def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -> Checkpoint:
+    """Puts the adapter on the Thinker (in place) and loads the method.
 
     Args:
-        readout: another readout than the checkpoint's own, one that has no weights.
+        method: another than the checkpoint's own, one that has no weights.
 
     Raises:
         ModelError: made for another base, damaged, or with missing or foreign tensors.
     """
     info = read_info(folder)
-    found = base_sha256(thinker.base.folder)
-    if found != info.base_sha256:
+    own_sha256 = base_sha256(thinker.base.folder)
+    if own_sha256 != info.base_sha256:
         raise ModelError(
             f"checkpoint {folder}: made for base {info.base} ({info.base_sha256[:12]}), "
-            f"not for {thinker.base.name} ({found[:12]}); give --model {info.base}"
+            f"not for {thinker.base.name} ({own_sha256[:12]}); give --model {info.base}"
         )
     _check_files(folder, info)
     if info.adapter_sha256:
         load_adapter(folder, thinker)
+    options = info.method_options if method in (None, info.method) else None
     try:
-        made = make_readout(
-            readout or info.readout,
-            thinker,
-            info.scale,
-            info.readout_settings if readout in (None, info.readout) else None,
-        )
-        made.load_state_dict(load_file(folder / "readout.safetensors"))
+        loaded = make_method(method or info.method, thinker, info.label_space, options)
+        loaded.load_state_dict(load_file(folder / "readout.safetensors"))
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"checkpoint {folder}: readout does not fit ({error})") from error
-    return Checkpoint(folder, info, made.eval().requires_grad_(False))
+    return Checkpoint(folder, info, loaded.eval().requires_grad_(False))
 
 
-def load_weights(folder: Path, thinker: Thinker, readout: Readout, lora: dict[str, Any]) -> None:
-    """Puts a checkpoint's weights into a fresh adapter and readout of the same kind (in place).
+def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str, Any]) -> None:
+    """Puts a checkpoint's weights into a fresh adapter and method of the same kind (in place).
 
     Args:
-        lora: what `add_lora` has said of the fresh adapter.
+        lora: the fresh adapter's settings and size, as `add_lora` returns them.
 
     Raises:
-        ModelError: no checkpoint, a damaged one, or one of another base, readout or LoRA.
+        ModelError: no checkpoint, a damaged one, or one of another base, method or LoRA.
     """
     info = read_info(folder)
     _check_files(folder, info)
-    asked: dict[str, Any] = {"base": base_sha256(thinker.base.folder), "readout": readout.name}
-    asked |= {"classes": readout.scale.classes, "settings": readout.settings()}
-    found: dict[str, Any] = {"base": info.base_sha256, "readout": info.readout}
-    found |= {"classes": info.scale.classes, "settings": info.readout_settings}
+    fresh: dict[str, Any] = {
+        "base": base_sha256(thinker.base.folder),
+        "readout": method.name,
+        "classes": method.label_space.classes,
+        "settings": asdict(method.options),
+    }
+    stored: dict[str, Any] = {
+        "base": info.base_sha256,
+        "readout": info.method,
+        "classes": info.label_space.classes,
+        "settings": info.method_options,
+    }
     for name in ("rank", "alpha", "scope"):
-        asked[f"LoRA {name}"], found[f"LoRA {name}"] = lora[name], info.lora.get(name)
-    other = [name for name in asked if asked[name] != found[name]]
-    if other:
+        fresh[f"LoRA {name}"], stored[f"LoRA {name}"] = lora[name], info.lora.get(name)
+    unlike = [name for name in fresh if fresh[name] != stored[name]]
+    if unlike:
         raise ModelError(
-            f"checkpoint {folder}: it cannot be trained on with another {' and '.join(other)} "
-            f"({', '.join(f'{found[n]} there, {asked[n]} here' for n in other)})"
+            f"checkpoint {folder}: it cannot be trained on with another {' and '.join(unlike)} "
+            f"({', '.join(f'{stored[n]} there, {fresh[n]} here' for n in unlike)})"
         )
-    set_adapter(folder, thinker.model)
-    readout.load_state_dict(load_file(folder / "readout.safetensors"))
+    set_adapter(folder, thinker)
+    method.load_state_dict(load_file(folder / "readout.safetensors"))
 
 
 def _check_files(folder: Path, info: CheckpointInfo) -> None:
@@ -223,21 +236,14 @@ def media_options(info: CheckpointInfo, overrides: dict[str, Any] | None = None)
     Raises:
         ConfigError: an option that this version does not know, or a value it does not allow.
     """
-    given = {k: v for k, v in (overrides or {}).items() if v is not None}
-    unknown = sorted({*info.media, *given} - {f.name for f in fields(MediaOptions)})
+    chosen = {k: v for k, v in (overrides or {}).items() if v is not None}
+    unknown = sorted({*info.media, *chosen} - {f.name for f in fields(MediaOptions)})
     if unknown:
         raise ConfigError(f"media options {unknown} are not known to this version")
-    return MediaOptions.asked(given, info.media)
+    return MediaOptions.over(info.media, chosen)
 
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that numbers depend on."""
     names = ("omni-msa", "torch", "transformers", "peft", "bitsandbytes", "av", "qwen-omni-utils")
     return {name: version(name).partition("+")[0] for name in names}
-
-
-def _portable_adapter_config(path: Path, base: str) -> None:
-    """PEFT writes the base's path on this machine; the checkpoint names the base instead."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

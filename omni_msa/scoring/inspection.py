@@ -41,12 +41,12 @@ class Inspection:
         return {
             "checkpoint": str(self.folder),
             "base": info.base,
-            "readout": info.readout,
-            "readout_settings": info.readout_settings,
+            "readout": info.method,
+            "readout_settings": info.method_options,
             "readout_parameters": self.readout_parameters,
-            "label_range": [info.scale.low, info.scale.high],
-            "label_mean": info.scale.mean,
-            "label_deviation": info.scale.deviation,
+            "label_range": list(info.label_space.range),
+            "label_mean": info.label_space.mean,
+            "label_deviation": info.label_space.deviation,
             "lora": info.lora,
             "wrapped": self.wrapped,
             "quantize": info.quantize,
@@ -76,7 +76,7 @@ def inspect_checkpoint(model: ModelOptions) -> Inspection:
     info, folder = scorer.checkpoint.info, scorer.checkpoint.folder
     assert folder is not None  # a checkpoint was named
     now = check_scores(
-        scorer.thinker, scorer.readout, scorer.builder, media_options(info), scorer.hidden
+        scorer.thinker, scorer.method, scorer.builder, media_options(info), scorer.hidden
     )
     recorded, scores = info.self_check.get("scores", {}), now["scores"]
     differences = [abs(score - scores.get(name, math.nan)) for name, score in recorded.items()]
@@ -86,7 +86,7 @@ def inspect_checkpoint(model: ModelOptions) -> Inspection:
         info=info,
         wrapped=_wrapped(scorer.thinker.model),
         quantized=_linears(scorer.thinker.core),
-        readout_parameters=sum(p.numel() for p in scorer.readout.parameters()),
+        readout_parameters=sum(p.numel() for p in scorer.method.parameters()),
         check=_verdict(info.self_check, now, largest),
         largest_difference=largest if largest is None or math.isfinite(largest) else None,
         scores=scores,

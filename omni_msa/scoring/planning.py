@@ -1,7 +1,7 @@
 """What a clip costs before anything is loaded: tokens, and bytes by part; and what fits a budget.
 
 Arithmetic on a configuration. Tokens are those that `inputs.py` and `packing.py` build, because
-the reader's own frame plan and the packer itself count them; bytes are those of `footprint.py`.
+the encoders and the packer themselves count them; bytes are those of `model/estimates.py`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from omni_msa.errors import ConfigError, ModelError
-from omni_msa.media.sampling import plan_frames
-from omni_msa.methods import READOUTS
+from omni_msa.errors import ConfigError, ModelError, check_choice, first_line
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods import method_named, parse_options
 from omni_msa.modalities import MODALITIES, Subset, all_subsets
+from omni_msa.model.encoders import ENCODERS, Extent
 from omni_msa.model.estimates import (
     GIB,
     ByteCounts,
@@ -27,13 +27,13 @@ from omni_msa.model.estimates import (
     lora_parameters,
     model_size,
 )
-from omni_msa.model.inputs import HOP, InputBuilder, Segment, ThinkerInputs, num_audio_tokens
-from omni_msa.model.loading import FOUR_BIT_ABOVE, local_folder, quiet_loading
+from omni_msa.model.inputs import InputBuilder, Segment, ThinkerInputs
+from omni_msa.model.loading import local_folder, quiet_loading, resolve_quantize
 from omni_msa.model.packing import pack
 from omni_msa.model.prompt import WORDS
 from omni_msa.model.published import SIZES, published_thinker_config
-from omni_msa.options import MediaOptions
-from omni_msa.values import PATCH_SIDE, SAMPLE_RATE, VideoTrack
+from omni_msa.options import MediaOptions, TrainOptions
+from omni_msa.values import PATCH_SIDE
 
 TASKS = ("score", "train")
 # What `fit` tries below what was asked, best first.
@@ -68,25 +68,29 @@ class Workload:
     media: MediaOptions = field(default_factory=MediaOptions)
     width: int = 1280  # pixels of the picture, as displayed
     height: int = 720
-    modalities: Subset = frozenset(MODALITIES)
+    modalities: Subset = field(default_factory=lambda: frozenset(MODALITIES))
     task: str = "score"
-    readout: str = "regression"
+    method: str = TrainOptions.method
     subsets: str = "packed"  # "packed": every subset in the same pass; "full": the clip alone
     batch_size: int = 1
 
     def __post_init__(self) -> None:
-        _one_of("task", self.task, TASKS)
-        _one_of("subsets", self.subsets, ("packed", "full"))
+        check_choice("task", self.task, TASKS)
+        check_choice("subsets", self.subsets, ("packed", "full"))
         if not 0 < self.seconds <= DAY or self.text_tokens < 0 or self.batch_size < 1:
             raise ConfigError(
                 f"a clip lasts more than 0 s and at most a day, has 0 or more text tokens and "
                 f"comes 1 or more at a time, got {self.seconds} s, {self.text_tokens} tokens, "
                 f"batch {self.batch_size}"
             )
-        if not self.modalities or self.modalities - set(MODALITIES):
-            raise ConfigError(
-                f"modalities {sorted(self.modalities)}; choose among: {', '.join(MODALITIES)}"
-            )
+        for name in self.modalities:
+            check_choice("modality", name, MODALITIES)
+        if not self.modalities:
+            raise ConfigError("a clip shows at least one modality, got none")
+
+    def extent(self, lead_in: int = 0) -> Extent:
+        """How large the clip is; `lead_in` tokens stand before its transcript."""
+        return Extent(self.seconds, self.width, self.height, self.text_tokens, lead_in)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Plan:
             "max_pixels": media.max_pixels,
             "batch_size": self.workload.batch_size,
             "holding": asdict(self.holding),
-            "tokens": asdict(tokens),
+            "tokens": tokens.to_json(),
             "gib": {name: round(value / GIB, 3) for name, value in parts.items()},
             "budget_gib": round(self.budget_bytes / GIB, 3) if self.budget_bytes else None,
         }
@@ -187,8 +191,9 @@ def describe_model(model: str) -> tuple[Any, PromptTokens]:
             config = Qwen2_5OmniConfig.from_pretrained(folder).thinker_config
             builder = InputBuilder(Qwen2_5OmniProcessor.from_pretrained(folder), config)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ModelError(f"model {model}: not a Qwen2.5-Omni folder ({reason})") from error
+        raise ModelError(
+            f"model {model}: not a Qwen2.5-Omni folder ({first_line(error)})"
+        ) from error
     return config, PromptTokens.of(builder)
 
 
@@ -199,8 +204,9 @@ def estimate(
     tokens = count_tokens(workload, prompt or PromptTokens())
     held = _resolved(holding, size)
     training = workload.task == "train"
-    readout = READOUTS[workload.readout].num_parameters(size.config.text_config.hidden_size)
-    return Estimate(tokens, byte_counts(size, held, tokens, workload.batch_size, training, readout))
+    method, width = method_named(workload.method), size.config.text_config.hidden_size
+    own = method.num_parameters(width, parse_options(method, {}), LabelSpace())
+    return Estimate(tokens, byte_counts(size, held, tokens, workload.batch_size, training, own))
 
 
 def fit(
@@ -244,42 +250,24 @@ def fit(
 
 
 def count_tokens(workload: Workload, prompt: PromptTokens) -> TokenCounts:
-    """Tokens of one clip, by the reader's frame plan and the packer itself."""
-    media, parts = workload.media, {}
-    video = audio = text = patches = sound_frames = 0
-    if "video" in workload.modalities:
-        frames = plan_frames(picture_track(workload), media)
-        visual = len(frames.times_seconds) // 2 * frames.height * frames.width // PATCH_SIDE**2
-        patches, video = 4 * visual, visual + 2
-        parts["video"] = _blank(video)
-    if "audio" in workload.modalities:
-        heard = min(workload.seconds, media.max_audio_seconds)
-        num_mel_frames = -(-int(heard * SAMPLE_RATE) // HOP)
-        sound_frames, audio = (num_mel_frames + 1) // 2, num_audio_tokens(num_mel_frames) + 2
-        parts["audio"] = _blank(audio)
-    if "text" in workload.modalities:
-        text = min(workload.text_tokens, media.max_text_tokens) + prompt.lead_in
-        parts["text"] = _blank(text)
+    """Tokens of one clip, by the encoders' own counts and the packer itself."""
+    extent = workload.extent(prompt.lead_in)
+    sizes = {
+        name: encoder.measure(extent, workload.media)
+        for name, encoder in ENCODERS.items()
+        if name in workload.modalities
+    }
+    parts = {name: _blank(size.tokens) for name, size in sizes.items()}
     inputs = ThinkerInputs(_blank(prompt.prefix), parts, _blank(prompt.suffix))
     shown = inputs.present
     subsets = all_subsets(shown) if workload.subsets == "packed" else (shown,)
     packed = len(pack(inputs, subsets).token_ids)
-    total = inputs.num_tokens["total"]
-    return TokenCounts(video, audio, text, total, packed, patches, sound_frames)
+    return TokenCounts(sizes, inputs.num_tokens["total"], packed)
 
 
 def _resolved(holding: Holding, size: ModelSize) -> Holding:
     """With `auto` as it is resolved when the model is loaded."""
-    if holding.quantize != "auto":
-        return holding
-    return replace(holding, quantize="4bit" if size.parameters > FOUR_BIT_ABOVE else "none")
-
-
-def picture_track(workload: Workload) -> VideoTrack:
-    """A picture track of that length at 30 frames a second."""
-    pts_seconds = np.arange(0, max(workload.seconds, 1 / 30) - 1e-9, 1 / 30)
-    size = workload.width, workload.height
-    return VideoTrack(0, "", *size, 0, pts_seconds, end_seconds=workload.seconds)
+    return replace(holding, quantize=resolve_quantize(holding.quantize, size.parameters))
 
 
 def _blank(length: int) -> Segment:
@@ -289,8 +277,3 @@ def _blank(length: int) -> Segment:
 def _steps(steps: tuple[int, ...], most: int) -> tuple[int, ...]:
     """What was asked for, then every step below it."""
     return (most, *(step for step in steps if step < most))
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} {value!r} is not known; choose one of: {', '.join(allowed)}")

@@ -1,6 +1,6 @@
-"""The heart: a clip in, a score and its ablation out, in one forward pass.
+"""A clip in, a score and its ablation out, in one forward pass.
 
-Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Thinker.forward -> readout -> Record
+Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Method.read (Thinker.forward) -> Record
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ from typing import Any
 import torch
 
 from omni_msa.errors import ConfigError, MediaError, ModelError
-from omni_msa.files.labels import LabelScale
+from omni_msa.files.labels import LabelSpace
 from omni_msa.media import read_clip
-from omni_msa.methods import READOUTS, make_readout
-from omni_msa.methods.method import Reading
-from omni_msa.modalities import MODALITIES, Subset, subset_name
+from omni_msa.methods import METHODS, Reading, make_method, method_named
+from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.loading import TINY, load_thinker, local_folder
-from omni_msa.model.prompt import question
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import (
-    DEFAULT_RANGE,
     PROMPT_VERSION,
     AblationOptions,
     MediaOptions,
@@ -66,7 +63,7 @@ class Prepared:
 
 
 class Scorer:
-    """A Thinker with its checkpoint and the question that its readout asks.
+    """A Thinker with its checkpoint and the question that its method asks.
 
     Make it with `Scorer.load()`.
     """
@@ -75,22 +72,25 @@ class Scorer:
         self.thinker = thinker
         self.checkpoint = checkpoint
         self.media = media
-        self.readout = checkpoint.readout
-        self.hidden: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
-        scale = checkpoint.info.scale
-        self.label_range = (scale.low, scale.high)
-        self.classes = scale.classes  # empty when labels are numbers
-        self.builder = thinker.builder(
-            question(scale.low, scale.high, self.readout.speaks, scale.classes)
-        )
+        self.method = checkpoint.method
+        self.label_space = checkpoint.info.label_space
+        self.untrained: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
+        self.hidden = self.untrained | (frozenset(MODALITIES) - self.method.modalities())
+        self.builder = thinker.builder(self.method.question())
 
     @classmethod
-    def load(cls, model: ModelOptions | None = None, media: dict[str, Any] | None = None) -> Scorer:
+    def load(
+        cls,
+        model: ModelOptions | None = None,
+        media: dict[str, Any] | None = None,
+        beside: Scorer | None = None,
+    ) -> Scorer:
         """Loads a base and its checkpoint; with no options, the embedded `tiny`.
 
         Args:
             model: which model, and how it is held in memory.
             media: choices that replace the checkpoint's own ways of reading clips.
+            beside: a scorer whose base is shared, if it is the same: it is in memory once.
 
         Raises:
             ModelError: the base or the checkpoint cannot be loaded.
@@ -98,31 +98,34 @@ class Scorer:
         """
         options = model or ModelOptions()
         folder = _checkpoint_folder(options)
+        loaded = beside.thinker if beside is not None else None
         if folder is None:
-            return cls._zero_shot(options, media)
+            return cls._zero_shot(options, media, loaded)
         info = read_info(folder)
-        _check_readout(options.readout, info.readout)
+        _check_replaces(options.readout, info.method)
         chosen = media_options(info, media)
         if options.model is None:
             _check_base(folder, info.base)
         quantize = info.quantize if options.quantize == "auto" else options.quantize
-        thinker = load_thinker(options.model or info.base, quantize, options.device)
+        thinker = load_thinker(options.model or info.base, quantize, options.device, loaded)
         return cls(thinker, load_checkpoint(folder, thinker, options.readout), chosen)
 
     @classmethod
-    def _zero_shot(cls, options: ModelOptions, media: dict[str, Any] | None) -> Scorer:
-        thinker = load_thinker(options.model or "tiny", options.quantize, options.device)
-        classes = options.classes
-        numbers = LabelScale(0.0, 1.0, *(options.label_range or DEFAULT_RANGE))
+    def _zero_shot(
+        cls, options: ModelOptions, media: dict[str, Any] | None, loaded: Thinker | None
+    ) -> Scorer:
+        """A bare base, read by a method that has no weights."""
+        thinker = load_thinker(options.model or "tiny", options.quantize, options.device, loaded)
+        space = LabelSpace(*options.label_range) if options.label_range else LabelSpace()
         info = CheckpointInfo(
             base=thinker.base.lasting_name,
             base_sha256=base_sha256(thinker.base.folder),
-            readout=options.readout or ZERO_SHOT,
-            scale=LabelScale.of_classes(classes) if classes else numbers,
+            method=options.readout or ZERO_SHOT,
+            label_space=LabelSpace.of_classes(options.classes) if options.classes else space,
             media=MediaOptions().to_json(),
         )
-        readout = make_readout(info.readout, thinker, info.scale).eval()
-        return cls(thinker, Checkpoint(None, info, readout), media_options(info, media))
+        method = make_method(info.method, thinker, info.label_space).eval()
+        return cls(thinker, Checkpoint(None, info, method), media_options(info, media))
 
     @property
     def notice(self) -> str | None:
@@ -137,8 +140,8 @@ class Scorer:
         if self.checkpoint.folder is None:
             return (f"zero-shot: no checkpoint, {self.thinker.base.name} is read by {self.name}",)
         remarks = []
-        if self.hidden:
-            names = " and ".join(m for m in MODALITIES if m in self.hidden)
+        if self.untrained:
+            names = " and ".join(in_order(self.untrained))
             remarks.append(f"the checkpoint was trained without {names}, and is not shown it")
         if how != info.quantize:
             remarks.append(f"trained with quantize {info.quantize}, scored with {how}")
@@ -146,8 +149,8 @@ class Scorer:
 
     @property
     def name(self) -> str:
-        """The readout's name."""
-        return self.readout.name
+        """The method's name."""
+        return self.method.name
 
     def describe(self) -> dict[str, Any]:
         """The `model` object of a record, without its fingerprint."""
@@ -166,7 +169,7 @@ class Scorer:
         parts = {
             "base": info.base_sha256,
             "adapter": info.adapter_sha256,
-            "readout": [self.name, info.readout_sha256, info.scale.to_json()],
+            "readout": [self.name, info.readout_sha256, info.label_space.to_json()],
             "quantize": self.thinker.base.quantize,
             "media": self.media.to_json(),
             "prompt": PROMPT_VERSION,
@@ -192,8 +195,9 @@ class Scorer:
             MediaError: the clip cannot be read or has nothing to score.
             TranscriptError: its transcript file cannot be read.
         """
-        wanted = clip if isinstance(clip, Clip) else Clip(path=Path(clip))
-        content = read_clip(wanted, self.media, hide=hide | self.hidden)
+        if not isinstance(clip, Clip):
+            clip = Clip(path=Path(clip))
+        content = read_clip(clip, self.media, hide=hide | self.hidden)
         prepared = self.prepare(content, hide)
         return self.score_prepared([prepared], ablation or AblationOptions(), hide)[0]
 
@@ -212,16 +216,16 @@ class Scorer:
         """One forward pass of the language model over all clips and all their subsets."""
         for item in prepared:
             if ablation.drop and item.inputs.present <= ablation.drop:
-                has = " and ".join(m for m in MODALITIES if m in item.inputs.present)
+                present = " and ".join(in_order(item.inputs.present))
                 raise MediaError(
-                    f"{item.content.clip.name}: it has {has} only, and all of it is dropped; "
+                    f"{item.content.clip.name}: it has {present} only, and all of it is dropped; "
                     "drop less"
                 )
         start = time.perf_counter()
-        wanted = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
-        reading = self.read([p.inputs for p in prepared], wanted)
+        subsets = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
+        reading = self.read([p.inputs for p in prepared], subsets)
         seconds = (time.perf_counter() - start) / len(prepared)
-        rows = [row[: len(k)] for row, k in zip(reading.scores.tolist(), wanted, strict=True)]
+        rows = [row[: len(k)] for row, k in zip(reading.scores.tolist(), subsets, strict=True)]
         for item, row in zip(prepared, rows, strict=True):
             if not all(map(isfinite, row)):
                 raise ModelError(
@@ -230,20 +234,21 @@ class Scorer:
                 )
         fingerprint = self.fingerprint(ablation, hide)
         records = [
-            self._record(
-                p, dict(zip(subsets, row, strict=True)), ablation, seconds, fingerprint, hide
-            )
-            for p, subsets, row in zip(prepared, wanted, rows, strict=True)
+            self._record(p, dict(zip(k, row, strict=True)), ablation, seconds, fingerprint, hide)
+            for p, k, row in zip(prepared, subsets, rows, strict=True)
         ]
         if reading.answers is None:
             return records
-        said = zip(records, reading.answers, wanted, strict=True)
-        return [replace(r, answer=answers[len(k) - 1]) for r, answers, k in said]
+        whole_clips = [row[len(k) - 1] for row, k in zip(reading.answers, subsets, strict=True)]
+        return [
+            replace(record, answer=answer)
+            for record, answer in zip(records, whole_clips, strict=True)
+        ]
 
     @torch.inference_mode()
     def read(self, clips: Sequence[ThinkerInputs], subsets: Sequence[Sequence[Subset]]) -> Reading:
-        """The readout's scores of each clip's subsets, in one forward pass."""
-        return self.readout.read(self.thinker, clips, subsets)
+        """The method's scores of each clip's subsets, in one forward pass."""
+        return self.method.read(self.thinker, clips, subsets)
 
     def _record(
         self,
@@ -255,7 +260,7 @@ class Scorer:
         hide: Subset,
     ) -> Record:
         content, inputs = prepared.content, prepared.inputs
-        shown = inputs.present
+        shown, classes = inputs.present, self.label_space.classes
         seconds = {
             "decode": round(content.decode_seconds, 4),
             "inputs": round(prepared.input_seconds, 4),
@@ -267,7 +272,7 @@ class Scorer:
             clip=content.clip.name,
             sha256=content.sha256,
             score=scores[shown],
-            range=self.label_range,
+            range=self.label_space.range,
             modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
             ablation=self._ablation(scores, shown, ablation) if ablation.enabled else None,
             media=content.media,
@@ -277,16 +282,16 @@ class Scorer:
             warnings=content.warnings + inputs.warnings + dropped + self.remarks,
             label=content.clip.label,
             id=content.clip.row_id,
-            emotion=self.classes[round(scores[shown])] if self.classes else None,
+            emotion=classes[round(scores[shown])] if classes else None,
         )
 
     def _ablation(
-        self, scores: dict[Subset, float], shown: Subset, asked: AblationOptions
+        self, scores: dict[Subset, float], shown: Subset, options: AblationOptions
     ) -> Ablation:
         """What each subset gives; numbers of classes have no differences."""
-        if self.classes:
+        if self.label_space.classes:
             return Ablation({subset_name(s): score for s, score in scores.items()})
-        return summarise(scores, shown, asked)
+        return summarise(scores, shown, options)
 
 
 def _checkpoint_folder(options: ModelOptions) -> Path | None:
@@ -296,13 +301,12 @@ def _checkpoint_folder(options: ModelOptions) -> Path | None:
     if options.embedded:
         return TINY / "checkpoint"
     local_folder(options.model or "tiny")  # a wrong path is the first thing to say
-    readout = options.readout or ZERO_SHOT
-    _check_known(readout)
-    if not READOUTS[readout].speaks:
+    method = options.readout or ZERO_SHOT
+    if not method_named(method).is_zero_shot:
         raise ConfigError(
-            f"readout {readout}: it needs weights, and no checkpoint was given; add "
+            f"readout {method}: it needs weights, and no checkpoint was given; add "
             "--checkpoint DIR (a folder that train or calibrate wrote), or read the base "
-            "with --readout verbalizer"
+            f"with --readout {ZERO_SHOT}"
         )
     return None
 
@@ -317,18 +321,13 @@ def _check_base(folder: Path, base: str) -> None:
         ) from error
 
 
-def _check_readout(asked: str | None, stored: str) -> None:
-    """A checkpoint's own readout, or, between two that have no weights, either."""
-    if asked in (None, stored):
+def _check_replaces(method: str | None, stored: str) -> None:
+    """A checkpoint's own method, or, between two that need no weights, either."""
+    if method in (None, stored):
         return
-    _check_known(asked)
-    if not (READOUTS[asked].speaks and READOUTS[stored].speaks):
+    if not (method_named(method or stored).is_zero_shot and method_named(stored).is_zero_shot):
+        weightless = [m.name for m in METHODS.values() if m.is_zero_shot]
         raise ConfigError(
-            f"readout {asked!r}: this checkpoint holds a {stored} readout; leave --readout out "
-            "(only verbalizer and generative, which have no weights, can replace each other)"
+            f"readout {method!r}: this checkpoint holds a {stored} readout; leave --readout out "
+            f"(only {' and '.join(weightless)}, which have no weights, can replace each other)"
         )
-
-
-def _check_known(readout: str) -> None:
-    if readout not in READOUTS:
-        raise ConfigError(f"readout {readout!r} is not known; choose one of: {', '.join(READOUTS)}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from omni_msa.methods.method import Readout
+from omni_msa.methods import Method
 from omni_msa.modalities import Subset, all_subsets, subset_name
 from omni_msa.model.inputs import InputBuilder
 from omni_msa.model.thinker import Thinker
@@ -47,7 +47,7 @@ def self_check_content() -> ClipContent:
 @torch.inference_mode()
 def check_scores(
     thinker: Thinker,
-    readout: Readout,
+    method: Method,
     builder: InputBuilder,
     media: MediaOptions,
     hide: Subset,
@@ -55,12 +55,12 @@ def check_scores(
     """The built-in clip's scores by subset, and what they were computed with."""
     training = thinker.model.training
     thinker.model.eval()
-    readout.eval()
+    method.eval()
     inputs = builder.build(self_check_content(), media, hide)
     subsets = all_subsets(inputs.present)
-    scores = readout.read(thinker, [inputs], [subsets]).scores[0].tolist()
+    scores = method.read(thinker, [inputs], [subsets]).scores[0].tolist()
     thinker.model.train(training)
-    readout.train(training)
+    method.train(training)
     return {
         "scores": {subset_name(s): round(v, 6) for s, v in zip(subsets, scores, strict=True)},
         "quantize": thinker.base.quantize,

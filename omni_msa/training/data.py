@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from omni_msa.errors import ManifestError
-from omni_msa.files.labels import LabelScale, check_labels, label_scale
+from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import Feed
 from omni_msa.modalities import Subset, subset_name
 from omni_msa.model.inputs import ThinkerInputs
@@ -30,10 +30,8 @@ class TrainingData:
 
     train: Feed
     valid: Feed
-    label_range: tuple[float, float] = (-3.0, 3.0)
+    label_space: LabelSpace = field(default_factory=LabelSpace)  # fitted to the training labels
     hide: Subset = frozenset()  # modalities that are never shown
-    classes: tuple[str, ...] = ()  # labels are places in this list
-    scale: LabelScale = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.train.clips or not self.valid.clips:
@@ -41,9 +39,8 @@ class TrainingData:
                 f"{len(self.train.clips)} training and {len(self.valid.clips)} validation clips; "
                 'both are needed: mark rows with split "train" and "valid"'
             )
-        check_labels([*self.train.clips, *self.valid.clips], self.label_range)
-        scale = label_scale(self.train.clips, self.label_range, self.classes)
-        object.__setattr__(self, "scale", scale)
+        self.label_space.check([*self.train.clips, *self.valid.clips])
+        object.__setattr__(self, "label_space", self.label_space.fitted(self.train.clips))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A ridge probe from some fifty labelled clips: one forward pass each, nothing is trained.
+"""A method that is fitted to some fifty labelled clips: one forward pass each, no gradients.
 
 The base, and the adapter of a checkpoint if one is given, stay as they are.
 """
@@ -6,22 +6,22 @@ The base, and the adapter of a checkpoint if one is given, stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from omni_msa.errors import ManifestError, OmniMSAError
-from omni_msa.files.labels import check_labels, label_scale
+from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import Feed
-from omni_msa.methods.ridge import Probe
+from omni_msa.methods import TrainedBy, make_method, method_trained_by, parse_options
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.memory import in_passes
-from omni_msa.options import ModelOptions
+from omni_msa.options import FitOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
-from omni_msa.scoring.scorer import Scorer
+from omni_msa.scoring.scorer import ZERO_SHOT, Scorer
 from omni_msa.scoring.self_check import check_scores
 from omni_msa.training.data import data_sha256
 from omni_msa.training.run_folder import RunFolder
@@ -30,74 +30,76 @@ FEWEST = 8  # clips, below which leaving one out says little
 BATCH = 8
 
 
-def load_frozen(
-    model: ModelOptions, label_range: tuple[float, float], media: dict[str, Any] | None = None
-) -> Scorer:
+def load_frozen(model: ModelOptions, media: dict[str, Any] | None = None) -> Scorer:
     """The model whose states are read: a base alone, or with a checkpoint's adapter."""
-    if not model.checkpoint:
-        model = replace(model, label_range=label_range, readout="verbalizer")
-    return Scorer.load(model, media)
+    return Scorer.load(model if model.checkpoint else replace(model, readout=ZERO_SHOT), media)
+
+
+def check_fit(options: FitOptions) -> None:
+    """What can be said before anything is loaded.
+
+    Raises:
+        ConfigError: the method is not fitted, or does not take these options.
+    """
+    parse_options(method_trained_by(TrainedBy.FIT, options.method), options.method_options)
 
 
 def calibrate(
     scorer: Scorer,
     feed: Feed,
     out: Path,
-    label_range: tuple[float, float],
+    label_space: LabelSpace,
     hide: Subset = frozenset(),
     progress: Callable[[int, str | None], None] = lambda *_: None,
-    classes: tuple[str, ...] = (),
     fresh: bool = False,
+    options: FitOptions | None = None,
 ) -> CheckpointInfo:
-    """Fits a probe on the whole clips' last-token states and writes a checkpoint with it.
+    """Fits a method on the whole clips' last-token states and writes a checkpoint with it.
 
     Args:
         scorer: the model (see `load_frozen`).
-        classes: labels are places in this list.
         progress: called after each clip with how many are read, and why one is left out.
         fresh: replace the checkpoint that is in the folder.
+        options: which method, and its own options.
 
     Raises:
         ManifestError: too few clips, or labels missing or outside the range.
-        ConfigError: the folder holds a checkpoint already.
+        ConfigError: the folder holds a checkpoint already, or the method is not fitted.
     """
+    options = options or FitOptions()
+    check_fit(options)
     if len(feed.clips) < FEWEST:
         raise ManifestError(f"{len(feed.clips)} clips to fit on; a probe needs {FEWEST} or more")
-    check_labels(feed.clips, label_range)
-    scale = label_scale(feed.clips, label_range, classes)
-    probe = Probe(scorer.thinker, scale).to(scorer.thinker.device)
-    info = replace(scorer.checkpoint.info, readout=probe.name, scale=scale)
-    checkpoint = replace(scorer.checkpoint, info=info, readout=probe)
-    probe_scorer = Scorer(scorer.thinker, checkpoint, scorer.media)  # it asks for this label range
+    label_space.check(feed.clips)
+    label_space = label_space.fitted(feed.clips)
+    fitted = make_method(options.method, scorer.thinker, label_space, options.method_options)
+    info = replace(scorer.checkpoint.info, method=fitted.name, label_space=label_space)
+    checkpoint = replace(scorer.checkpoint, info=info, method=fitted)
+    model = Scorer(scorer.thinker, checkpoint, scorer.media)  # it asks for these labels
+    hide = hide | model.hidden
     with RunFolder(out, "calibrate", fresh, clears=False):  # nobody else writes here meanwhile
-        states, labels = last_states(probe_scorer, feed, hide, progress)
+        states, labels = last_states(model, feed, hide, progress)
         if len(states) < FEWEST:
             raise ManifestError(
                 f"{len(states)} clips could be read; a probe needs {FEWEST} or more"
             )
-        metrics = _leave_one_out(probe.fit(states, labels), labels, bool(classes))
+        scores = fitted.fit(states, labels)
         info = replace(
             info,
             media=scorer.media.to_json(),
             quantize=scorer.thinker.base.quantize,
             notice=None,
-            hide=sorted(hide | probe_scorer.hidden),
+            hide=sorted(hide),
             training={
                 "clips": len(states),
-                "penalty": probe.penalty,
+                **asdict(fitted.options),
                 "data_sha256": data_sha256(train=feed),
                 "adapter": info.training,  # how it was trained, where there is one
             },
-            metrics=metrics,
-            self_check=check_scores(
-                probe_scorer.thinker,
-                probe,
-                probe_scorer.builder,
-                scorer.media,
-                hide | probe_scorer.hidden,
-            ),
+            metrics=_leave_one_out(scores, labels, bool(label_space.classes)),
+            self_check=check_scores(model.thinker, fitted, model.builder, scorer.media, hide),
         )
-        return save_checkpoint(out, scorer.thinker, probe, info)
+        return save_checkpoint(out, scorer.thinker, fitted, info)
 
 
 def _leave_one_out(scores: torch.Tensor, labels: torch.Tensor, classify: bool) -> dict[str, float]:

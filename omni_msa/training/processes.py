@@ -26,7 +26,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """One process writes files and speaks."""
+        """One process writes files and prints."""
         return self.rank == 0
 
     def share(self, places: list[int]) -> list[int]:

@@ -32,8 +32,8 @@ def first_info(
     return CheckpointInfo(
         base=thinker.base.lasting_name,
         base_sha256=base_sha256(thinker.base.folder),
-        readout=options.readout,
-        scale=data.scale,
+        method=options.method,
+        label_space=data.label_space,
         media=media.to_json(),
         quantize=thinker.base.quantize,
         lora=lora,
@@ -52,7 +52,7 @@ def first_info(
 def run_fingerprint(info: CheckpointInfo, processes: int) -> str:
     """What must be the same for a run to go on: all that its weights follow from."""
     parts: list[Any] = [info.base_sha256, info.quantize, info.training, info.media, info.hide]
-    parts += [info.scale.to_json(), processes]
+    parts += [info.label_space.to_json(), processes]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

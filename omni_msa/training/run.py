@@ -93,8 +93,8 @@ class Run:
 
     @torch.inference_mode()
     def validate(self, feed: Feed) -> dict[str, float]:
-        """MAE on whole clips, in label units, or the share of wrong classes; and of a readout that
-        speaks, what went wrong."""
+        """MAE on whole clips, in label units, or the share of wrong classes; and of answers in
+        words, how many could not be read."""
         model, position = self.model, self.position
         model.set_training(False)
         share = self.processes.share(list(range(len(feed.clips))))
@@ -106,14 +106,14 @@ class Run:
             batch += [item] if item else []
             if len(batch) >= position.micro or n == len(share):
                 passes = in_passes(
-                    lambda part: clip_misses(model.thinker, model.readout, part),
+                    lambda part: clip_misses(model.thinker, model.method, part),
                     batch,
                     position.micro,
                 )
                 misses += [miss for part in passes for miss in part]
                 batch = []
         position.unseen = self.processes.merge(position.unseen)
-        return validation_metrics(self.processes.gather(misses), model.readout)
+        return validation_metrics(self.processes.gather(misses), model.method)
 
     # --- epochs --------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class Run:
             save_checkpoint(
                 self.folder.folder,
                 self.model.thinker,
-                self.model.readout,
+                self.model.method,
                 replace(info, self_check=check),
             )
         return good

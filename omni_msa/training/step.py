@@ -128,7 +128,7 @@ def batch_loss(model: TrainedModel, batch: Sequence[LabelledInputs], bf16: bool)
     device = model.thinker.device
     labels, weights = (m.to(device) for m in label_matrix(batch))
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or bf16):
-        losses = model.readout.losses(
+        losses = model.method.losses(
             model.thinker, [b.inputs for b in batch], [b.subsets for b in batch], labels
         )
     return (losses.where(weights > 0, 0.0) * weights).sum()

@@ -1,4 +1,4 @@
-"""Training a LoRA adapter and a readout on labelled clips: one loop for every readout.
+"""Training a LoRA adapter and a method on labelled clips: one loop for every method.
 
 The same packed pass that scores a clip's subsets trains on them, so a missing modality is not a
 surprise. The checkpoint with the lowest validation MAE is kept. Nothing random outlives a step:
@@ -14,15 +14,18 @@ from pathlib import Path
 
 import torch
 
-from omni_msa.model.loading import FOUR_BIT_ABOVE, count_parameters, load_thinker
+from omni_msa.errors import ConfigError
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods import TrainedBy, method_trained_by, parse_options
+from omni_msa.modalities import MODALITIES
+from omni_msa.model.loading import count_parameters, is_large, load_thinker
 from omni_msa.model.lora import add_lora
 from omni_msa.model.memory import return_large_blocks
-from omni_msa.model.prompt import question
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, load_weights
 from omni_msa.training.data import TrainingData
-from omni_msa.training.model import TrainedModel, fresh_readout
+from omni_msa.training.model import TrainedModel, fresh_method
 from omni_msa.training.processes import Processes
 from omni_msa.training.progress import TrainProgress
 from omni_msa.training.record import first_info, run_fingerprint
@@ -38,6 +41,10 @@ class Trainer:
         options: how it is trained.
         media: how clips are read.
         progress: gets every step, every epoch and every notice of its runs.
+
+    Raises:
+        ConfigError: the method is not trained by gradients, or does not take its options.
+        ModelError: the base cannot be loaded.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Trainer:
         media: MediaOptions,
         progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> None:
+        _check_method(options)
         self.options = options
         self.media = media
         self.progress = progress
@@ -60,7 +68,7 @@ class Trainer:
             options.lora_dropout,
             options.lora_scope,
         )
-        if large := count_parameters(self.thinker.config) > FOUR_BIT_ABOVE:
+        if large := is_large(count_parameters(self.thinker.config)):
             return_large_blocks()
         if options.checkpointing == "on" or (options.checkpointing == "auto" and large):
             self.thinker.core.gradient_checkpointing_enable(
@@ -85,7 +93,7 @@ class Trainer:
             base_name: how the checkpoint calls its base, if not by the name it was loaded with.
             notice: a line that is shown whenever the checkpoint is used.
             fresh: start anew, whatever is in the folder.
-            start: a checkpoint whose adapter and readout are trained on.
+            start: a checkpoint whose adapter and method are trained on.
             progress: for this run, in place of the trainer's.
 
         Raises:
@@ -103,9 +111,21 @@ class Trainer:
             return run.train()
 
     def _model(self, data: TrainingData, start: Path | None) -> TrainedModel:
-        """The Thinker with a fresh readout for these labels, or with the weights to start from."""
-        readout = fresh_readout(self.options, self.thinker, data.scale)
-        builder = self.thinker.builder(question(*data.label_range, readout.speaks, data.classes))
+        """The Thinker with a fresh method for these labels, or with the weights to start from."""
+        method = fresh_method(self.options, self.thinker, data.label_space)
+        builder = self.thinker.builder(method.question())
         if start is not None:
-            load_weights(start, self.thinker, readout, self.lora)
-        return TrainedModel(self.thinker, readout, builder, self.media, data.hide)
+            load_weights(start, self.thinker, method, self.lora)
+        hide = data.hide | (frozenset(MODALITIES) - method.modalities())
+        return TrainedModel(self.thinker, method, builder, self.media, hide)
+
+
+def _check_method(options: TrainOptions) -> None:
+    """What can be said before anything is loaded."""
+    method = method_trained_by(TrainedBy.GRADIENTS, options.method)
+    own = parse_options(method, options.method_options)
+    chose_rate = options.head_learning_rate != TrainOptions.head_learning_rate
+    if chose_rate and not method.num_parameters(1, own, LabelSpace()):
+        raise ConfigError(
+            f"head_learning_rate: {options.method} has no parameters of its own; leave it out"
+        )

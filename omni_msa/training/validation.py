@@ -1,4 +1,4 @@
-"""How far a readout is off on labelled clips, while it is being trained."""
+"""How far a method is off on labelled clips, while it is being trained."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from omni_msa.errors import ManifestError, TrainingError
-from omni_msa.methods.method import Readout
+from omni_msa.methods import Method
 from omni_msa.model.thinker import Thinker
 from omni_msa.training.data import LabelledInputs
 from omni_msa.values import Answer
@@ -14,21 +14,21 @@ from omni_msa.values import Answer
 Miss = tuple[float, Answer | None]  # how far one clip's score is off, and the answer in words
 
 
-def clip_misses(thinker: Thinker, readout: Readout, batch: Sequence[LabelledInputs]) -> list[Miss]:
+def clip_misses(thinker: Thinker, method: Method, batch: Sequence[LabelledInputs]) -> list[Miss]:
     """Absolute errors of whole clips (of classes: 1 for a wrong one), in one pass."""
     if not batch:
         return []
-    reading = readout.read(thinker, [b.inputs for b in batch], [b.subsets for b in batch])
+    reading = method.read(thinker, [b.inputs for b in batch], [b.subsets for b in batch])
     answers = [row[0] for row in reading.answers] if reading.answers else [None] * len(batch)
     scores = reading.scores[:, 0].tolist()
     errors = [abs(score - b.labels[0]) for score, b in zip(scores, batch, strict=True)]
-    if readout.scale.classes:
+    if method.label_space.classes:
         errors = [float(error > 0) for error in errors]
     return list(zip(errors, answers, strict=True))
 
 
-def validation_metrics(misses: Sequence[Miss], readout: Readout) -> dict[str, float]:
-    """The figure that counts first (MAE or error rate), then what a speaking readout did wrong.
+def validation_metrics(misses: Sequence[Miss], method: Method) -> dict[str, float]:
+    """The figure that counts first (MAE or error rate), then which answers could not be read.
 
     Raises:
         ManifestError: not one clip could be read.
@@ -36,7 +36,7 @@ def validation_metrics(misses: Sequence[Miss], readout: Readout) -> dict[str, fl
     """
     if not misses:
         raise ManifestError("no validation clip could be read; check the files it names")
-    name = "error_rate" if readout.scale.classes else "mae"
+    name = "error_rate" if method.label_space.classes else "mae"
     metrics = {name: math.fsum(error for error, _ in misses) / len(misses)}
     if not math.isfinite(metrics[name]):
         raise TrainingError("the scores of the validation clips are no numbers (NaN)")

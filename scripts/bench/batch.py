@@ -84,7 +84,7 @@ def score_by_reference(scorer: Scorer, clips: list[Clip]) -> float:
             text=text, audio=audios, videos=videos, return_tensors="pt", videos_kwargs=kwargs
         )
         hidden = core.model(**inputs).last_hidden_state[:, -1]
-        scorer.readout(hidden)
+        scorer.method(hidden)
         done += 1
     return done / (time.perf_counter() - start)
 

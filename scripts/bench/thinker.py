@@ -30,11 +30,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from omni_msa.files.labels import LabelScale
+from omni_msa.files.labels import LabelSpace
 from omni_msa.media.sampling import plan_frames
-from omni_msa.methods import make_readout
+from omni_msa.methods import Method, make_method
 from omni_msa.methods.generative import greedy
-from omni_msa.methods.method import Readout
 from omni_msa.modalities import all_subsets
 from omni_msa.model.estimates import GIB, Holding, model_size
 from omni_msa.model.loading import TINY, load_thinker, quiet_loading
@@ -44,10 +43,10 @@ from omni_msa.model.packing import pack
 from omni_msa.model.published import published_thinker_config
 from omni_msa.model.thinker import LoadedBase, Thinker
 from omni_msa.options import MediaOptions
-from omni_msa.scoring.planning import PromptTokens, Workload, estimate, picture_track
+from omni_msa.scoring.planning import PromptTokens, Workload, estimate
 from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
 
-SCALE = LabelScale(0.0, 1.0, -3.0, 3.0)
+SCALE = LabelSpace()
 WORDS = "I really did not expect to like it this much, and then the ending made me cry again."
 # Two slow cores: four small frames, so that a 7B pass takes seconds and not minutes.
 SMALL = MediaOptions(max_frames=4, max_pixels=32 * 784)
@@ -192,7 +191,7 @@ def _gradient_norm(device: str) -> float:
     thinker = load_thinker("tiny", device=device)
     thinker.model = random_model(thinker.config, device)
     add_lora(thinker, 4, 4, 0.0)
-    readout = make_readout("regression", thinker, SCALE)
+    readout = make_method("regression", thinker, SCALE)
     inputs = thinker.builder().build(clip_of(2.0, SMALL), SMALL)
     with torch.inference_mode():  # an evaluation first, as between epochs
         readout.read(thinker, [inputs], [[inputs.present]])
@@ -212,7 +211,7 @@ def _gradient_norm(device: str) -> float:
 def clip_of(seconds: float, media: MediaOptions) -> ClipContent:
     """A clip as the reader would give it, with noise for picture and sound."""
     rng = np.random.default_rng(0)
-    plan = plan_frames(picture_track(Workload(seconds)), media)
+    plan = plan_frames(Workload(seconds).extent().picture_track(), media)
     shape = (len(plan.times_seconds), plan.height, plan.width, 3)
     frames = Frames(
         rng.integers(0, 256, shape, dtype=np.uint8), plan.times_seconds, plan.seconds_per_frame
@@ -261,7 +260,7 @@ def timed(job: Callable[[], Any], device: str, steps: int) -> tuple[Any, float]:
 
 
 def measure_scoring(
-    thinker: Thinker, readouts: dict[str, Readout], seconds: float, media: MediaOptions, steps: int
+    thinker: Thinker, readouts: dict[str, Method], seconds: float, media: MediaOptions, steps: int
 ) -> dict[str, Any]:
     """One clip by each readout, with all its subsets, and in a batch: times and peaks."""
     inputs = thinker.builder().build(clip_of(seconds, media), media)
@@ -301,7 +300,7 @@ def measure_scoring(
 class TrainingStep:
     """Forward, backward and AdamW on the packed subsets of one clip, with checkpointing."""
 
-    def __init__(self, thinker: Thinker, readout: Readout, media: MediaOptions) -> None:
+    def __init__(self, thinker: Thinker, readout: Method, media: MediaOptions) -> None:
         return_large_blocks()  # as `train` does
         self.thinker, self.readout, self.media = thinker, readout, media
         # Whole layers are computed again, without the inputs having to ask for a gradient.
@@ -398,7 +397,7 @@ def main() -> None:
     add_lora(thinker, rank=32, alpha=32, dropout=0.1)
     thinker.model.eval()
     readouts = {
-        name: make_readout(name, thinker, SCALE).eval()
+        name: make_method(name, thinker, SCALE).eval()
         for name in ("regression", "probe", "verbalizer")
     }
     trainable = sum(p.numel() for p in thinker.model.parameters() if p.requires_grad)

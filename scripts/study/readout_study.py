@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from omni_msa.evaluation.metrics import measure_mosi
+from omni_msa.files.labels import LabelSpace
 from omni_msa.files.manifest import read_manifest
 from omni_msa.media.cache import ContentCache
 from omni_msa.media.feed import FileFeed
@@ -45,7 +46,6 @@ from omni_msa.values import Clip
 
 ROOT = Path(__file__).parents[2]
 PAGE = Path(__file__).with_name("readout_study.md")
-RANGE = (-3.0, 3.0)
 TRAINED = ("regression", "generative")
 RATES = (3e-4, 1e-3, 3e-3)  # of LoRA, tried for each trained readout
 TUNING_SEED = 100
@@ -114,7 +114,7 @@ def make_corpus(work: Path, size: Size) -> None:
 def options(readout: str, rate: float, seed: int, epochs: int) -> TrainOptions:
     """What both trained readouts share: only the LoRA's learning rate is theirs."""
     return TrainOptions(
-        readout=readout,
+        method=readout,
         epochs=epochs,
         batch_size=16,
         subsets="full",
@@ -140,7 +140,7 @@ def train(job: tuple[str, Path, float, int, Size]) -> tuple[str, float, int, flo
         asked = options(readout, rate, seed, epochs)
         trainer = Trainer(ModelOptions("tiny"), asked, media_options())
         clips, valid = clips_of(work, "train", count), clips_of(work, "valid", size.valid)
-        trainer.run(TrainingData(feed(work, clips), feed(work, valid), RANGE), out)
+        trainer.run(TrainingData(feed(work, clips), feed(work, valid)), out)
     mae = json.loads((out / "omni_msa.json").read_text())["metrics"]["mae"]
     print(f"{out.name}: validation MAE {mae:.4f}", file=sys.stderr, flush=True)
     return readout, rate, seed, mae
@@ -165,8 +165,8 @@ def fit_probe(work: Path, size: Size) -> Path:
     """A probe on all training clips."""
     out = work / "runs" / f"probe-{size.train}"
     if not (out / "omni_msa.json").exists():
-        frozen = load_frozen(ModelOptions("tiny"), RANGE, asdict(media_options()))
-        calibrate(frozen, feed(work, clips_of(work, "train", size.train)), out, RANGE)
+        frozen = load_frozen(ModelOptions("tiny"), asdict(media_options()))
+        calibrate(frozen, feed(work, clips_of(work, "train", size.train)), out, LabelSpace())
     return out
 
 

@@ -25,8 +25,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy, linear, pad
 
-from omni_msa.files.labels import LabelScale
-from omni_msa.methods import make_readout
+from omni_msa.files.labels import LabelSpace
+from omni_msa.methods import make_method
 from omni_msa.modalities import Subset, all_subsets
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.loading import load_thinker
@@ -249,7 +249,7 @@ def sentence_tree(part: Sequence[tuple[ThinkerInputs, Example]], thinker: Thinke
 @torch.no_grad()
 def rate(thinker: Thinker, contents: Sequence[ClipContent], options: MediaOptions) -> np.ndarray:
     """Scores by the zero-shot readout: [N]. For progress."""
-    verbalizer = make_readout("verbalizer", thinker, LabelScale(0.0, 1.0, -3.0, 3.0))
+    verbalizer = make_method("verbalizer", thinker, LabelSpace())
     scores = []
     for start in range(0, len(contents), 32):
         part = contents[start : start + 32]

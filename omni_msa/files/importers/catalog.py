@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omni_msa.errors import ConfigError
+from omni_msa.errors import check_choice
 from omni_msa.files.importers.iemocap import IEMOCAP
 from omni_msa.files.importers.meld import MELD
 from omni_msa.files.importers.mmsa import MOSEI, MOSI, SIMS, SIMSV2
@@ -19,6 +19,5 @@ def dataset_named(name: str) -> Dataset:
     Raises:
         ConfigError: There is none; the message lists the names.
     """
-    if name not in DATASETS:
-        raise ConfigError(f"data set {name!r} is not known; choose one of: {', '.join(DATASETS)}")
+    check_choice("data set", name, DATASETS)
     return DATASETS[name]
