@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from omni_msa.commands.flags import BatchFlags, MediaFlags, ModelFlags, parse_drop, takes_flags
+from omni_msa.commands.flags import (
+    BatchFlags,
+    MediaFlags,
+    ModelFlags,
+    parse_modalities,
+    takes_flags,
+)
 from omni_msa.errors import ConfigError
 from omni_msa.options import BatchOptions, MediaOptions, ModelOptions
 
@@ -48,7 +54,7 @@ def test_only_given_media_options_replace_the_checkpoints():
     ],
 )
 def test_drop_is_repeatable_and_comma_separated(values, subset):
-    assert parse_drop(values) == subset
+    assert parse_modalities(values) == subset
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,7 @@ def test_drop_is_repeatable_and_comma_separated(values, subset):
 )
 def test_drop_refuses(values, words):
     with pytest.raises(ConfigError, match=words):
-        parse_drop(values)
+        parse_modalities(values)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_activations_are_near_what_is_allocated(task):
     readout = make_method("regression", thinker, LabelSpace())
     thinker.model.train(task == "train")
     thinker.core.gradient_checkpointing_enable({"use_reentrant": False})
-    work = Workload(8.0, task=task)
+    work = Workload(8.0, purpose=task)
     inputs = thinker.builder().build(content_of(work), work.media)
     subsets = all_subsets(inputs.present)
     size, prompt = model_size(thinker.config), PromptTokens.of(thinker.builder())
@@ -158,8 +158,8 @@ def test_what_is_asked_for_more_costs_more(size_7b):
     def total(work: Workload, holding: Holding | None = None) -> int:
         return estimate(size_7b, work, holding or Holding()).bytes.total
 
-    work = Workload(8.0, task="train")
-    assert total(work) > total(replace(work, task="score"))
+    work = Workload(8.0, purpose="train")
+    assert total(work) > total(replace(work, purpose="score"))
     assert total(work) < total(replace(work, batch_size=4)) < total(replace(work, batch_size=8))
     assert total(work) > total(replace(work, subsets="full"))
     assert total(work) < total(replace(work, seconds=30.0))
@@ -170,7 +170,7 @@ def test_what_is_asked_for_more_costs_more(size_7b):
 
 def test_fit_gives_up_batch_then_pixels_then_frames(size_7b):
     holding = Holding(adam_8bit=True)
-    asked = Workload(16.0, task="train", batch_size=8)
+    asked = Workload(16.0, purpose="train", batch_size=8)
     ample = fit(80 * GIB, size_7b, asked, holding)
     assert ample == asked
     smaller = fit(16 * GIB, size_7b, asked, holding)
@@ -184,11 +184,11 @@ def test_fit_gives_up_batch_then_pixels_then_frames(size_7b):
 
 def test_nothing_fits(size_7b):
     with pytest.raises(ConfigError, match=r"budget of 4\.0 GiB is too small.*needs \d+\.\d GiB"):
-        fit(4 * GIB, size_7b, Workload(16.0, task="train"), Holding())
+        fit(4 * GIB, size_7b, Workload(16.0, purpose="train"), Holding())
 
 
 def test_a_plan_says_all_that_there_is_to_print(base_folder):
-    row = make_plan("7b", Workload(8.0, task="train"), Holding(), 24 * GIB).to_json()
+    row = make_plan("7b", Workload(8.0, purpose="train"), Holding(), 24 * GIB).to_json()
     assert row["trainable_percent"] == 1.1405
     assert row["gib"]["total"] <= 0.95 * row["budget_gib"] and row["budget_gib"] == 24.0
     assert row["holding"]["quantize"] == "4bit"
@@ -213,7 +213,7 @@ def test_models_that_cannot_be_planned(model, error, message):
     "wrong",
     [
         lambda: Workload(0.0),
-        lambda: Workload(8.0, task="dream"),
+        lambda: Workload(8.0, purpose="dream"),
         lambda: Workload(8.0, subsets="some"),
         lambda: Workload(8.0, modalities=frozenset({"smell"})),
         lambda: Holding(device="tpu"),

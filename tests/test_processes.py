@@ -25,7 +25,7 @@ from omni_msa.training.trainer import Trainer
 from omni_msa.training.data import TrainingData
 train = clips([1.0, -1.5, 2.0, -0.5, 0.3, 0.8, -2.5], seconds=0.5, num_frames=2)
 options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4, lora_dropout=0.0,
-                       method_options={"dropout": 0.0})
+                       method_options=dict(dropout=0.0))
 model = ModelOptions(model={base!r}, device="cpu")
 trainer = Trainer(model, options, MediaOptions(**MEDIA))
 valid = [replace(c, clip=replace(c.clip, id=f"valid{{i}}")) for i, c in enumerate(train)]

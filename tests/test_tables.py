@@ -258,7 +258,7 @@ def test_a_checkpoint_with_little_in_it_can_be_printed(shown):
 
 @pytest.fixture(scope="module")
 def plan():
-    workload = Workload(8.0, task="train", batch_size=4, media=MediaOptions(max_frames=8))
+    workload = Workload(8.0, purpose="train", batch_size=4, media=MediaOptions(max_frames=8))
     return make_plan("tiny", workload, Holding("cpu"), budget_bytes=8 * GIB)
 
 

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from omni_msa.commands.clips import ClipFlags, answer, gather_inputs
+from omni_msa.commands.clips import ClipFlags, gather_inputs, score_and_print
 from omni_msa.commands.flags import (
+    MODALITY_NAMES,
     BatchFlags,
     MediaFlags,
     ModelFlags,
     ShowFlags,
-    parse_drop,
+    parse_modalities,
     takes_flags,
 )
 from omni_msa.options import AblationOptions
@@ -31,7 +32,7 @@ def ablate(
     clips: ClipFlags,
     drop: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODALITY", help="Score also without text, audio or video."),
+        typer.Option(metavar="MODALITY", help=f"Score also without {MODALITY_NAMES}."),
     ] = None,
     model: ModelFlags,
     media: MediaFlags,
@@ -39,6 +40,6 @@ def ablate(
     show: ShowFlags,
 ) -> None:
     """Score clips with and without modalities; with no --drop, every subset of them."""
-    ablation = AblationOptions(drop=parse_drop(drop or []))
+    ablation = AblationOptions(drop=parse_modalities(drop or []))
     inputs = gather_inputs(clips, show)
-    answer(ablation, frozenset(), inputs, model, media, batch, show)
+    score_and_print(ablation, frozenset(), inputs, model, media, batch, show)

@@ -57,25 +57,25 @@ class Inputs:
     single: bool
 
 
-def gather_inputs(named: ClipFlags, show: ShowFlags) -> Inputs:
+def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
     """Find the clips that the arguments name, and give the one clip its words."""
     from omni_msa.files.sources import expand_inputs
 
-    arguments, words = named.paths or [], named.transcript
+    arguments, words = flags.paths or [], flags.transcript
     if not arguments and words is None:
         raise ConfigError(
             "nothing to score: give clips, folders, globs or a manifest, or words alone "
             "with --transcript"
         )
-    clips, notices = expand_inputs(arguments, named.id) if arguments else ([], [])
+    clips, notices = expand_inputs(arguments, flags.id) if arguments else ([], [])
     if words is not None:
         clips, more = _with_words(clips, words)
         notices = [*notices, *more]
     for notice in notices:
         show.note(notice)
     files = [Path(argument) for argument in arguments]
-    alone = len(clips) == 1 and [clip.path for clip in clips if clip.path] == files
-    return Inputs(clips, single=alone)
+    single = len(clips) == 1 and [clip.path for clip in clips if clip.path] == files
+    return Inputs(clips, single=single)
 
 
 def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str]]:
@@ -89,12 +89,12 @@ def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str
         )
     clip = clips[0] if clips else None
     window = (clip.start_seconds, clip.end_seconds) if clip else (None, None)
-    given = option_transcript(words, *window)
-    clip = replace(clip or Clip(transcript=""), transcript=given.text)
-    return [replace(clip, transcript_source=given.source)], given.warnings
+    transcript = option_transcript(words, *window)
+    clip = replace(clip or Clip(transcript=""), transcript=transcript.text)
+    return [replace(clip, transcript_source=transcript.source)], transcript.warnings
 
 
-def answer(
+def score_and_print(
     ablation: AblationOptions,
     hide: Subset,
     inputs: Inputs,
@@ -177,20 +177,20 @@ def _opened(batch: BatchFlags, fingerprint: str, show: ShowFlags) -> Iterator[Re
     if batch.output is None:
         yield None
         return
-    again = {"fresh": batch.fresh, "retry_failed": batch.retry_failed}
-    with open_results(batch.output, fingerprint, **again) as results:
+    rerun = {"fresh": batch.fresh, "retry_failed": batch.retry_failed}
+    with open_results(batch.output, fingerprint, **rerun) as results:
         for notice in results.notices:
             show.note(notice)
         yield results
 
 
 def _say_interrupted(output: Path | None) -> None:
-    kept = (
+    rest = (
         f"finished rows are in {output}; the same command goes on from there"
         if output
         else "nothing is kept; with -o FILE, finished rows are"
     )
-    typer.echo(f"omni-msa: interrupted; {kept}", err=True)
+    typer.echo(f"omni-msa: interrupted; {rest}", err=True)
 
 
 def _print(done: Done, inputs: Inputs, output: Path | None, show: ShowFlags) -> None:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from omni_msa.commands.flags import (
-    ShowFlags,
-    takes_flags,
-)
-
-if TYPE_CHECKING:
-    pass
+from omni_msa.commands.flags import ShowFlags, takes_flags
 
 data_app = typer.Typer(help="Data sets as manifests.", no_args_is_help=True)
 
@@ -33,7 +27,7 @@ def import_data(
     ] = True,
     show: ShowFlags,
 ) -> None:
-    """Turn a public release into a manifest; all that is wrong with it is said at once."""
+    """Turn a public release into a manifest; all that is wrong with it is reported at once."""
     from omni_msa.display.output import print_json
     from omni_msa.display.progress import count_progress
     from omni_msa.files.importers import import_dataset

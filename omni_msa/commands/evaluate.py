@@ -17,7 +17,7 @@ from omni_msa.commands.flags import (
     ModelFlags,
     ShowFlags,
     option,
-    parse_drop,
+    parse_modalities,
     takes_flags,
 )
 from omni_msa.commands.labelled import Manifest, note_splits
@@ -127,7 +127,7 @@ def evaluate(
 
     if batch.output is not None and batch.output.suffix != ".jsonl":
         raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
-    options, hide = measured.options(), parse_drop(measured.drop or [])
+    options, hide = measured.options(), parse_modalities(measured.drop or [])
     first, also = model.options(), measured.also or []
     clips = read_manifest(data)
     chosen, split = select(clips, options.split)

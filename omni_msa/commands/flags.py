@@ -54,7 +54,7 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
     return flat
 
 
-def parse_drop(values: Sequence[str]) -> Subset:
+def parse_modalities(values: Sequence[str]) -> Subset:
     """`["audio", "text,video"]` -> the set of those modalities; all of them leave nothing."""
     names = [name.strip() for value in values for name in value.split(",")]
     for name in names:

@@ -32,11 +32,11 @@ def inspect(
         from omni_msa.scoring.inspection import inspect_checkpoint
 
         model = replace(base.options(), checkpoint=checkpoint)
-        found = inspect_checkpoint(model)
+        inspection = inspect_checkpoint(model)
     if show.json:
-        print_json(found.to_json())
+        print_json(inspection.to_json())
     else:
         from omni_msa.display.tables import print_inspection
 
-        print_inspection(found)
-    raise typer.Exit(0 if found.sound else 4)
+        print_inspection(inspection)
+    raise typer.Exit(0 if inspection.sound else 4)

@@ -15,7 +15,7 @@ from omni_msa.commands.flags import (
     MODALITY_NAMES,
     ShowFlags,
     option,
-    parse_drop,
+    parse_modalities,
 )
 from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
@@ -96,7 +96,7 @@ class ReadFlags:
     @property
     def hide(self) -> Subset:
         """The modalities that are dropped."""
-        return parse_drop([name for name in self.drop or [] if name != "none"])
+        return parse_modalities([name for name in self.drop or [] if name != "none"])
 
 
 def file_feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> FileFeed:

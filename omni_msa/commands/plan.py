@@ -91,7 +91,7 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
         workload = Workload(
             work.seconds,
             media=MediaOptions.over({}, media.overrides()),
-            task=work.task,
+            purpose=work.task,
             subsets=work.subsets,
             batch_size=work.batch_size,
         )
@@ -104,10 +104,10 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
         if work.vram_budget is not None and not 0 < work.vram_budget < inf:
             raise ConfigError(f"--vram-budget must be positive and finite, got {work.vram_budget}")
         budget = int(work.vram_budget * GIB) if work.vram_budget is not None else None
-        made = make_plan(work.model, workload, holding, budget)
+        estimated = make_plan(work.model, workload, holding, budget)
     if show.json:
-        print_json(made.to_json())
+        print_json(estimated.to_json())
     else:
         from omni_msa.display.tables import print_plan
 
-        print_plan(made)
+        print_plan(estimated)

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from omni_msa.commands.clips import ClipFlags, answer, gather_inputs
+from omni_msa.commands.clips import ClipFlags, gather_inputs, score_and_print
 from omni_msa.commands.flags import (
+    MODALITY_NAMES,
     BatchFlags,
     MediaFlags,
     ModelFlags,
     ShowFlags,
-    parse_drop,
+    parse_modalities,
     takes_flags,
 )
 from omni_msa.options import AblationOptions
@@ -31,7 +32,7 @@ def score(
     clips: ClipFlags,
     drop: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODALITY", help="Never show text, audio or video to the model."),
+        typer.Option(metavar="MODALITY", help=f"Never show {MODALITY_NAMES} to the model."),
     ] = None,
     ablate: Annotated[
         bool, typer.Option(help="Also say what each modality contributed, in the same pass.")
@@ -42,6 +43,6 @@ def score(
     show: ShowFlags,
 ) -> None:
     """Score clips: how negative or positive they are, and what each modality contributed."""
-    hide = parse_drop(drop or [])
+    hide = parse_modalities(drop or [])
     inputs = gather_inputs(clips, show)
-    answer(AblationOptions(enabled=ablate), hide, inputs, model, media, batch, show)
+    score_and_print(AblationOptions(enabled=ablate), hide, inputs, model, media, batch, show)

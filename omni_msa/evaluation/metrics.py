@@ -52,20 +52,20 @@ class Difference:
     high: float
 
 
-def _vectors(**given: Sequence[float] | np.ndarray) -> list[np.ndarray]:
+def _vectors(**inputs: Sequence[float] | np.ndarray) -> list[np.ndarray]:
     """The named inputs as float64 vectors [N] of one length, N > 0, finite in single precision.
 
     Raises:
         ConfigError: they are not that.
     """
-    vectors = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
+    vectors = {name: np.asarray(values, dtype=np.float64) for name, values in inputs.items()}
     for name, vector in vectors.items():
         if vector.ndim != 1:
             raise ConfigError(f"{name} must hold one number a clip, got shape {vector.shape}")
     sizes = {name: len(vector) for name, vector in vectors.items()}
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{size} {name}" for name, size in sizes.items())
-        raise ConfigError(f"got {told}; metrics need one of each for every clip")
+        counts = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        raise ConfigError(f"got {counts}; metrics need one of each for every clip")
     if not all(sizes.values()):
         raise ConfigError(f"got no {' and no '.join(sizes)}; metrics need at least one clip")
     for name, vector in vectors.items():
@@ -132,8 +132,10 @@ def _class_f1(
 
 def _weighted(f1: np.ndarray, support: np.ndarray) -> float:
     """Mean F1, each class weighted by how often it is true; NaN for no clips."""
-    seen = support > 0
-    return float((f1[seen] * support[seen]).sum() / support.sum()) if seen.any() else NAN
+    occurs = support > 0
+    if not occurs.any():
+        return NAN
+    return float((f1[occurs] * support[occurs]).sum() / support.sum())
 
 
 def _two_class(positive: np.ndarray, truly_positive: np.ndarray) -> tuple[float, float]:

@@ -7,7 +7,6 @@ Several processes may share it: a file appears whole or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from omni_msa.errors import ConfigError
-from omni_msa.media.identity import clip_sha256
+from omni_msa.media.identity import clip_sha256, json_sha256
 from omni_msa.media.reader import READERS
 from omni_msa.media.transcripts import sidecar_paths
 from omni_msa.modalities import Subset
@@ -72,7 +71,7 @@ class ContentCache:
             sorted(hide),
             version("av"),
         ]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return json_sha256(parts)
 
     def has(self, key: str) -> bool:
         """Whether it is there at this moment."""

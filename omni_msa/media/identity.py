@@ -1,13 +1,20 @@
-"""What identifies a clip: the content of its file, and of the words that belong to it."""
+"""What identifies a clip, by its content; and the hash of plain values."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from omni_msa.media.transcripts import sidecar_paths
 from omni_msa.values import Clip
+
+
+def json_sha256(value: Any) -> str:
+    """SHA-256 of a value as JSON, in hexadecimal; the order of an object's keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def content_sha256(path: Path) -> str | None:

@@ -137,12 +137,12 @@ def hear(thinker: Thinker, mels: Sequence[torch.Tensor]) -> Sequence[torch.Tenso
     lengths = torch.tensor([m.shape[1] for m in mels], device=thinker.device)
     tower = thinker.core.model.audio_tower
     after_conv, num_tokens = tower._get_feat_extract_output_lengths(lengths)
-    heard = tower(
+    embeddings = tower(
         torch.cat(list(mels), dim=1).to(thinker.device),
         feature_lens=lengths,
         aftercnn_lens=after_conv,
     ).last_hidden_state
-    return heard.split(num_tokens.tolist())
+    return embeddings.split(num_tokens.tolist())
 
 
 ENCODERS: dict[str, Encoder] = {

@@ -57,29 +57,30 @@ def pack(inputs: ThinkerInputs, subsets: Sequence[Subset]) -> TokenTree:
         ValueError: no subset, a repeated one, or one with a modality that the clip lacks.
     """
     order = tuple(ENCODERS)
-    wanted = set(subsets)
-    if not wanted or len(wanted) != len(subsets) or any(s - inputs.present for s in wanted):
+    distinct = frozenset(subsets)
+    foreign = any(subset - inputs.present for subset in distinct)
+    if not distinct or len(distinct) != len(subsets) or foreign:
         raise ValueError(f"cannot pack {list(subsets)} of a clip with {set(inputs.present)}")
-    pieces: list[tuple[Segment, int, frozenset[Subset]]] = []  # segment, start, who passes through
+    pieces: list[tuple[Segment, int, frozenset[Subset]]] = []  # segment, start, whose path it is on
 
-    def grow(depth: int, start: int, here: frozenset[Subset]) -> None:
+    def lay_out(depth: int, start: int, here: frozenset[Subset]) -> None:
         if not here:
             return
         if depth == len(order):
             pieces.append((inputs.suffix, start, here))
             return
         modality = order[depth]
-        shown = frozenset(s for s in here if modality in s)
-        if shown:
+        with_it = frozenset(s for s in here if modality in s)
+        if with_it:
             segment = inputs.parts[modality]
-            pieces.append((segment, start, shown))
-            grow(depth + 1, start + segment.span, shown)
-        grow(depth + 1, start, here - shown)
+            pieces.append((segment, start, with_it))
+            lay_out(depth + 1, start + segment.span, with_it)
+        lay_out(depth + 1, start, here - with_it)
 
-    pieces.append((inputs.prefix, 0, frozenset(wanted)))
-    grow(0, inputs.prefix.span, frozenset(wanted))
+    pieces.append((inputs.prefix, 0, distinct))
+    lay_out(0, inputs.prefix.span, distinct)
     lengths = torch.tensor([len(segment.token_ids) for segment, _, _ in pieces])
-    member = torch.tensor([[s in who for _, _, who in pieces] for s in subsets])  # [K, pieces]
+    member = torch.tensor([[s in paths for _, _, paths in pieces] for s in subsets])  # [K, pieces]
     return TokenTree(
         token_ids=torch.cat([segment.token_ids for segment, _, _ in pieces]),
         positions=torch.cat([segment.positions + start for segment, start, _ in pieces], dim=1),

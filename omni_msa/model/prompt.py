@@ -18,7 +18,7 @@ SYSTEM = "You measure the sentiment that a speaker expresses."
 # The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow
 # have the same tokens whatever comes before them.
 _QUESTION = "How negative or positive is the speaker, from {low:+g} to {high:+g}? {how}\n"
-_CLASSES = "Which does the speaker express: {named} or {last}? {how}\n"
+_CLASSES = "Which does the speaker express: {first} or {last}? {how}\n"
 _JUDGE = "Judge by what is shown."
 _NUMBER = " Answer with one number, such as {example:+.1f}."
 _WORD = " Answer with one of these words."
@@ -29,9 +29,9 @@ def question(
 ) -> str:
     """The question for a label range or for classes; `in_words` says how to write the answer."""
     if classes:
-        named = ", ".join(classes[:-1])
+        first = ", ".join(classes[:-1])
         how = _JUDGE + (_WORD if in_words else "")
-        return _CLASSES.format(named=named, last=classes[-1], how=how)
+        return _CLASSES.format(first=first, last=classes[-1], how=how)
     how = _JUDGE + (_NUMBER.format(example=high / 2) if in_words else "")
     return _QUESTION.format(low=low, high=high, how=how)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from math import factorial
 
-from omni_msa.modalities import MODALITIES, Subset, all_subsets, subset_name
-from omni_msa.options import (
-    AblationOptions,
-)
+from omni_msa.modalities import Subset, all_subsets, in_order, subset_name
+from omni_msa.options import AblationOptions
 from omni_msa.values import Ablation
 
 
@@ -21,21 +19,20 @@ def subsets_to_score(present: Subset, ablation: AblationOptions) -> tuple[Subset
     if not ablation.drop:
         return all_subsets(present)
     dropped = ablation.drop & present
-    wanted = {present, present - dropped} | {present - {m} for m in dropped}
-    return tuple(sorted(wanted, key=lambda s: (len(s), subset_name(s))))
+    subsets = {present, present - dropped} | {present - {m} for m in dropped}
+    return tuple(sorted(subsets, key=lambda s: (len(s), subset_name(s))))
 
 
 def summarise(scores: dict[Subset, float], present: Subset, ablation: AblationOptions) -> Ablation:
     """Subset scores -> what each drop changes, and exact contributions when all are known."""
-    asked = ablation.drop & present if ablation.drop else present
+    dropped = ablation.drop & present if ablation.drop else present
     drop = {
         m: {"score": scores[present - {m}], "delta": scores[present - {m}] - scores[present]}
-        for m in MODALITIES
-        if m in asked
+        for m in in_order(dropped)
     }
-    if len(asked) > 1 and ablation.drop:
-        rest = present - asked
-        name = "+".join(m for m in MODALITIES if m in asked)
+    if len(dropped) > 1 and ablation.drop:
+        rest = present - dropped
+        name = "+".join(in_order(dropped))
         drop[name] = {"score": scores[rest], "delta": scores[rest] - scores[present]}
     complete = len(scores) == 2 ** len(present)
     return Ablation(
@@ -52,7 +49,7 @@ def shapley(scores: dict[Subset, float], present: Subset) -> dict[str, float]:
     """
     n = len(present)
     values = {}
-    for modality in (m for m in MODALITIES if m in present):
+    for modality in in_order(present):
         total = 0.0
         for subset in all_subsets(present - {modality}):
             weight = factorial(len(subset)) * factorial(n - len(subset) - 1) / factorial(n)

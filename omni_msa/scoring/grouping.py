@@ -82,6 +82,6 @@ class Grouping(Generic[G]):
         return nearest[: self._size]
 
     def _take(self, group: Sequence[_Waiting[G]]) -> list[tuple[int, G]]:
-        taken = {item.index for item in group}
-        self._waiting = [item for item in self._waiting if item.index not in taken]
+        indices = {item.index for item in group}
+        self._waiting = [item for item in self._waiting if item.index not in indices]
         return [(item.index, item.clip) for item in group]

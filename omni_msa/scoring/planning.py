@@ -35,8 +35,8 @@ from omni_msa.model.published import SIZES, published_thinker_config
 from omni_msa.options import MediaOptions, TrainOptions
 from omni_msa.values import PATCH_SIDE
 
-TASKS = ("score", "train")
-# What `fit` tries below what was asked, best first.
+PURPOSES = ("score", "train")
+# What `fit` tries below the workload, best first.
 BATCH_STEPS = (64, 32, 16, 8, 4, 2, 1)
 PIXEL_STEPS = tuple(n * PATCH_SIDE**2 for n in (768, 512, 256, 128, 96, 64, 32, 16, 4))
 FRAME_STEPS = (768, 256, 128, 64, 32, 16, 12, 8, 6, 4, 2)
@@ -69,13 +69,13 @@ class Workload:
     width: int = 1280  # pixels of the picture, as displayed
     height: int = 720
     modalities: Subset = field(default_factory=lambda: frozenset(MODALITIES))
-    task: str = "score"
+    purpose: str = "score"
     method: str = TrainOptions.method
     subsets: str = "packed"  # "packed": every subset in the same pass; "full": the clip alone
     batch_size: int = 1
 
     def __post_init__(self) -> None:
-        check_choice("task", self.task, TASKS)
+        check_choice("task", self.purpose, PURPOSES)
         check_choice("subsets", self.subsets, ("packed", "full"))
         if not 0 < self.seconds <= DAY or self.text_tokens < 0 or self.batch_size < 1:
             raise ConfigError(
@@ -125,7 +125,7 @@ class Plan:
             "trainable_percent": round(100 * self.trainable / (self.parameters + self.trainable), 4)
             if self.trainable
             else 0.0,
-            "task": self.workload.task,
+            "task": self.workload.purpose,
             "seconds": self.workload.seconds,
             "subsets": self.workload.subsets,
             "max_frames": media.max_frames,
@@ -155,16 +155,16 @@ def make_plan(
     """
     config, prompt = describe_model(model)
     size = model_size(config)
-    held = _resolved(holding, size)
+    holding = _resolved(holding, size)
     if budget_bytes is not None:
-        workload = fit(budget_bytes, size, workload, held, prompt)
+        workload = fit(budget_bytes, size, workload, holding, prompt)
     return Plan(
         model,
         size.parameters,
-        lora_parameters(size, held),
+        lora_parameters(size, holding),
         workload,
-        held,
-        estimate(size, workload, held, prompt),
+        holding,
+        estimate(size, workload, holding, prompt),
         budget_bytes,
     )
 
@@ -202,11 +202,11 @@ def estimate(
 ) -> Estimate:
     """Tokens and bytes of one pass: scoring, or a training step."""
     tokens = count_tokens(workload, prompt or PromptTokens())
-    held = _resolved(holding, size)
-    training = workload.task == "train"
+    holding = _resolved(holding, size)
+    training = workload.purpose == "train"
     method, width = method_named(workload.method), size.config.text_config.hidden_size
     own = method.num_parameters(width, parse_options(method, {}), LabelSpace())
-    return Estimate(tokens, byte_counts(size, held, tokens, workload.batch_size, training, own))
+    return Estimate(tokens, byte_counts(size, holding, tokens, workload.batch_size, training, own))
 
 
 def fit(
@@ -242,7 +242,7 @@ def fit(
                     return smallest
     assert smallest is not None
     raise ConfigError(
-        f"a budget of {budget_bytes / GIB:.1f} GiB is too small: {workload.task} on "
+        f"a budget of {budget_bytes / GIB:.1f} GiB is too small: {workload.purpose} on "
         f"{workload.seconds:g} s needs {need / (1 - SPARE) / GIB:.1f} GiB with "
         f"{smallest.media.max_frames} frames of {smallest.media.max_pixels} pixels, one clip at "
         "a time; take a smaller model, quantize 4bit, or shorter clips"
@@ -259,8 +259,8 @@ def count_tokens(workload: Workload, prompt: PromptTokens) -> TokenCounts:
     }
     parts = {name: _blank(size.tokens) for name, size in sizes.items()}
     inputs = ThinkerInputs(_blank(prompt.prefix), parts, _blank(prompt.suffix))
-    shown = inputs.present
-    subsets = all_subsets(shown) if workload.subsets == "packed" else (shown,)
+    packs = workload.subsets == "packed"
+    subsets = all_subsets(inputs.present) if packs else (inputs.present,)
     packed = len(pack(inputs, subsets).token_ids)
     return TokenCounts(sizes, inputs.num_tokens["total"], packed)
 
@@ -275,5 +275,5 @@ def _blank(length: int) -> Segment:
 
 
 def _steps(steps: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """What was asked for, then every step below it."""
+    """The most, then every step below it."""
     return (most, *(step for step in steps if step < most))

@@ -5,8 +5,6 @@ Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Method.read (Thinker.for
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ import torch
 from omni_msa.errors import ConfigError, MediaError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media import read_clip
+from omni_msa.media.identity import json_sha256
 from omni_msa.methods import METHODS, Reading, make_method, method_named
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.model.identity import base_sha256
@@ -176,7 +175,7 @@ class Scorer:
             "ablation": [ablation.enabled, sorted(ablation.drop)],
             "hide": sorted(hide | self.hidden),
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return json_sha256(parts)[:16]
 
     def score(
         self,

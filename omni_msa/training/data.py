@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +10,7 @@ import torch
 from omni_msa.errors import ManifestError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import Feed
+from omni_msa.media.identity import json_sha256
 from omni_msa.modalities import Subset, subset_name
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.options import AblationOptions
@@ -60,7 +59,7 @@ def data_sha256(**feeds: Feed) -> str:
         for name, feed in feeds.items()
         for clip in feed.clips
     ]  # fmt: skip
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return json_sha256(rows)
 
 
 def with_labels(clip: Clip, inputs: ThinkerInputs, packed: bool) -> LabelledInputs:

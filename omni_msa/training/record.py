@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from omni_msa.media.identity import json_sha256
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions, TrainOptions
@@ -53,7 +52,7 @@ def run_fingerprint(info: CheckpointInfo, processes: int) -> str:
     """What must be the same for a run to go on: all that its weights follow from."""
     parts: list[Any] = [info.base_sha256, info.quantize, info.training, info.media, info.hide]
     parts += [info.label_space.to_json(), processes]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return json_sha256(parts)
 
 
 def _weights_sha256(folder: Path) -> str:

@@ -189,7 +189,7 @@ def verify(device: str) -> dict[str, float]:
 def _gradient_norm(device: str) -> float:
     """Norm of the gradient of the language model's first adapter through frozen 4-bit layers."""
     thinker = load_thinker("tiny", device=device)
-    thinker.model = random_model(thinker.config, device)
+    thinker.shared.model = random_model(thinker.config, device)
     add_lora(thinker, 4, 4, 0.0)
     readout = make_method("regression", thinker, SCALE)
     inputs = thinker.builder().build(clip_of(2.0, SMALL), SMALL)
@@ -357,7 +357,7 @@ def planned(thinker: Thinker, seconds: float, text_tokens: int, media: MediaOpti
     for name, wanted in (
         ("forward", replace(work, subsets="full")),
         ("packed", work),
-        ("train", replace(work, task="train")),
+        ("train", replace(work, purpose="train")),
     ):
         found = estimate(size, wanted, holding, prompt)
         result[f"planned_gib_{name}"] = (
