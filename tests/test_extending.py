@@ -169,9 +169,9 @@ def test_a_modality_is_scored_in_every_subset_with_its_contribution(posture, sco
     # in one pass as in separate ones
     inputs = scorer.prepare(read_clip(clip, scorer.media)).inputs
     subsets = all_subsets(inputs.present)
-    packed = scorer.read([inputs], [subsets]).scores[0]
+    packed = scorer.method.read(scorer.thinker, [inputs], [subsets]).scores[0]
     for subset, score in zip(subsets, packed, strict=True):
-        alone = scorer.read([inputs], [[subset]]).scores[0, 0]
+        alone = scorer.method.read(scorer.thinker, [inputs], [[subset]]).scores[0, 0]
         assert float(alone) == pytest.approx(float(score), abs=1e-4), subset_name(subset)
 
 

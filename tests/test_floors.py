@@ -1,7 +1,7 @@
 """The house has floors: a room (a package) imports only from floors below its own.
 
 Rooms of one floor do not import each other; inside a room siblings are free, but never in a circle.
-Read from the source; nothing is run.
+Read from the source; one clip is scored, to count its calls.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from omni_msa.__main__ import main
+from omni_msa.model.thinker import Thinker
 
 PACKAGE = Path(__file__).parents[1] / "omni_msa"
 
@@ -230,3 +234,20 @@ def test_a_circle_is_seen():
     second = Import("media/b.py", 1, "omni_msa.media.a", True)
     assert circles([first, second]) == [["omni_msa.media.a", "omni_msa.media.b"]]
     assert circles([first]) == []
+
+
+def test_a_clip_passes_six_calls_from_its_command_to_the_forward_pass(monkeypatch, capsys):
+    stacks = []
+    forward = Thinker.forward
+
+    def recorded(self, batch):
+        frames = traceback.extract_stack()
+        stacks.append([f.name for f in frames if Path(f.filename).is_relative_to(PACKAGE)])
+        return forward(self, batch)
+
+    monkeypatch.setattr(Thinker, "forward", recorded)
+    assert main(["score", "--transcript", "I love this film.", "-q"]) == 0
+    assert capsys.readouterr().out and len(stacks) == 1
+    names = stacks[0]
+    calls = [*names[names.index("score") + 1 :], "forward"]
+    assert calls == ["score_clips", "run_batch", "score", "score", "read", "forward"]

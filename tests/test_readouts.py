@@ -449,7 +449,7 @@ def test_a_bare_base_may_be_read_by_what_it_says_on_another_range(base_folder):
     assert row["range"] == [-1.0, 1.0] and -1 <= row["score"] <= 1
     # the answer is the whole clip's, the last of the subsets
     inputs = scorer.prepare(make_content()).inputs
-    said = scorer.read([inputs], [[inputs.present]]).answers[0][0]
+    said = scorer.method.read(scorer.thinker, [inputs], [[inputs.present]]).answers[0][0]
     assert row["answer"] == said.to_json() and row["score"] == said.value
     others = [load(base_folder, readout="generative"), load(base_folder, label_range=(-1.0, 1.0))]
     assert len({s.fingerprint(AblationOptions()) for s in (scorer, *others)}) == 3

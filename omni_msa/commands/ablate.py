@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from omni_msa.commands.clips import ClipFlags, gather_inputs, score_and_print
+from omni_msa.commands.clips import ClipFlags, gather_inputs, load_scorer, print_scores, score_clips
 from omni_msa.commands.flags import (
     MODALITY_NAMES,
     BatchFlags,
@@ -40,6 +40,10 @@ def ablate(
     show: ShowFlags,
 ) -> None:
     """Score clips with and without modalities; with no --drop, every subset of them."""
-    ablation = AblationOptions(drop=parse_modalities(drop or []))
+    ablation, hide = AblationOptions(drop=parse_modalities(drop or [])), frozenset[str]()
+    batch.options()  # checked before the model is loaded
     inputs = gather_inputs(clips, show)
-    score_and_print(ablation, frozenset(), inputs, model, media, batch, show)
+    scorer = load_scorer(model.options(), media.overrides(), show)
+    keep = inputs.are_shown(batch, show)
+    done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
+    print_scores(done, inputs, batch.output, show)

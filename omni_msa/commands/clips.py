@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omni_msa.commands.flags import BatchFlags, MediaFlags, ModelFlags, ShowFlags
+from omni_msa.commands.flags import BatchFlags, ShowFlags
 from omni_msa.environment import quiet_notice
 from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
@@ -56,6 +56,10 @@ class Inputs:
     clips: list[Clip]
     single: bool
 
+    def are_shown(self, batch: BatchFlags, show: ShowFlags) -> bool:
+        """Whether their records are printed, beside the output file that they are written to."""
+        return batch.output is None or show.json or len(self.clips) == 1
+
 
 def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
     """Find the clips that the arguments name, and give the one clip its words."""
@@ -92,25 +96,6 @@ def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str
     transcript = option_transcript(words, *window)
     clip = replace(clip or Clip(transcript=""), transcript=transcript.text)
     return [replace(clip, transcript_source=transcript.source)], transcript.warnings
-
-
-def score_and_print(
-    ablation: AblationOptions,
-    hide: Subset,
-    inputs: Inputs,
-    model: ModelFlags,
-    media: MediaFlags,
-    batch: BatchFlags,
-    show: ShowFlags,
-) -> None:
-    """Load the model, score the clips, print, and end with the exit code."""
-    model_options = model.options()
-    batch.options()  # what is wrong with them is said before the model is loaded
-    scorer = load_scorer(model_options, media.overrides(), show)
-    keep = batch.output is None or show.json or len(inputs.clips) == 1
-    done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
-    _print(done, inputs, batch.output, show)
-    raise typer.Exit(3 if done.failed_in_all else 0)
 
 
 def load_scorer(
@@ -193,7 +178,8 @@ def _say_interrupted(output: Path | None) -> None:
     typer.echo(f"omni-msa: interrupted; {rest}", err=True)
 
 
-def _print(done: Done, inputs: Inputs, output: Path | None, show: ShowFlags) -> None:
+def print_scores(done: Done, inputs: Inputs, output: Path | None, show: ShowFlags) -> None:
+    """Prints the records, or where they are, and ends with the exit code."""
     from omni_msa.display.card import print_card, print_lines
     from omni_msa.display.output import print_json
 
@@ -212,6 +198,7 @@ def _print(done: Done, inputs: Inputs, output: Path | None, show: ShowFlags) -> 
         if summary.skipped:
             counts += f", {summary.skipped} already there"
         show.note(f"{output}: {counts}")
+    raise typer.Exit(3 if done.failed_in_all else 0)
 
 
 def all_records(

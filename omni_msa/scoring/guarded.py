@@ -7,9 +7,10 @@ anything else that must go on after a bad clip.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from omni_msa.errors import OmniMSAError
 from omni_msa.media.identity import clip_sha256
@@ -19,8 +20,6 @@ from omni_msa.values import Clip, ClipContent, Record
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer
-
-T = TypeVar("T")
 
 
 class GuardedScorer:
@@ -48,23 +47,24 @@ class GuardedScorer:
 
     def score(self, clip: Clip) -> Record:
         """Reads and scores one clip in this process."""
-        outcome = self._attempt(self.scorer.score, clip, self.ablation, self.hide)
-        return self.failed_record(clip, outcome) if isinstance(outcome, Exception) else outcome
+        with self._catching() as errors:
+            return self.scorer.score(clip, self.ablation, self.hide)
+        return self.failed_record(clip, errors[0])
 
     def prepare(self, clip: Clip, content: ClipContent | OmniMSAError) -> Prepared | Record:
         """What was read as model inputs; a failed record where that is impossible."""
         if isinstance(content, OmniMSAError):
             return self.failed_record(clip, content)
-        outcome = self._attempt(self.scorer.prepare, content, self.hide)
-        return self.failed_record(clip, outcome) if isinstance(outcome, Exception) else outcome
+        with self._catching() as errors:
+            return self.scorer.prepare(content, self.hide)
+        return self.failed_record(clip, errors[0])
 
     def score_prepared(self, group: Sequence[Prepared]) -> list[Record]:
         """One forward pass for all; where that fails, one each, so that only a bad clip fails."""
-        outcome = self._attempt(self.scorer.score_prepared, group, self.ablation, self.hide)
-        if not isinstance(outcome, Exception):
-            return outcome
+        with self._catching() as errors:
+            return self.scorer.score_prepared(group, self.ablation, self.hide)
         if len(group) == 1:
-            return [self.failed_record(group[0].content.clip, outcome)]
+            return [self.failed_record(group[0].content.clip, errors[0])]
         return [record for prepared in group for record in self.score_prepared([prepared])]
 
     def failed_record(self, clip: Clip, error: Exception) -> Record:
@@ -80,15 +80,18 @@ class GuardedScorer:
             id=clip.row_id,
         )
 
-    def _attempt(self, work: Callable[..., T], *arguments: object) -> T | Exception:
+    @contextmanager
+    def _catching(self) -> Iterator[list[Exception]]:
+        """Keeps the error of what is done inside, which then ends there."""
+        errors: list[Exception] = []
         try:
-            return work(*arguments)
+            yield errors
         except OmniMSAError as error:
-            return error
+            errors.append(error)
         except Exception as error:
             if self._lets_bugs_through:
                 raise
-            return error
+            errors.append(error)
 
 
 def _message(error: Exception) -> str:

@@ -177,6 +177,7 @@ class Scorer:
         }
         return json_sha256(parts)[:16]
 
+    @torch.inference_mode()
     def score(
         self,
         clip: Clip | str | Path,
@@ -196,9 +197,14 @@ class Scorer:
         """
         if not isinstance(clip, Clip):
             clip = Clip(path=Path(clip))
+        ablation = ablation or AblationOptions()
         content = read_clip(clip, self.media, hide=hide | self.hidden)
-        prepared = self.prepare(content, hide)
-        return self.score_prepared([prepared], ablation or AblationOptions(), hide)[0]
+        prepared = [self.prepare(content, hide)]
+        subsets = _subsets(prepared, ablation)
+        start = time.perf_counter()
+        reading = self.method.read(self.thinker, [prepared[0].inputs], subsets)
+        seconds = time.perf_counter() - start
+        return self._records(prepared, subsets, reading, seconds, ablation, hide)[0]
 
     def prepare(self, content: ClipContent, hide: Subset = frozenset()) -> Prepared:
         """The CPU work before the forward pass: tokens, positions, patches, log-mel."""
@@ -206,6 +212,7 @@ class Scorer:
         inputs = self.builder.build(content, self.media, hide | self.hidden)
         return Prepared(content, inputs, time.perf_counter() - start)
 
+    @torch.inference_mode()
     def score_prepared(
         self,
         prepared: Sequence[Prepared],
@@ -213,17 +220,22 @@ class Scorer:
         hide: Subset = frozenset(),
     ) -> list[Record]:
         """One forward pass of the language model over all clips and all their subsets."""
-        for item in prepared:
-            if ablation.drop and item.inputs.present <= ablation.drop:
-                present = " and ".join(in_order(item.inputs.present))
-                raise MediaError(
-                    f"{item.content.clip.name}: it has {present} only, and all of it is dropped; "
-                    "drop less"
-                )
+        subsets = _subsets(prepared, ablation)
         start = time.perf_counter()
-        subsets = [subsets_to_score(p.inputs.present, ablation) for p in prepared]
-        reading = self.read([p.inputs for p in prepared], subsets)
+        reading = self.method.read(self.thinker, [p.inputs for p in prepared], subsets)
         seconds = (time.perf_counter() - start) / len(prepared)
+        return self._records(prepared, subsets, reading, seconds, ablation, hide)
+
+    def _records(
+        self,
+        prepared: Sequence[Prepared],
+        subsets: Sequence[tuple[Subset, ...]],
+        reading: Reading,
+        seconds: float,
+        ablation: AblationOptions,
+        hide: Subset,
+    ) -> list[Record]:
+        """A record each clip; `seconds` is its share of the forward pass."""
         rows = [row[: len(k)] for row, k in zip(reading.scores.tolist(), subsets, strict=True)]
         for item, row in zip(prepared, rows, strict=True):
             if not all(map(isfinite, row)):
@@ -243,11 +255,6 @@ class Scorer:
             replace(record, answer=answer)
             for record, answer in zip(records, whole_clips, strict=True)
         ]
-
-    @torch.inference_mode()
-    def read(self, clips: Sequence[ThinkerInputs], subsets: Sequence[Sequence[Subset]]) -> Reading:
-        """The method's scores of each clip's subsets, in one forward pass."""
-        return self.method.read(self.thinker, clips, subsets)
 
     def _record(
         self,
@@ -291,6 +298,22 @@ class Scorer:
         if self.label_space.classes:
             return Ablation({subset_name(s): score for s, score in scores.items()})
         return summarise(scores, shown, options)
+
+
+def _subsets(prepared: Sequence[Prepared], ablation: AblationOptions) -> list[tuple[Subset, ...]]:
+    """What is scored of each clip; nothing would be left of one whose modalities are all dropped.
+
+    Raises:
+        MediaError: there is such a clip.
+    """
+    for item in prepared:
+        if ablation.drop and item.inputs.present <= ablation.drop:
+            present = " and ".join(in_order(item.inputs.present))
+            raise MediaError(
+                f"{item.content.clip.name}: it has {present} only, and all of it is dropped; "
+                "drop less"
+            )
+    return [subsets_to_score(item.inputs.present, ablation) for item in prepared]
 
 
 def _checkpoint_folder(options: ModelOptions) -> Path | None:
