@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ def imports_of(source: str, file: str) -> Iterator[Import]:
     yield from visit(ast.parse(source), True)
 
 
+@cache
 def all_imports() -> list[Import]:
     files = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
     return [
