@@ -330,6 +330,7 @@ def test_other_settings_are_not_mixed_into_a_file_unless_it_is_started_anew(run,
     assert code == 3 and all("ablation" not in row for row in read_rows(output) if row["score"])
 
 
+@pytest.mark.slow
 def test_a_failed_clip_is_tried_again_on_request(run, folder, tmp_path):
     output = tmp_path / "out.jsonl"
     run("score", folder, "-o", output)
