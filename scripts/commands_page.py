@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+from unittest.mock import patch
+
+from typer.testing import CliRunner
+
+from omni_msa.commands.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "commands.md"
@@ -17,11 +20,11 @@ COMMANDS = (
 
 def help_of(command: str) -> str:
     """What `omni-msa COMMAND --help` prints on a terminal of 100 columns."""
-    arguments = [sys.executable, "-m", "omni_msa", *command.split(), "--help"]
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
-    shown = subprocess.run(
-        arguments, cwd=ROOT, capture_output=True, text=True, env=environment, check=True
-    )
+    with patch.dict(os.environ, {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}):
+        arguments = [*command.split(), "--help"]
+        shown = CliRunner().invoke(app, arguments, prog_name="omni-msa", catch_exceptions=False)
+    if shown.exit_code:
+        raise SystemExit(shown.output)
     return "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
 
 

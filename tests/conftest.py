@@ -7,14 +7,38 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from published import qwen_folder  # noqa: F401  (a fixture, for every test)
 from study_files import emotions, manifest, trained  # noqa: F401  (the same)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Two workers share the tests, with a thread each, unless the command line says otherwise.
+
+    Not in addopts: there, `-p no:xdist` would be an error. Where files are named, or the terminal
+    is wanted, starting workers costs more than it gains.
+    """
+    option = config.option
+    if hasattr(config, "workerinput") or not hasattr(option, "numprocesses"):
+        return
+    if option.numprocesses is None and option.dist == "no":
+        few = any(".py" in argument for argument in config.args)
+        option.numprocesses = 0 if few or option.usepdb or option.capture == "no" else 2
+    if option.numprocesses:
+        option.dist = "worksteal" if option.dist == "no" else option.dist
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by workers and what they start
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if getattr(session.config.option, "numprocesses", 0):
+        return  # it starts workers, and needs no torch itself
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
 
 SENTENCES = [
     "I love this film, it is wonderful and warm.",
@@ -38,6 +62,8 @@ def base_folder(tmp_path_factory) -> Path:
 
 def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
     """A checkpoint for that base whose adapter and head are random, not zero."""
+    import torch
+
     from omni_msa.files.labels import LabelSpace
     from omni_msa.methods import make_method
     from omni_msa.model.identity import base_sha256

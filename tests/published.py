@@ -16,7 +16,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 VOCAB_SIZE = 152_064  # rows of the embedding: more than there are tokens, as published for 7B
 NUM_SHARDS = 3
@@ -88,6 +87,8 @@ def qwen_tokenizer(ranks: Ranks):
 
 def build_published(folder: Path, ranks: Ranks, seed: int = 3) -> None:
     """Writes the whole folder: a 64-wide, 2-layer Thinker, a Talker's tensors, three shards."""
+    import torch
+
     from scripts.tiny import base
 
     ids = base.save_tokenizer(qwen_tokenizer(ranks), folder)
@@ -103,6 +104,7 @@ def build_published(folder: Path, ranks: Ranks, seed: int = 3) -> None:
 
 def _add_talker(folder: Path) -> None:
     """The Talker's part of the configuration, and the file of its voices."""
+    import torch
     from transformers import Qwen2_5OmniTalkerConfig, Qwen2_5OmniToken2WavConfig
 
     path = folder / "config.json"

@@ -290,7 +290,9 @@ def read_rows(path: Path) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize(
+    "suffix", [".jsonl", *(pytest.param(s, marks=pytest.mark.slow) for s in (".csv", ".parquet"))]
+)
 def test_rows_go_to_a_file_and_a_rerun_does_nothing(run, folder, tmp_path, suffix, monkeypatch):
     output = tmp_path / f"out{suffix}"
     code, out, err = run("score", folder, "-o", output)
@@ -328,6 +330,7 @@ def test_other_settings_are_not_mixed_into_a_file_unless_it_is_started_anew(run,
     assert code == 3 and all("ablation" not in row for row in read_rows(output) if row["score"])
 
 
+@pytest.mark.slow
 def test_a_failed_clip_is_tried_again_on_request(run, folder, tmp_path):
     output = tmp_path / "out.jsonl"
     run("score", folder, "-o", output)
@@ -367,7 +370,7 @@ def test_ctrl_c_keeps_finished_rows_and_ends_with_130(run, tmp_path, model):
     assert len({row["clip"] for row in read_rows(output)}) == 30
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_a_rerun_prints_nested_records_whatever_the_file_holds(tmp_path, capsys, suffix):
     out = tmp_path / f"r.{suffix}"
     manifest = tmp_path / "m.jsonl"

@@ -80,8 +80,8 @@ def assert_in_order(fed, clips, order) -> None:
 @pytest.mark.parametrize(
     ("order", "workers"),
     [
-        ([SEEN, HEARD, MISSING, SAID], 1),
-        ([SAID, MISSING, HEARD, SEEN], 2),
+        pytest.param([SEEN, HEARD, MISSING, SAID], 1, marks=pytest.mark.slow),
+        pytest.param([SAID, MISSING, HEARD, SEEN], 2, marks=pytest.mark.slow),
         ([SEEN, SAID, SEEN, MISSING, MISSING, HEARD, SEEN, SAID], 2),
         ([], 1),
     ],

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def imports_of(source: str, file: str) -> Iterator[Import]:
     yield from visit(ast.parse(source), True)
 
 
+@cache
 def all_imports() -> list[Import]:
     files = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
     return [

@@ -36,7 +36,12 @@ def reference(thinker, content, subset, fps=2.0):
 
 
 @pytest.mark.parametrize(
-    "text", ["I love it.", "Ça va très bien — 好看 🙂", "\tOdd   spaces\n\nhere"]
+    "text",
+    [
+        pytest.param("I love it.", marks=pytest.mark.slow),
+        "Ça va très bien — 好看 🙂",
+        pytest.param("\tOdd   spaces\n\nhere", marks=pytest.mark.slow),
+    ],
 )
 def test_token_ids_equal_the_reference_for_every_subset(thinker, text):
     content = make_content(text=text, seconds=2.345)

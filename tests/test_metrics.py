@@ -159,7 +159,8 @@ def test_the_published_vectors():
 
 
 @pytest.mark.parametrize(
-    ("name", "plain", "limit"), [("mosi", plain_mosi, 3.0), ("sims", plain_sims, 1.0)]
+    ("name", "plain", "limit"),
+    [("mosi", plain_mosi, 3.0), pytest.param("sims", plain_sims, 1.0, marks=pytest.mark.slow)],
 )
 def test_no_difference_from_plain_loops_over_1000_vectors(name, plain, limit):
     undefined = 0

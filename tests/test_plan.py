@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import make_content
-from published import qwen_folder  # noqa: F401
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.media.sampling import plan_frames
@@ -72,7 +71,7 @@ def test_long_clips_are_cut_as_they_are_when_read(thinker):
 
 
 @pytest.mark.slow
-def test_the_default_prompt_is_qwens(qwen_folder):  # noqa: F811
+def test_the_default_prompt_is_qwens(qwen_folder):
     from omni_msa.model.loading import load_thinker
 
     assert PromptTokens() == PromptTokens.of(load_thinker(str(qwen_folder)).builder())

@@ -87,6 +87,7 @@ def test_leaving_early_leaves_no_process_behind(tmp_path):
     assert all(p.poll() is not None for p in processes)
 
 
+@pytest.mark.slow
 def test_readers_are_replaced_before_they_grow(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "CLIPS_A_PROCESS", 2)
     path = write_media(tmp_path / "a.mp4", 8, 8)

@@ -27,7 +27,9 @@ def standardised(states):
     return ((states - states.mean(0)) / states.std(0, correction=0)).numpy()
 
 
-@pytest.mark.parametrize(("num_clips", "width"), [(24, 64), (40, 8), (2, 3)])
+@pytest.mark.parametrize(
+    ("num_clips", "width"), [(24, 64), pytest.param(40, 8, marks=pytest.mark.slow), (2, 3)]
+)
 def test_a_ridge_equals_sklearns_and_leaving_out_equals_refitting(num_clips, width):
     states, labels = draw(num_clips, width)
     x, y = standardised(states), labels.double().numpy()

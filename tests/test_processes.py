@@ -7,49 +7,54 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_train import nearly_same_training
+from conftest import MEDIA, ROOT
+from test_train import Damaged, clips, nearly_same_training
+
+from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.training.data import TrainingData
+from omni_msa.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
+# What the launcher starts, twice; its arguments are the base's folder and the checkpoint's.
 PROGRAM = """
-from dataclasses import replace
+import sys
 from pathlib import Path
-from conftest import MEDIA
-from test_train import Damaged, clips
-from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
-from omni_msa.media.feed import MemoryFeed
-from omni_msa.training.trainer import Trainer
-from omni_msa.training.data import TrainingData
-train = clips([1.0, -1.5, 2.0, -0.5, 0.3, 0.8, -2.5], seconds=0.5, num_frames=2)
-options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4, lora_dropout=0.0,
-                       method_options=dict(dropout=0.0))
-model = ModelOptions(model={base!r}, device="cpu")
-trainer = Trainer(model, options, MediaOptions(**MEDIA))
-valid = [replace(c, clip=replace(c.clip, id=f"valid{{i}}")) for i, c in enumerate(train)]
-data = TrainingData(Damaged(train, (0, 5)), Damaged(valid, (3,)))
-trainer.run(data, Path({out!r}))
-print("processes", trainer.processes.count)
+from test_processes import train_here
+print("processes", train_here(*map(Path, sys.argv[1:])))
 """
+
+
+def train_here(base: Path, out: Path) -> int:
+    """Trains, and returns how many processes took part."""
+    train = clips([1.0, -1.5, 2.0, -0.5, 0.3, 0.8, -2.5], seconds=0.5, num_frames=2)
+    options = TrainOptions(epochs=1, batch_size=4, lora_rank=4, lora_alpha=4, lora_dropout=0.0,
+                           method_options={"dropout": 0.0})  # fmt: skip
+    trainer = Trainer(ModelOptions(str(base), device="cpu"), options, MediaOptions(**MEDIA))
+    valid = [replace(c, clip=replace(c.clip, id=f"valid{i}")) for i, c in enumerate(train)]
+    trainer.run(TrainingData(Damaged(train, (0, 5)), Damaged(valid, (3,))), out)
+    return trainer.processes.count
 
 
 def test_two_processes_take_the_steps_that_one_takes(base_folder, tmp_path):
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # a program does not have pytest's
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
-    two = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
-           "--dynamo_backend", "no", "--main_process_port", str(free_port())]  # fmt: skip
-    for name, command in (("one", [sys.executable]), ("two", accelerate + two)):
-        program = tmp_path / f"{name}.py"
-        out = tmp_path / name
-        program.write_text(PROGRAM.format(base=str(base_folder), out=str(out)))
-        done = subprocess.run(
-            [*command, str(program)], capture_output=True, text=True, timeout=300,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert f"processes {1 if name == 'one' else 2}" in done.stdout
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes",
+              "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+              "--main_process_port", str(free_port())]  # fmt: skip
+    done = subprocess.run(
+        [*launch, str(program), str(base_folder), str(tmp_path / "two")],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "processes 2" in done.stdout
+    assert train_here(base_folder, tmp_path / "one") == 1
     nearly_same_training(tmp_path / "one", tmp_path / "two")
     found = [json.loads((tmp_path / n / "omni_msa.json").read_text()) for n in ("one", "two")]
     assert [f["training"]["left_out"] for f in found] == [["clip0.mp4", "clip5.mp4", "valid3"]] * 2

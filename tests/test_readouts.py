@@ -296,7 +296,7 @@ def test_greedy_in_the_tree_says_what_a_plain_loop_says(asked, clip):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("side", ["left", pytest.param("right", marks=pytest.mark.slow)])
 def test_what_has_ended_stays_silent_while_others_go_on(asked, mixed, side):
     """Any token may be taken for the end: until then, nothing that is said changes."""
     subsets = [all_subsets(c.present) for c in mixed]
@@ -410,7 +410,10 @@ def one(scorer):
     return scorer.score_prepared([scorer.prepare(make_content())], AblationOptions())[0]
 
 
-@pytest.mark.parametrize("adapted", [False, True], ids=["bare", "adapted"])
+@pytest.mark.parametrize(
+    "adapted",
+    [pytest.param(False, id="bare"), pytest.param(True, id="adapted", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     ("name", "settings"),
     [("regression", {"head": "mlp"}), ("regression", {"head": "linear", "dropout": 0.0}),

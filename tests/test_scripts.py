@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import runpy
 import sys
 
 import pytest
-from conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
 
-def last_line(module: str, *arguments: str) -> dict:
-    """Runs a script as a user does, and reads the last line that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"scripts.{module}", *arguments], cwd=ROOT,
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def last_line(monkeypatch, capsys):
+    """Runs a script as `python -m` does, in this process, and reads the last line it prints."""
+
+    def run(module: str, *arguments: str) -> dict:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        capsys.readouterr()
+        runpy.run_module(f"scripts.{module}", run_name="__main__", alter_sys=True)
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
 
 
-def test_the_thinker_is_measured_in_every_pass():
+def test_the_thinker_is_measured_in_every_pass(last_line):
     found = last_line("bench.thinker", "--size", "tiny", "--seconds", "1")
     assert found["parameters"] == 5_418_816 and found["trainable"] > 0
     for key in ("peak_gib", "seconds_forward", "seconds_generate", "seconds_train_step"):
@@ -32,7 +33,7 @@ def test_the_thinker_is_measured_in_every_pass():
     assert clip["tokens_packed"] == clip["planned_tokens_packed"] > clip["tokens"]
 
 
-def test_training_is_measured_with_and_without_a_cache():
+def test_training_is_measured_with_and_without_a_cache(last_line):
     pytest.importorskip("espeakng_loader", reason="the clips need the tiny extra")
     found = last_line("bench.train", "--clips", "4", "--rounds", "1", "--size", "160x120")
     rates = found["clips_per_second"]

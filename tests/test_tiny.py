@@ -91,6 +91,7 @@ def test_the_batch_and_the_hidden_modality_agree_with_the_single_score(tiny, rec
         assert record.score == pytest.approx(alone.score, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_four_bit_moves_the_scores_a_little(records):
     """docs/measurements.md states how far; here only that it is the same model."""
     quantized = Scorer.load(ModelOptions(quantize="4bit"))

@@ -251,7 +251,11 @@ def lose_the_loss(monkeypatch, at_step: int) -> None:
 
 @pytest.mark.parametrize(
     ("at_step", "kept"),
-    [(0, "the weights of step 0"), (1, "the weights of step 1"), (5, "the best epoch so far")],
+    [
+        (0, "the weights of step 0"),
+        pytest.param(1, "the weights of step 1", marks=pytest.mark.slow),
+        pytest.param(5, "the best epoch so far", marks=pytest.mark.slow),
+    ],
 )
 def test_nan_stops_with_the_last_good_weights(base_folder, tmp_path, monkeypatch, at_step, kept):
     train = clips([1.0, -1.5, 2.0, -0.5])
