@@ -3,8 +3,9 @@
     python -m scripts.bench.batch FOLDER [--workers 2] [--batch-size 8] [--reference 20]
 
 Peer, in the same run: qwen-omni-utils `process_mm_info`, the transformers processor and the
-library's own forward, one clip at a time, one score each (ours gives all eight subsets). Reported:
-the resident memory of this process after 20 and 100 clips and at the end. The last line is JSON.
+library's own forward, one clip at a time, one score each (ours gives all eight subsets); it reads
+sound with the `ffmpeg` program, and without that there is no peer and no ratio. Reported: the
+resident memory of this process after 20 and 100 clips and at the end. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 import torch
+from audioread.exceptions import DecodeError
 
 from omni_msa.files.sources import expand_inputs
 from omni_msa.model.prompt import conversation
@@ -27,8 +29,8 @@ from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import Clip
 
 MIB = 1024**2
-# What the reference raises on files without sound or picture, and on damaged ones.
-UNREADABLE = (AssertionError, AttributeError, OSError, RuntimeError, ValueError)
+# What the reference raises on files without sound or picture, on damaged ones, and without ffmpeg.
+UNREADABLE = (AssertionError, AttributeError, DecodeError, OSError, RuntimeError, ValueError)
 
 
 def resident_mib() -> float:
@@ -76,7 +78,7 @@ def score_by_reference(scorer: Scorer, clips: list[Clip]) -> float:
         try:
             audios, _, videos = process_mm_info(chat, use_audio_in_video=True)
         except UNREADABLE as error:  # a peer that cannot read a clip is not timed on it
-            print(f"the reference cannot read {clip.path}: {error}", file=sys.stderr)
+            print(f"the reference cannot read {clip.path}: {error!r}", file=sys.stderr)
             continue
         kwargs = {"do_sample_frames": False, "min_pixels": media.min_pixels,
                   "max_pixels": media.max_pixels}  # fmt: skip
@@ -109,7 +111,8 @@ def main() -> None:
         with_video = [c for c in clips if c.path and c.path.suffix in (".mp4", ".mov", ".mkv")]
         rate = score_by_reference(scorer, with_video[: arguments.reference])
         result["reference_clips_per_second"] = round(rate, 2)
-        result["times_reference"] = round(result["clips_per_second"] / rate, 2)
+        if rate:
+            result["times_reference"] = round(result["clips_per_second"] / rate, 2)
     for name, value in result.items():
         print(f"{name:28} {value}")
     print(json.dumps(result))
