@@ -9,6 +9,7 @@ from omni_msa.model.loading import count_parameters
 from omni_msa.model.published import published_thinker_config
 
 
+@pytest.mark.slow
 def test_the_3b_thinker_has_the_same_towers_and_a_smaller_language_model():
     large, small = published_thinker_config("7b"), published_thinker_config("3b")
     for tower in ("vision_config", "audio_config"):

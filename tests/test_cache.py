@@ -303,6 +303,7 @@ print(hits)
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder(tmp_path):
     """Each removes what the other is about to read: nobody stops, nobody reads something else."""
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]

@@ -311,6 +311,7 @@ def test_rows_go_to_a_file_and_a_rerun_does_nothing(run, folder, tmp_path, suffi
     assert read_rows(output) == rows
 
 
+@pytest.mark.slow
 def test_json_of_a_rerun_shows_earlier_rows_too(run, folder, tmp_path):
     output = tmp_path / "out.jsonl"
     _, first, _ = run("score", folder, "-o", output, "--json")

@@ -209,11 +209,12 @@ def test_a_modality_is_planned(posture):
 
 def train_halved(base_folder, folder, clips, **options):
     """A run of the made-up method, without a dropout."""
-    small = {"epochs": 6, "batch_size": 4, "lora_rank": 2, "lora_alpha": 2, "lora_dropout": 0.0}
+    small = {"epochs": 4, "batch_size": 4, "lora_rank": 2, "lora_alpha": 2, "lora_dropout": 0.0}
     rates = {"lora_learning_rate": 3e-3, "head_learning_rate": 3e-3}
     chosen = TrainOptions(method="halved", **small, **rates, method_options=options)
-    feeds = FileFeed(clips, MediaOptions(**MEDIA)), FileFeed(clips[:2], MediaOptions(**MEDIA))
-    trainer = Trainer(ModelOptions(model=str(base_folder)), chosen, MediaOptions(**MEDIA))
+    media, cache = MediaOptions(**MEDIA), ContentCache(folder.parent / "cache", 10**9)
+    feeds = [FileFeed(part, media, cache=cache) for part in (clips, clips[:2])]
+    trainer = Trainer(ModelOptions(model=str(base_folder)), chosen, media)
     return trainer.run(TrainingData(*feeds), folder)
 
 

@@ -172,6 +172,7 @@ def test_resizing_stays_close_to_the_reference_resize(tmp_path):
 # --- what is heard ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 44_100, 48_000])
 def test_a_wav_is_heard_as_librosa_hears_it(tmp_path, sample_rate):
     rng = np.random.default_rng(0)

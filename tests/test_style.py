@@ -132,6 +132,7 @@ def test_public_names_have_docstrings():
     assert not bare
 
 
+@pytest.mark.slow
 def test_no_file_speaks_of_the_machine_it_was_written_on():
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:

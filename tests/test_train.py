@@ -279,6 +279,7 @@ def test_weights_that_give_no_numbers_are_not_kept(base_folder, tmp_path):
     assert not (tmp_path / "omni_msa.json").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_step_and_the_run_goes_on_from_there(base_folder, tmp_path):
     train = clips([1.0, -1.5, 2.0, -0.5])
     options = {"epochs": 2, "batch_size": 1, "save_every": 100}
