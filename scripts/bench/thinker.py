@@ -196,8 +196,9 @@ def _gradient_norm(device: str) -> float:
     with torch.inference_mode():  # an evaluation first, as between epochs
         readout.read(thinker, [inputs], [[inputs.present]])
     thinker.model.train()
+    one = torch.ones(1, 1, device=device)
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        readout.losses(thinker, [inputs], [[inputs.present]], torch.ones(1, 1)).sum().backward()
+        readout.losses(thinker, [inputs], [[inputs.present]], one).sum().backward()
     (first,) = (
         p
         for name, p in thinker.model.named_parameters()
