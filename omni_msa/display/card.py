@@ -7,7 +7,7 @@ shown as they are: nothing in them is taken for markup.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group
 from rich.padding import Padding
@@ -17,9 +17,6 @@ from rich.text import Text
 from omni_msa.display.output import signed, to_stdout, until_reader_leaves
 from omni_msa.modalities import MODALITIES
 from omni_msa.values import Ablation, Record
-
-if TYPE_CHECKING:
-    pass
 
 BAR_CELLS = 8  # each way
 
@@ -41,8 +38,8 @@ def card(record: Record) -> Group:
     score = Text("  ").append(f"score {signed(record.score)}", style="bold")
     if record.range:
         low, high = record.range
-        meant = f"from {low:+g} (negative) to {high:+g} (positive)"
-        score.append(f"   {record.emotion or meant}", style="" if record.emotion else "dim")
+        scale = f"from {low:+g} (negative) to {high:+g} (positive)"
+        score.append(f"   {record.emotion or scale}", style="" if record.emotion else "dim")
     parts: list[Any] = [Text(record.clip), score, Text(), _modalities(record)]
     if record.ablation and record.ablation.contribution:
         parts.append(_sum_line(record.ablation))
@@ -55,14 +52,14 @@ def lines(records: Sequence[Record]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("clip", overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
-    shown = [m for m in MODALITIES if any(_contribution(r, m) is not None for r in records)]
-    for modality in shown:
+    columns = [m for m in MODALITIES if any(_contribution(r, m) is not None for r in records)]
+    for modality in columns:
         table.add_column(modality, justify="right", no_wrap=True)
     if any(record.error for record in records):
         table.add_column("error", overflow="fold")
     for record in records:
         cells = [Text(record.clip), Text(signed(record.score))]
-        cells += [Text(signed(_contribution(record, modality))) for modality in shown]
+        cells += [Text(signed(_contribution(record, modality))) for modality in columns]
         table.add_row(*cells, *([Text(record.error["message"])] if record.error else []))
     return table
 

@@ -7,12 +7,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
-
-if TYPE_CHECKING:
-    pass
 
 
 def print_json(document: Any) -> None:
@@ -20,7 +17,7 @@ def print_json(document: Any) -> None:
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a file name that the terminal's encoding cannot say
+    except UnicodeEncodeError:  # a file name that the terminal's encoding lacks
         text = json.dumps(document, indent=2, allow_nan=False)
     with until_reader_leaves():
         print(text, flush=True)

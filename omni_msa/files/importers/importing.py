@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import ManifestError
-from omni_msa.files.importers.catalog import dataset_named
+from omni_msa.files.importers.catalog import dataset_by_name
 from omni_msa.files.importers.checks import (
     Progress,
     leave_out_known_bad,
     leave_out_missing,
     leave_out_unreadable,
+    report_duplicates,
+    report_speakers,
+    report_split_sizes,
     split_sizes,
-    tell_duplicates,
-    tell_speakers,
-    tell_split_sizes,
 )
 from omni_msa.files.importers.release import Sample
 from omni_msa.files.manifest import list_problems
@@ -61,20 +61,20 @@ def import_dataset(
         ManifestError: The folder has another layout, rows are bad, no clip is left, or the manifest
             cannot be written.
     """
-    dataset = dataset_named(name)
+    dataset = dataset_by_name(name)
     _require_jsonl(manifest)
     release = dataset.read(folder, dataset.facts).but(notices=dataset.facts.remarks)
     release = leave_out_known_bad(release, dataset.facts.known_bad)
     release = leave_out_missing(release)
     if check_media:
         release = leave_out_unreadable(release, progress)
-        release = tell_duplicates(release)
+        release = report_duplicates(release)
     else:
         release = release.but(notices=["clips were not opened: damage may come up later"])
     if not release.samples:
         raise ManifestError(list_problems(folder, release.notices, "no clip is left to import"))
-    release = tell_speakers(release)
-    release = tell_split_sizes(release, dataset.facts.split_sizes)
+    release = report_speakers(release)
+    release = report_split_sizes(release, dataset.facts.split_sizes)
     rows = [_row(sample, name, folder, manifest) for sample in release.samples]
     write_manifest(manifest, rows)
     return ImportReport(rows, split_sizes(release), release.notices)
@@ -115,8 +115,8 @@ def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str
 def _clip_path(path: Path, folder: Path, manifest: Path) -> str:
     """Relative to the manifest's folder; absolute from another drive, where no way leads."""
     # Links are followed in both folders, so that "../" leads where it seems to.
-    whole = folder.resolve() / path.relative_to(folder)
+    full_path = folder.resolve() / path.relative_to(folder)
     try:
-        return Path(os.path.relpath(whole, manifest.parent.resolve())).as_posix()
+        return Path(os.path.relpath(full_path, manifest.parent.resolve())).as_posix()
     except ValueError:
-        return whole.as_posix()
+        return full_path.as_posix()
