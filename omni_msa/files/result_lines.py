@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from omni_msa.errors import ResultsError
+from omni_msa.files.atomic import replacing
 from omni_msa.files.columns import Row, cell, columns, flatten
 
 
 class _NotAResult(ValueError):
-    """A line is whole, but no row of a results file."""
+    """A line is complete, but not a row of a results file."""
 
 
 @dataclass(frozen=True)
 class LineFormat:
-    """How one record becomes one line, and a line one flat row."""
+    """How a record is written as one line, and a line read as one flat row."""
 
-    columns: Callable[[], Iterable[str]] | None  # None: lines name their own
+    columns: Callable[[], Iterable[str]] | None  # None: JSON lines name their own
     dump: Callable[[Mapping[str, Any]], str]
     load: Callable[[str], Row]  # raises _NotAResult, or another ValueError for a line cut short
 
@@ -80,60 +81,61 @@ CSV = LineFormat(columns, _dump_csv, _load_csv)
 
 @dataclass
 class ResultLines:
-    """The good lines of a file, and the flat rows that they hold."""
+    """The valid lines of a file, and the flat rows that they hold."""
 
     texts: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
-    is_damaged: bool = False  # the last line lacks its end
-    is_torn: bool = False  # and is no row
+    is_unfinished: bool = False  # the last line has no line end
+    is_cut_short: bool = False  # and is not a whole row
     notices: list[str] = field(default_factory=list)
 
-    def add(self, line: bytes, form: LineFormat) -> None:
-        """Add a whole line; empty ones hold nothing."""
+    def add(self, line: bytes, line_format: LineFormat) -> None:
+        """Add a complete line; an empty one is ignored."""
         text = line.decode().rstrip("\r")
         if text.strip():
-            self.rows.append(form.load(text))
+            self.rows.append(line_format.load(text))
             self.texts.append(text)
 
-    def add_tail(self, line: bytes, form: LineFormat) -> None:
+    def add_tail(self, line: bytes, line_format: LineFormat) -> None:
         """Add a last line that has no end: it may have been cut short."""
         # Only a JSON object shows that it is whole; a CSV line may have lost digits.
-        self.is_torn = form is CSV
-        if self.is_torn:
+        self.is_cut_short = line_format is CSV
+        if self.is_cut_short:
             return
         try:
-            self.add(line, form)
+            self.add(line, line_format)
         except _NotAResult:
             raise
         except (ValueError, RecursionError) as error:
             if not self.rows and not line.startswith(b'{"clip": '):
-                raise _NotAResult from error  # nothing here says that we wrote it
-            self.is_torn = True
+                raise _NotAResult from error  # not recognizable as a results file
+            self.is_cut_short = True
 
 
-def read_lines(path: Path, form: LineFormat) -> ResultLines:
+def read_lines(path: Path, line_format: LineFormat) -> ResultLines:
     """Read and check a file of lines; only a last line without its end may be damaged."""
     *lines, tail = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    found = ResultLines(is_damaged=bool(tail))
-    if form.header and not _begins_with_header(lines, tail, form.header.encode()):
+    result = ResultLines(is_unfinished=bool(tail))
+    if line_format.header and not _begins_with_header(lines, tail, line_format.header.encode()):
         raise _not_a_results_file(path, 1)
-    first = 1 if form.header else 0
+    first = 1 if line_format.header else 0
     for number, line in enumerate(lines[first:], start=first + 1):
         try:
-            found.add(line, form)
+            result.add(line, line_format)
         except (ValueError, RecursionError) as error:
             raise _not_a_results_file(path, number) from error
     if tail and len(lines) >= first:
         try:
-            found.add_tail(tail, form)
+            result.add_tail(tail, line_format)
         except _NotAResult as error:
             raise _not_a_results_file(path, len(lines) + 1) from error
-        found.notices += [f"{path}: the last line was cut short and is dropped"] * found.is_torn
-    return found
+        if result.is_cut_short:
+            result.notices.append(f"{path}: the last line was cut short and is dropped")
+    return result
 
 
 def _begins_with_header(lines: list[bytes], tail: bytes, header: bytes) -> bool:
-    """True for our header, for a part of it that a kill left, and for an empty file."""
+    """True for the header, for a part of it that a kill left, and for an empty file."""
     return lines[0].rstrip(b"\r") == header if lines else header.startswith(tail)
 
 
@@ -145,7 +147,7 @@ def _not_a_results_file(path: Path, line_number: int) -> ResultsError:
 
 
 def append_line(file: IO[bytes], data: bytes) -> None:
-    """Write a whole line or nothing of it, so that a full disk leaves no torn line."""
+    """Write a whole line or nothing, so that a full disk leaves no line cut short."""
     size = file.seek(0, os.SEEK_END)
     try:
         if file.write(data) != len(data):
@@ -157,12 +159,12 @@ def append_line(file: IO[bytes], data: bytes) -> None:
 
 
 def rewrite(
-    path: Path, form: LineFormat, found: ResultLines, order: Sequence[str] | None = None
+    path: Path, line_format: LineFormat, content: ResultLines, order: Sequence[str] | None = None
 ) -> None:
-    """Replace a file of lines, in one step, by its good lines: the last of each clip, in order."""
-    by_clip = {row["clip"]: text for row, text in zip(found.rows, found.texts, strict=True)}
+    """Replace a file of lines, in one step, by its valid ones: the last of each clip, in order."""
+    by_clip = {row["clip"]: text for row, text in zip(content.rows, content.texts, strict=True)}
     texts = [by_clip[name] for name in (by_clip if order is None else order)]
-    lines = [form.header] * bool(form.header) + texts
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
+    lines = [line_format.header] * bool(line_format.header) + texts
+    text = "".join(line + "\n" for line in lines)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from omni_msa.errors import ResultsError
+from omni_msa.files.atomic import replacing
 from omni_msa.files.columns import Row, columns
 
 
@@ -39,6 +39,5 @@ def write_parquet(path: Path, rows: list[Row]) -> None:
 
     kinds = {str: pa.string(), float: pa.float64(), int: pa.int64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns().items()])
-    temporary = Path(f"{path}.tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)

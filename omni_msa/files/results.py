@@ -1,12 +1,12 @@
-"""The output file of a batch: one row a clip, written as soon as it is known, resumable any time.
+"""The output file of a batch: one row a clip, written as soon as it is scored, resumable any time.
 
 JSONL holds whole records; CSV and Parquet hold the same flat columns (`columns.columns`). JSONL and
 CSV grow by lines. Parquet cannot, so its rows are kept as JSONL in `PATH.partial` until the file is
 closed. In every format a clip has one row: the last that was written. While a batch runs, rows are
-in the order in which they were known; a finished file is in the order of the input.
+in the order in which they were scored; a finished file is in the order of the input.
 
-A rerun reads what is there, drops a last line that a kill cut short, and goes on. With `fresh` the
-old file stays until the first new row is known; then the new file takes its place in one step.
+A rerun reads the existing rows, drops a last line that a kill cut short, and adds the others. With
+`fresh` the old file stays until the first new row is written; then the new file replaces it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from omni_msa.errors import ResultsError
+from omni_msa.files.atomic import replacing
 from omni_msa.files.columns import Row, flatten, is_failed, last_of_each, one_line, plain, unflatten
 from omni_msa.files.locks import OutputLock
 from omni_msa.files.result_lines import CSV, JSONL, ResultLines, append_line, read_lines, rewrite
@@ -40,8 +41,8 @@ def open_results(
         retry_failed: Count failed rows as not done; new rows take their place.
 
     Raises:
-        ResultsError: The file cannot be written, is in use, is not ours, or was written under
-            another fingerprint.
+        ResultsError: The file cannot be written, is in use, is no results file, or was
+            written under another fingerprint.
     """
     path = Path(os.path.realpath(path))
     if path.suffix.lower() not in SUFFIXES:
@@ -57,10 +58,10 @@ def open_results(
 
 
 class _RowStatus(NamedTuple):
-    """What a rerun must know about a row."""
+    """What decides whether a rerun scores a clip again."""
 
     sha256: str | None
-    failed: bool
+    is_failed: bool
 
 
 class Results:
@@ -102,14 +103,14 @@ class Results:
     @property
     def num_failed(self) -> int:
         """Rows in the file whose clip could not be scored."""
-        return sum(row.failed for row in self._status_by_clip.values())
+        return sum(row.is_failed for row in self._status_by_clip.values())
 
     def has(self, name: str, sha256: str | None) -> bool:
         """True when the file holds a row for this content, so that it need not be scored again."""
         row = self._status_by_clip.get(one_line(name))
         if row is None or row.sha256 != sha256:
             return False
-        return not (self._retry_failed and row.failed)
+        return not (self._retry_failed and row.is_failed)
 
     def write(self, record: Record) -> None:
         """Add a row, or replace the row of the same clip; it is in the file when this returns."""
@@ -125,7 +126,7 @@ class Results:
                 self._file = self._begin(line)
             else:
                 append_line(self._file, line)
-        self._has_stale_lines |= self._note(flatten(row))
+        self._has_stale_lines |= self._remember(flatten(row))
         self.num_written += 1
 
     def put_in_order(self, names: Sequence[str]) -> None:
@@ -134,12 +135,13 @@ class Results:
         Rows of other clips keep their places, so that a rerun on some of them moves nothing.
         """
         rank = {one_line(name): place for place, name in enumerate(names)}
-        named = iter(sorted((n for n in self._status_by_clip if n in rank), key=rank.__getitem__))
-        order = [next(named) if name in rank else name for name in self._status_by_clip]
-        self._order = order if order != list(self._status_by_clip) else None
+        clips = list(self._status_by_clip)
+        sorted_clips = iter(sorted((c for c in clips if c in rank), key=rank.__getitem__))
+        order = [next(sorted_clips) if clip in rank else clip for clip in clips]
+        self._order = order if order != clips else None
 
     def close(self) -> None:
-        """Leave one row a clip, complete a Parquet file, and give the file free."""
+        """Reduce the file to one row a clip, complete a Parquet file, and release the lock."""
         if not self._is_open:
             return
         self._is_open = False
@@ -162,26 +164,26 @@ class Results:
         self.close()
 
     def _resume(self) -> None:
-        """Read what is there: check that it is ours, and mend what a kill left behind."""
+        """Read and check an existing file, and repair what a kill left behind."""
         with _explain_errors(self.path, "read"):
             rows = read_parquet(self.path) if self._is_parquet and self.path.exists() else []
             exists = self._journal.exists()
-            found = read_lines(self._journal, self._format) if exists else ResultLines()
-        rows += found.rows
+            content = read_lines(self._journal, self._format) if exists else ResultLines()
+        rows += content.rows
         _check_fingerprint(self.path, rows, self._fingerprint)
         _check_writable(self._journal)
-        if found.is_damaged or len(last_of_each(found.rows)) < len(found.rows):
+        if content.is_unfinished or len(last_of_each(content.rows)) < len(content.rows):
             with _explain_errors(self._journal):
-                rewrite(self._journal, self._format, found)
-        self.notices += found.notices
+                rewrite(self._journal, self._format, content)
+        self.notices += content.notices
         for row in rows:
-            self._note(row)
+            self._remember(row)
 
-    def _note(self, row: Row) -> bool:
+    def _remember(self, row: Row) -> bool:
         """Remember that a clip has a row; True when it had one before."""
-        known = row["clip"] in self._status_by_clip
+        had_row = row["clip"] in self._status_by_clip
         self._status_by_clip[row["clip"]] = _RowStatus(row["sha256"], is_failed(row))
-        return known
+        return had_row
 
     def _begin(self, line: bytes) -> IO[bytes]:
         """Open the journal with its first new line."""
@@ -190,10 +192,9 @@ class Results:
             file = open(self._journal, "ab", buffering=0)
             append_line(file, line if file.seek(0, os.SEEK_END) else header + line)
             return file
-        temporary = Path(f"{self._journal}.tmp")
-        file = open(temporary, "wb", buffering=0)
-        append_line(file, header + line)
-        os.replace(temporary, self._journal)  # the open file goes with its new name
+        with replacing(self._journal) as temporary:
+            file = open(temporary, "wb", buffering=0)
+            append_line(file, header + line)  # the file stays open while it is renamed
         if self._is_parquet:
             self.path.unlink(missing_ok=True)
         self._replaces_old = False
@@ -220,7 +221,7 @@ def read_records(path: Path) -> list[Record]:
     JSONL holds whole records; CSV and Parquet give what their columns hold.
 
     Raises:
-        ResultsError: The file is missing, unreadable or not ours.
+        ResultsError: The file is missing, unreadable or no results file.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -251,7 +252,7 @@ def _check_writable(path: Path) -> None:
 
 @contextmanager
 def _explain_errors(path: Path, verb: str = "written") -> Iterator[None]:
-    """What the file system refuses, as one line."""
+    """Turn an error of the file system into a ResultsError of one line."""
     try:
         yield
     except OSError as error:

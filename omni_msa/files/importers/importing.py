@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import ManifestError
+from omni_msa.files.atomic import replacing
 from omni_msa.files.importers.catalog import dataset_by_name
 from omni_msa.files.importers.checks import (
     Progress,
@@ -81,18 +82,18 @@ def import_dataset(
 
 
 def write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as JSONL, in one step: an older file stays whole until the new one is.
+    """Write rows as JSONL; an older file is replaced in one step.
 
     Raises:
         ManifestError: The name is no JSONL file's, or it cannot be written there.
     """
     _require_jsonl(path)
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        os.replace(partial, path)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with replacing(path, ".partial") as partial:
+            with open(partial, "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(lines)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be written ({error.strerror or error})") from error
 
