@@ -10,7 +10,7 @@ from conftest import MEDIA, make_content
 from media_files import write_media
 
 from omni_msa.errors import ConfigError, ManifestError
-from omni_msa.media.feed import FileFeed, MemoryFeed
+from omni_msa.media.feed import FileFeed
 from omni_msa.methods.ridge import fit_ridge
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import read_info
@@ -18,6 +18,7 @@ from omni_msa.scoring.inspection import inspect_checkpoint
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.fit import FEWEST, calibrate, last_states, load_frozen
 from omni_msa.values import Clip
+from scripts.memory_feed import MemoryFeed
 
 RANGE = (-3.0, 3.0)
 WORDS = ("I love this film.", "The food was cold.", "It was wonderful.", "The service was bad.")

@@ -20,7 +20,6 @@ from pathlib import Path
 from conftest import MEDIA
 from test_train import Damaged, clips
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
-from omni_msa.media.feed import MemoryFeed
 from omni_msa.training.trainer import Trainer
 from omni_msa.training.data import TrainingData
 train = clips([1.0, -1.5, 2.0, -0.5, 0.3, 0.8, -2.5], seconds=0.5, num_frames=2)

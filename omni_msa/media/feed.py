@@ -37,20 +37,6 @@ class Feed(Protocol):
         ...
 
 
-class MemoryFeed:
-    """Clips that were read already."""
-
-    def __init__(self, contents: Sequence[ClipContent]) -> None:
-        self.contents = contents
-        self.clips = [content.clip for content in contents]
-
-    def sizes(self) -> list[int]:
-        return [content.size for content in self.contents]
-
-    def read(self, order: Sequence[int]) -> Iterator[Fed]:
-        return (self.contents[i] for i in order)
-
-
 class FileFeed:
     """Clips read from their files by processes of their own, or from a cache.
 
