@@ -1,7 +1,7 @@
 """Records as people read them in a terminal: one clip as a card, many as lines, and progress.
 
 Results go to stdout; progress, notices and errors go to stderr. File names and error messages are
-shown as they are: nothing in them is taken for markup.
+shown as they are: nothing in them is read as markup.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BAR_CELLS = 8  # each way
 
 
 def print_card(record: Record) -> None:
-    """One clip: its score, what each modality was and did, and what to know about it."""
+    """One clip: its score, each modality's source and contribution, and warnings."""
     with until_reader_leaves():
         to_stdout().print(card(record))
 
@@ -34,7 +34,7 @@ def print_lines(records: Sequence[Record]) -> None:
 
 
 def card(record: Record) -> Group:
-    """The picture of one scored clip."""
+    """What `print_card` prints of one clip."""
     score = Text("  ").append(f"score {signed(record.score)}", style="bold")
     if record.range:
         low, high = record.range
@@ -48,7 +48,7 @@ def card(record: Record) -> Group:
 
 
 def lines(records: Sequence[Record]) -> Table:
-    """A compact table: a line each clip."""
+    """A compact table, one line a clip."""
     table = Table(box=None, pad_edge=False)
     table.add_column("clip", overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
@@ -74,7 +74,7 @@ def bar(value: float, full: float) -> Text:
 
 
 def _modalities(record: Record) -> Padding:
-    """A line each modality: where it came from, what it contributed, the score without it."""
+    """One line a modality: its source, its contribution, the score without it."""
     contribution = record.ablation.contribution if record.ablation else {}
     drop = record.ablation.drop if record.ablation else {}
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -87,7 +87,7 @@ def _modalities(record: Record) -> Padding:
         table.add_column("without it", justify="right", no_wrap=True)
         table.add_column("change", justify="right", no_wrap=True)
     full = max((abs(value) for value in contribution.values()), default=0.0)
-    for name in dict.fromkeys((*MODALITIES, *drop)):  # several at once: `text+audio`
+    for name in dict.fromkeys((*MODALITIES, *drop)):  # several modalities together: `text+audio`
         source = record.modalities.get(name) if name in MODALITIES else ""
         cells = [Text(name), Text("none" if source is None else source)]
         if contribution:

@@ -29,19 +29,19 @@ def say(message: str) -> None:
 
 
 def signed(value: float | None) -> str:
-    """`1.42` -> `+1.42`; what is not known is left empty."""
+    """`1.42` -> `+1.42`; None is the empty string."""
     return "" if value is None else f"{value:+.2f}"
 
 
 def to_stdout() -> Console:
     """Where results are printed."""
-    # A pipe has no width: the next program wants each clip on one line, however long its name.
+    # A pipe has no width: a program that reads it expects one line a clip.
     return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
 
 
 @contextmanager
 def until_reader_leaves() -> Iterator[None]:
-    """Let `omni-msa ... | head` end quietly."""
+    """End without an error when the reader of stdout closes it, as `omni-msa ... | head` does."""
     try:
         yield
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""How long work is shown while it runs: bars on a terminal, plain lines in a log file."""
+"""Progress of work while it runs: bars on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def failure(record: Record) -> str:
 
 @contextmanager
 def working(message: str, quiet: bool) -> Iterator[None]:
-    """Show on a terminal that something takes its time."""
+    """Show a message with a spinner on a terminal while the block runs."""
     if quiet or not sys.stderr.isatty():
         yield
         return
@@ -100,7 +100,7 @@ def _clock(seconds: float) -> str:
 
 
 def _pace(now: BatchProgress) -> str:
-    """`2.1 clips/s, 0:03:10 left, 2 failed`; nothing when an earlier run did everything."""
+    """`2.1 clips/s, 0:03:10 left, 2 failed`; empty when an earlier run scored everything."""
     rate = now.clips_per_second
     words = [f"{rate:.1f} clips/s"] if rate else []
     seconds_left = now.seconds_left
@@ -117,7 +117,7 @@ def count_progress(
 ) -> Iterator[Callable[[int, Any], None]]:
     """Progress of something that is counted: a bar on a terminal, nothing in a log file.
 
-    The callable takes the number done and either the total or why one is left out.
+    The callable takes the number done and either the total or the reason why one is left out.
     """
     if quiet or not sys.stderr.isatty():
         yield _ignore_count if quiet else _say_left_out
@@ -191,7 +191,7 @@ def _training_details(now: TrainProgress) -> str:
 
 
 def _epoch_line(now: TrainProgress) -> str:
-    """`epoch 1: validation MAE 0.412`, and of a readout that speaks, what went wrong."""
+    """`epoch 1: validation MAE 0.412`, and for a generative readout, shares of bad answers."""
     metrics = now.metrics or {}
     name, error = next(iter(metrics.items()))
     words = f"epoch {now.epoch}: validation {'MAE' if name == 'mae' else 'error'} {error:.4f}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from omni_msa.scoring.inspection import Inspection
     from omni_msa.scoring.planning import Plan
 
-Comparison = tuple["Evaluation", Mapping[str, "Difference"], int]  # the other, changes, clips
+Comparison = tuple["Evaluation", Mapping[str, "Difference"], int]  # with, changes, number of clips
 
 
 def evaluation_document(
@@ -49,7 +49,7 @@ def print_evaluation(
     spread: Mapping[str, tuple[float, float]],
     comparison: Comparison | None,
 ) -> None:
-    """A table a checkpoint; over seeds, means and deviations; against another, differences."""
+    """One table a checkpoint; then means over seeds, and differences to another checkpoint."""
     for evaluation in evaluations:
         show_parts(*_evaluation_parts(evaluation))
     first = evaluations[0]
@@ -98,7 +98,7 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
 
 
 def _answer_quality(evaluation: Evaluation) -> list[Any]:
-    """Of a readout that speaks: unparsable counted as 0 above, and what it is without them."""
+    """Of a generative readout: shares of bad answers, and the metrics without unparsable ones."""
     if not evaluation.said:
         return []
     shares = ", ".join(
@@ -144,7 +144,7 @@ def _difference_table(evaluation: Evaluation, change: Mapping[str, Difference]) 
 
 
 def print_inspection(inspection: Inspection) -> None:
-    """A checkpoint, a fact a line."""
+    """The facts of a checkpoint, one a line."""
     info, table = inspection.info, Table(box=None, pad_edge=False, show_header=False)
     low, high = info.scale.low, info.scale.high
     lora_layers = ", ".join(f"{count} in the {part}" for part, count in inspection.wrapped.items())
@@ -191,7 +191,7 @@ def _self_check(inspection: Inspection) -> str:
 
 
 def print_plan(plan: Plan) -> None:
-    """Tokens and memory, a line each."""
+    """Tokens and memory of a plan, one a line."""
     facts = plan.to_json()
     table = Table(box=None, pad_edge=False, show_header=False)
     media = f"{facts['max_frames']} frames of {facts['max_pixels']} pixels at most"
@@ -230,7 +230,7 @@ def _json_number(value: float) -> float | None:
 
 
 def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
-    """Where the checkpoint is, and how good it was on validation clips."""
+    """The folder of a checkpoint and its metrics on validation clips."""
     figures = {name: round(value, 4) for name, value in info.metrics.items()}
     left_out = info.training.get("left_out", [])
     if as_json:

@@ -7,7 +7,7 @@ Columns, each of which may be empty, but a row needs a clip or a text:
 - `split`: train, valid or test; `speaker`: who speaks (a number is taken as a name);
 - `emotion`: a class; `dataset`: the public data set it comes from, as `data import` calls it.
 
-- `id`, or the column that `--id` names: what you call the row; it comes back in its record.
+- `id`, or the column that `--id` names: your name of the row; it is copied into its record.
 
 Other columns are ignored.
 Every row is checked before anything runs, and one error lists everything that is wrong.
@@ -42,7 +42,7 @@ def read_manifest(path: Path, id_column: str = "id") -> list[Clip]:
 
     Args:
         path: The manifest.
-        id_column: The column that holds what the user calls a row; it may be absent.
+        id_column: The column with the user's own names of rows; it may be absent.
 
     Raises:
         ManifestError: The file cannot be read, or has bad rows; the message lists them.
@@ -101,7 +101,7 @@ def list_problems(path: Path, problems: Sequence[str], outcome: str) -> str:
 # --- rows ------------------------------------------------------------------------------------
 
 _EXAMPLE = '{"clip": "a.mp4", "text": "good", "label": 1.2}'
-_Columns = Mapping[str, Any] | str  # a string says why the line is no row
+_Columns = Mapping[str, Any] | str  # a string: why the line is not a row
 
 
 @dataclass
@@ -169,7 +169,7 @@ class _Row:
         return None
 
     def _name(self, column: str) -> str | None:
-        """A short string; a number, as JSON may hold a speaker, is taken as it is written."""
+        """A short string; a number, as a speaker may be in JSON, becomes a string."""
         value = self._value(column)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)

@@ -53,7 +53,7 @@ def open_results(
         lock = OutputLock(path)
         undo.callback(lock.release)
         results = Results(path, fingerprint, fresh, retry_failed, lock)
-        undo.pop_all()  # from here on, closing the results gives the lock back
+        undo.pop_all()  # from here on, closing the results releases the lock
     return results
 
 
@@ -130,7 +130,7 @@ class Results:
         self.num_written += 1
 
     def put_in_order(self, names: Sequence[str]) -> None:
-        """Has the rows of these clips stand in this order, once the file is closed.
+        """Put the rows of these clips into this order when the file is closed.
 
         Rows of other clips keep their places, so that a rerun on some of them moves nothing.
         """
@@ -180,7 +180,7 @@ class Results:
             self._remember(row)
 
     def _remember(self, row: Row) -> bool:
-        """Remember that a clip has a row; True when it had one before."""
+        """Note that a clip has a row; True when it had one before."""
         had_row = row["clip"] in self._status_by_clip
         self._status_by_clip[row["clip"]] = _RowStatus(row["sha256"], is_failed(row))
         return had_row

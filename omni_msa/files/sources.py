@@ -182,7 +182,7 @@ def _add_media(paths: Iterable[Path], where: str, inputs: _Inputs) -> int:
 
 
 def _is_file_or_broken_link(path: Path) -> bool:
-    # A broken link was meant as a clip, so it becomes a failed row; a pipe or socket was not.
+    # A broken link becomes a failed row, so that the user sees it; pipes and sockets are skipped.
     return os.path.isfile(path) or not os.path.exists(path)
 
 
@@ -215,7 +215,7 @@ def _expand_glob(pattern: str, inputs: _Inputs) -> None:
 
 
 def _matches(pattern: Path, inputs: _Inputs) -> list[Path]:
-    """What matches, sorted; unlike the standard library's, `**` survives loops of links."""
+    """What matches, sorted; unlike in the standard library, `**` ends in loops of links."""
     parts = pattern.parts + (("*",) if pattern.name == "**" else ())
     paths = [Path(".")]
     for part in parts:

@@ -37,7 +37,7 @@ class Request:
 def read_frames_decord(
     path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadline
 ) -> FrameReading:
-    """Like `pyav.read_frames`; falls back to it, with a warning, when decord fails or hangs."""
+    """Like `pyav.read_frames`; falls back to it with a warning when decord fails or is slow."""
     indices = frame_indices_at(track.pts_seconds, np.array(plan.times_seconds))
     # decord turns frames upright by itself, and then scales them.
     request = Request(str(path), tuple(indices.tolist()), plan.width, plan.height)

@@ -29,7 +29,7 @@ DEFAULT_FRAME_RATE = 25.0  # frames a second, for raw streams without timestamps
 
 @dataclass(frozen=True)
 class PacketTimes:
-    """Presentation times that a scan of one stream found, in seconds of the file's own clock."""
+    """Presentation times of one stream's packets, in seconds of the file's own clock."""
 
     pts_seconds: np.ndarray  # sorted
     end_seconds: float
@@ -76,7 +76,7 @@ def _reason(error: BaseException) -> str:
 
 
 def probe(path: Path) -> MediaFacts:
-    """Looks at one file: which tracks a player would use, and when each frame is shown.
+    """Scans one file: which tracks a player would use, and when each frame is shown.
 
     Raises:
         MediaError: not a media file, or no track in it could be used at all.
@@ -124,7 +124,7 @@ def _pick_video(container: Any, warnings: list[str]) -> Any:
     pictures = [s for s in container.streams.video if not s.disposition & attached]
     streams = [s for s in pictures if s.codec_context]
     for stream in pictures:
-        if stream not in streams:  # and PyAV then knows no width either
+        if stream not in streams:  # PyAV then gives no width either
             warnings.append(f"video track {stream.index} has a codec that is not known")
     if not streams:
         return None
@@ -148,7 +148,7 @@ def _pick_audio(container: Any, warnings: list[str]) -> Any:
 
 
 def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, PacketTimes]:
-    """Reads all packets of the streams, without decoding, for the times that they state."""
+    """Reads all packets of the streams, without decoding, for their times."""
     streams = [container.streams[i] for i in indices]
     pts: dict[int, list[float | None]] = {i: [] for i in indices}
     ends: dict[int, list[float]] = {i: [] for i in indices}

@@ -1,4 +1,4 @@
-"""One clip, read once: probe, plan, frames, sound, words, each with where it came from."""
+"""Reading one clip: probe, plan, frames, sound, words, each with its source."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _check_window(clip: Clip, facts: MediaFacts) -> None:
 
 
 def read_video(source: OpenClip) -> Frames | None:
-    """Sampled frames; None, with the reason, when sound is left that can be scored without them."""
+    """Sampled frames; None, with a warning, when they fail and the clip has sound to score."""
     facts, options = source.facts, source.options
     if facts is None or (track := facts.video) is None:
         return None
@@ -197,7 +197,7 @@ def read_text(source: OpenClip) -> Transcript | None:
 
 @dataclass(frozen=True)
 class PartReader:
-    """How a modality is read off an open clip, and the kind of part that this gives."""
+    """The function that reads a modality of an open clip, and the class of its result."""
 
     part: type[Part]
     read: Callable[[OpenClip], Part | None]

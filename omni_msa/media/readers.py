@@ -22,8 +22,8 @@ from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
 
-CLIPS_A_PROCESS = 100  # then it is replaced: decoders leak
-GRACE_SECONDS = 5.0  # a reader gives up by itself at the deadline; this long after, it is killed
+CLIPS_A_PROCESS = 100  # then the process is replaced: decoders leak memory
+GRACE_SECONDS = 5.0  # after the deadline, at which a reader stops by itself, it is killed
 MAX_WAITING_RESULTS = 2  # in the queue, besides one that each reader holds
 
 Result = tuple[int, ClipContent | OmniMSAError]
@@ -42,7 +42,7 @@ class _Reader:
 
 
 class ClipReaders:
-    """A context manager: `for index, result in readers.read(clips): ...`, as they are done."""
+    """A context manager: `for index, result in readers.read(clips): ...`, as they are read."""
 
     def __init__(self, options: MediaOptions, workers: int = 1) -> None:
         self.options = options
@@ -71,7 +71,7 @@ class ClipReaders:
     def read(self, clips: Iterable[Clip], hide: Subset = frozenset()) -> Iterator[Result]:
         """Reads every clip; yields (its place in `clips`, content or error) in order of completion.
 
-        Only a few clips are in memory at a time, however slowly the results are taken.
+        Only a few clips are in memory at a time, however slowly the caller takes the results.
         """
         results: queue.Queue[Result | None] = queue.Queue(MAX_WAITING_RESULTS)
         self._stop.clear()
@@ -159,7 +159,7 @@ class ClipReaders:
             pass  # the process has ended: the next wait finds its connection closed
 
     def _receive(self, reader: _Reader) -> Result:
-        """Takes a result; a closed connection is a crash."""
+        """Receives a result; a closed connection means that the reader crashed."""
         assert reader.index is not None
         try:
             result = reader.connection.recv()
@@ -173,7 +173,7 @@ class ClipReaders:
         return index, result
 
     def _discard(self, reader: _Reader, reason: str) -> Result:
-        """Kills a reader; its clip becomes an error."""
+        """Kills a reader; the result of its clip is an error."""
         assert reader.index is not None and reader.clip is not None
         self._readers.remove(reader)
         _kill(reader)

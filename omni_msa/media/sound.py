@@ -1,4 +1,4 @@
-"""Sound as the model hears it: mono, 16 kHz, cut to the clip's window, with what went wrong.
+"""Sound as the model takes it: mono, 16 kHz, cut to the clip's window, and warnings about it.
 
 Plain audio files are read by soundfile (libsndfile); everything else, and what it cannot read, by
 PyAV. mp3 is read by PyAV too: libsndfile's mp3 decoder writes messages to the terminal.

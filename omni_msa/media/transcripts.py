@@ -158,7 +158,7 @@ def _is_control(character: str) -> bool:
 
 
 def sidecar_paths(media_path: Path) -> list[Path]:
-    """Every transcript file that belongs to a clip, best first."""
+    """Every transcript file of a clip, the preferred one first."""
     folder = media_path.parent
     try:
         by_name = _transcripts_in(os.path.abspath(folder))
@@ -178,7 +178,7 @@ def _transcripts_in(folder: str) -> dict[str, list[str]]:
     Cached until the folder changes: a data set of 20,000 clips in one folder is listed once.
     """
     modified_ns = os.stat(folder).st_mtime_ns
-    # Clocks of file systems tick up to two seconds apart: a younger listing may be out of date.
+    # File systems store times to two seconds at worst: a younger listing may be out of date.
     is_settled = time.time_ns() - modified_ns > 3 * 10**9
     return _cached_listing(folder, modified_ns) if is_settled else _list_transcripts(folder)
 
@@ -316,7 +316,7 @@ def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str | None
 
 
 def _damage_warnings(path: Path, subtitles: _SubtitleBlocks) -> list[str]:
-    """The warning for blocks that were left out; an error when nothing else is there."""
+    """The warning for blocks that were left out; an error when there are no other blocks."""
     if not subtitles.bad_lines:
         return []
     line = subtitles.bad_lines[0]

@@ -36,7 +36,7 @@ def leave_out_missing(release: Release) -> Release:
 
 
 def leave_out_unreadable(release: Release, progress: Progress | None = None) -> Release:
-    """Opens every file: without those in which nothing decodes, and with what else was noticed."""
+    """Opens every file: without those in which nothing decodes; notices of other oddities."""
     samples, error_messages, clips_with_warnings, long_clips = [], [], [], []
     for number, sample in enumerate(release.samples, start=1):
         try:
@@ -79,7 +79,7 @@ def _duration_seconds(facts: MediaFacts) -> float:
 
 
 def report_duplicates(release: Release) -> Release:
-    """Says which files of different splits hold the same bytes: a test that was trained on."""
+    """Adds a notice of files in several splits with the same bytes: test clips seen in training."""
     by_size = defaultdict(list)
     for sample in release.samples:
         by_size[os.path.getsize(sample.path)].append(sample)
@@ -106,7 +106,7 @@ def _num_splits(samples: Sequence[Sample]) -> int:
 
 
 def report_speakers(release: Release) -> Release:
-    """Says how many speakers occur in more than one split, with an example."""
+    """Adds a notice of how many speakers occur in more than one split, with an example."""
     splits = defaultdict(set)
     for sample in release.samples:
         if sample.speaker is not None:
@@ -120,7 +120,7 @@ def report_speakers(release: Release) -> Release:
 
 
 def report_split_sizes(release: Release, published: Mapping[str, int] | None) -> Release:
-    """Says where the number of clips differs from the published one."""
+    """Adds a notice of splits whose number of clips differs from the published one."""
     sizes = split_sizes(release)
     differences = [
         f"{split} {sizes.get(split, 0)} (published: {size})"

@@ -1,12 +1,12 @@
 """IEMOCAP: ten actors in five sessions, two in each; voice and words of single utterances.
 
 `SessionN/sentences/wav/DIALOG/UTTERANCE.wav` is the clip, `SessionN/dialog/transcriptions` has the
-words and `SessionN/dialog/EmoEvaluation` the raters' verdict. The pictures (`dialog/avi`) show both
+words and `SessionN/dialog/EmoEvaluation` the ratings. The pictures (`dialog/avi`) show both
 actors of a whole dialogue and are not used.
 
 The label is the valence v, rated from 1 to 5, as (v - 3) / 2, so that it runs from -1 to 1.
-There is no official split: session 5 is test, session 4 valid, the others train, so that nobody is
-heard in two splits.
+There is no official split: session 5 is test, session 4 valid, the others train, so that no speaker
+is in two splits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_iemocap(folder: Path, facts: DatasetFacts) -> Release:
     """Read the sessions that are here.
 
     Raises:
-        ManifestError: No session is here, or verdicts cannot be read; the message lists them.
+        ManifestError: No session is here, or ratings cannot be read; the message lists them.
     """
     reader = _SessionReader()
     missing_sessions = []
@@ -64,7 +64,7 @@ def read_iemocap(folder: Path, facts: DatasetFacts) -> Release:
 
 @dataclass
 class _SessionReader:
-    """The sessions read so far, and what was met on the way."""
+    """Reads sessions one by one, and counts what is left out or changed."""
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -74,19 +74,19 @@ class _SessionReader:
     num_clipped: int = 0
 
     def read_session(self, session: Path, split: str) -> None:
-        for verdicts in sorted((session / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
-            words = self._words(session / "dialog" / "transcriptions" / verdicts.name)
-            for number, line in enumerate(self._lines(verdicts), start=1):
+        for ratings_file in sorted((session / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
+            words = self._words(session / "dialog" / "transcriptions" / ratings_file.name)
+            for number, line in enumerate(self._lines(ratings_file), start=1):
                 if not line.startswith("["):
                     continue  # a head line, or one rater's opinion
-                match, where = _RATING.fullmatch(line), f"{verdicts.name} line {number}"
+                match, where = _RATING.fullmatch(line), f"{ratings_file.name} line {number}"
                 speaker = match and _UTTERANCE.fullmatch(match["utterance"])
                 if match is None or speaker is None:
                     self.problems.append(f"{where}: reads {line!r}, expected {_EXAMPLE}")
                 elif match["emotion"] not in EMOTIONS:
                     self.num_by_other_class[match["emotion"]] += 1
                 else:
-                    wav = session / "sentences" / "wav" / verdicts.stem
+                    wav = session / "sentences" / "wav" / ratings_file.stem
                     self._add(match, f"{speaker['session']}_{speaker['gender']}", wav, split, words)
 
     def _add(

@@ -104,7 +104,7 @@ def _require_jsonl(path: Path) -> None:
 
 
 def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str, Any]:
-    """The sample in the manifest's columns; what it does not have is left away."""
+    """The sample in the manifest's columns; columns without a value are left out."""
     row: dict[str, Any] = {"clip": _clip_path(sample.path, folder, manifest), "text": sample.text}
     row["label"] = sample.label
     row |= {f"label_{subset}": value for subset, value in sample.subset_labels.items()}
@@ -114,8 +114,8 @@ def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str
 
 
 def _clip_path(path: Path, folder: Path, manifest: Path) -> str:
-    """Relative to the manifest's folder; absolute from another drive, where no way leads."""
-    # Links are followed in both folders, so that "../" leads where it seems to.
+    """Relative to the manifest's folder; absolute when it is on another drive."""
+    # Links are followed in both folders, so that "../" means the folder it seems to.
     full_path = folder.resolve() / path.relative_to(folder)
     try:
         return Path(os.path.relpath(full_path, manifest.parent.resolve())).as_posix()

@@ -1,4 +1,4 @@
-"""CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2, in the layout that MMSA gave them.
+"""CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2, in the layout of MMSA.
 
 `label.csv` (video_id, clip_id, text, label, label_T, label_A, label_V, annotation, mode) and
 `Raw/VIDEO_ID/CLIP_ID.mp4`. In MOSI and MOSEI one person speaks in a video, so that the video stands
@@ -14,7 +14,7 @@ from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sam
 from omni_msa.files.importers.tables import Table, TableRow, read_table, require_no_problems
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
-SUBSETS = ("T", "A", "V")
+SUBSETS = ("T", "A", "V")  # the labels that CH-SIMS has, besides that of the whole clip
 MODES = {
     "train": "train",
     "valid": "valid",

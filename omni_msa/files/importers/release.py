@@ -1,4 +1,4 @@
-"""What an importer is made of: a data set's facts, and what its reader found in a folder."""
+"""The types of an importer: a data set's facts, and the samples read from its release."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class DatasetFacts:
     """What is known of a data set before a file of it is opened.
 
     Attributes:
-        name: How commands and manifests call it.
-        title: How its authors call it.
+        name: Its name in commands and manifests.
+        title: Its authors' name for it.
         label_range: Lowest and highest label.
         family: Which metrics are usual: "mosi", "sims" (regression) or "emotion" (classes).
         split_sizes: Published number of clips of train, valid and test; None without such splits.

@@ -1,4 +1,4 @@
-"""Label files of releases: their encodings, their columns, and everything that is wrong in them."""
+"""Label files of releases: their encodings, their columns, and all errors in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDING = 1e-6  # labels are means of several raters, written with few digits
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file as text; `notice` says what had to be guessed."""
+    """A file as text; `notice` says which encoding was guessed."""
 
     text: str
     notice: str | None = None
@@ -28,7 +28,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row being read; what is wrong in it goes to the table's `problems`."""
+    """One row being read; what is wrong in it is added to the table's `problems`."""
 
     line_number: int
     cells: dict[str, str]
