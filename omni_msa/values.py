@@ -16,7 +16,7 @@ import numpy as np
 
 from omni_msa.modalities import MODALITIES, Subset
 
-SAMPLE_RATE = 16_000  # Hz, what the audio tower hears
+SAMPLE_RATE = 16_000  # Hz, of the audio tower's input
 PATCH_SIDE = 28  # pixels: 14-pixel patches merged 2 x 2, one visual token
 FRAMES_PER_TOKEN = 2  # a visual token spans two frames
 SAMPLES_PER_TOKEN = 640  # an audio token spans 40 ms
@@ -26,11 +26,11 @@ SAMPLES_PER_TOKEN = 640  # an audio token spans 40 ms
 class Clip:
     """What is to be scored: a media file (or a time window of it), words, or both.
 
-    `transcript` holds words that were given (by option or manifest); when it is None the reader
-    looks beside the file and inside it. Times are seconds from the start of the presentation.
-    `subset_labels` holds labels of what is shown alone ("T", "A", "V", "TA"...), where a data set
-    has them, as CH-SIMS does. `speaker`, `emotion` (a class of the data set) and `dataset` (a key
-    of `datasets.DATASETS`) are what the manifest says, if it does.
+    `transcript` holds words from an option or a manifest; when it is None the reader looks for a
+    file beside the clip and for subtitles inside it. Times are seconds from the start of the
+    presentation. `subset_labels` holds labels of subsets of the modalities, keyed by `subset_name`,
+    where a data set has them, as CH-SIMS does. `speaker`, `emotion` (a class of the data set) and
+    `dataset` (a key of `importers.DATASETS`) come from the manifest.
     """
 
     path: Path | None = None
@@ -45,7 +45,7 @@ class Clip:
     speaker: str | None = None
     emotion: str | None = None
     dataset: str | None = None
-    row_id: str | None = None  # what the user calls it: carried into the record as it is
+    row_id: str | None = None  # the user's own name, copied into the record
 
     def __post_init__(self) -> None:
         if self.path is None and self.transcript is None:
@@ -56,7 +56,7 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """How the clip is called in results: its id, else its path, else `(text)`."""
+        """The clip's name in results: its id, else its path, else `(text)`."""
         return self.id or (str(self.path) if self.path is not None else "(text)")
 
 
@@ -71,7 +71,7 @@ class Cue:
 
 @dataclass(frozen=True)
 class VideoTrack:
-    """The picture track that will be shown: facts read from its packets, not from header claims.
+    """The picture track that is read: facts from its packets, not from the header.
 
     `pts_seconds` [N] are the presentation times of the frames that a player shows, sorted,
     measured from the start of the presentation; `end_seconds` is when the last one ends. `width`
@@ -93,7 +93,7 @@ class VideoTrack:
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """The sound track that will be heard; `start_seconds` is when, on the presentation's clock."""
+    """The sound track that is read; it starts at `start_seconds` of the presentation."""
 
     index: int
     codec: str
@@ -104,7 +104,7 @@ class AudioTrack:
 
 @dataclass(frozen=True)
 class MediaFacts:
-    """What a probe of one file found. A track is None when the file has none that can be used."""
+    """The result of probing one file. A track is None when the file has none that decodes."""
 
     path: Path
     container: str
@@ -132,8 +132,8 @@ class FramePlan:
 class Part(ABC):
     """What was read of one modality.
 
-    It knows where it came from (`source`), how long it is, and how it is stored: as named arrays
-    and a JSON value that `restore` takes back.
+    It has a `source` ("track 0", "sidecar a.srt"), a `size`, and `store`, which turns it into named
+    arrays and a JSON value for `restore`.
     """
 
     source: str
@@ -141,16 +141,16 @@ class Part(ABC):
     @property
     @abstractmethod
     def size(self) -> int:
-        """Roughly how many tokens the model is shown, without building them."""
+        """Roughly how many tokens it becomes, without building them."""
 
     @abstractmethod
     def store(self) -> tuple[dict[str, np.ndarray], Any]:
-        """Its arrays, and all else as a JSON value."""
+        """Its arrays, and everything else as a JSON value."""
 
     @classmethod
     @abstractmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
-        """The part that `store` has given."""
+        """The part from what `store` returned."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Waveform(Part):
 
 @dataclass(frozen=True)
 class ClipContent:
-    """A clip, read: its part of each modality that it has, and what went wrong."""
+    """A clip after reading: its part of each modality that it has, and warnings."""
 
     clip: Clip
     sha256: str
@@ -261,7 +261,7 @@ class ClipContent:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Scores of the subsets of what a clip has, keyed by `subset_name`, and what follows from them.
+    """Scores of the subsets of a clip's modalities, keyed by `subset_name`, and derived values.
 
     `drop` maps a modality to the score without it and the change; `contribution` holds each
     modality's exact Shapley value: they sum to score(all) - score(nothing shown).
@@ -277,7 +277,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a speaking readout said of one subset. `value` is 0 when no number could be read."""
+    """The answer of a generative readout for one subset; `value` is 0 when it is unparsable."""
 
     text: str
     value: float
@@ -307,7 +307,7 @@ class Record:
     label: float | None = None
     answer: Answer | None = None
     emotion: str | None = None  # the class whose number `score` is
-    id: str | None = None  # what the user calls the clip
+    id: str | None = None  # the user's own name of the clip
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values, in the order of docs/formats.md, "The record"."""
@@ -329,10 +329,10 @@ class Record:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Record:
-        """The record that `to_json` has written.
+        """The record from a row of `to_json`.
 
         Raises:
-            KeyError, TypeError: it was written by something else.
+            KeyError, TypeError: the row has other fields.
         """
         parts = dict(row)
         ablation, answer, bounds = (parts.pop(k, None) for k in ("ablation", "answer", "range"))

@@ -19,7 +19,7 @@ from sounds import write_wav
 
 from omni_msa.errors import ConfigError
 from omni_msa.media import read_clip
-from omni_msa.media.cache import KEEP, ContentCache
+from omni_msa.media.cache import SHARE_AFTER_CLEANUP, ContentCache
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent, Transcript
 
@@ -247,7 +247,7 @@ def test_what_is_there_already_counts(tmp_path):
     bound = round(2.5 * sizes[0])
     ContentCache(tmp_path, bound).put(KEYS[6], make_content(**SMALL))
     left = files_in(tmp_path)
-    assert sum(path.stat().st_size for path in left) <= KEEP * bound
+    assert sum(path.stat().st_size for path in left) <= SHARE_AFTER_CLEANUP * bound
     assert {path.stem for path in left} == set(KEYS[5:7])
 
 

@@ -11,7 +11,7 @@ from media_files import write_media
 
 from omni_msa.errors import ConfigError, ManifestError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.media.feed import FileFeed, MemoryFeed
+from omni_msa.media.feed import FileFeed
 from omni_msa.methods.ridge import fit_ridge
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import read_info
@@ -19,6 +19,7 @@ from omni_msa.scoring.inspection import inspect_checkpoint
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.fit import FEWEST, calibrate, last_states, load_frozen
 from omni_msa.values import Clip
+from scripts.memory_feed import MemoryFeed
 
 SPACE = LabelSpace()
 WORDS = ("I love this film.", "The food was cold.", "It was wonderful.", "The service was bad.")

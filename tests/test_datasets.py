@@ -11,7 +11,7 @@ import pytest
 from media_files import tone, write_media
 
 from omni_msa.errors import ConfigError, ManifestError
-from omni_msa.files.importers import DATASETS, dataset_named, import_dataset, write_manifest
+from omni_msa.files.importers import DATASETS, dataset_by_name, import_dataset, write_manifest
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN, read_manifest
 
 MMSA = "video_id clip_id text label label_T label_A label_V annotation mode".split()
@@ -456,9 +456,9 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
 def test_facts():
     families = [dataset.facts.family for dataset in DATASETS.values()]
     assert families == ["mosi", "mosi", "sims", "sims", "emotion", "emotion"]
-    assert sum(dataset_named("mosi").facts.split_sizes.values()) == 2199
-    assert len(dataset_named("meld").facts.classes) == 7
-    assert dataset_named("sims").facts.label_range == (-1.0, 1.0)
+    assert sum(dataset_by_name("mosi").facts.split_sizes.values()) == 2199
+    assert len(dataset_by_name("meld").facts.classes) == 7
+    assert dataset_by_name("sims").facts.label_range == (-1.0, 1.0)
     assert all(name == dataset.facts.name for name, dataset in DATASETS.items())
 
 

@@ -15,10 +15,11 @@ from omni_msa.errors import MediaError
 from omni_msa.media import feed as feed_module
 from omni_msa.media import read_clip
 from omni_msa.media.cache import ContentCache
-from omni_msa.media.feed import FileFeed, MemoryFeed
+from omni_msa.media.feed import FileFeed
 from omni_msa.media.readers import ClipReaders
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
+from scripts.memory_feed import MemoryFeed
 
 OPTIONS = MediaOptions(max_frames=4, max_pixels=4 * 784)
 SEEN, HEARD, MISSING, SAID = range(4)

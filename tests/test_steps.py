@@ -8,11 +8,11 @@ from conftest import MEDIA
 from test_train import clips, nearly_same_training, run
 
 from omni_msa.errors import TrainingError
-from omni_msa.media.feed import MemoryFeed
 from omni_msa.methods.regression import Regression
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.training.data import TrainingData
 from omni_msa.training.trainer import Trainer
+from scripts.memory_feed import MemoryFeed
 
 
 def first_gradients(monkeypatch, train) -> torch.Tensor:

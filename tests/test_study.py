@@ -14,6 +14,7 @@ import sys
 import time
 
 import pytest
+import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 from study_files import READ, SMALL, document, train
@@ -212,7 +213,8 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_weights(manifest, base_
     assert main([*command, "-o", str(tmp_path / "whole"), "-q"]) == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "omni_msa", *command, "-o", str(tmp_path / "killed")],
-        stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )  # fmt: skip
     log, until = tmp_path / "killed" / "train_log.jsonl", time.monotonic() + 120
     while time.monotonic() < until and not (log.exists() and log.read_text().count("step") > 5):

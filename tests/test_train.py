@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 
 from omni_msa.errors import ConfigError, ManifestError, MediaError, ModelError, TrainingError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.media.feed import MemoryFeed
 from omni_msa.methods.regression import Regression
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData, with_labels
 from omni_msa.training.order import plan_epoch
 from omni_msa.training.trainer import Trainer
+from scripts.memory_feed import MemoryFeed
 
 
 def clips(labels, seconds=None, num_frames=None):

@@ -1,4 +1,4 @@
-"""What people look at: cards, tables, progress, JSON.
+"""Output for people and programs: cards, tables, progress, JSON.
 
 It imports what is below it; only `commands` imports it, when a command needs it.
 """

@@ -1,13 +1,13 @@
 """Records as people read them in a terminal: one clip as a card, many as lines, and progress.
 
 Results go to stdout; progress, notices and errors go to stderr. File names and error messages are
-shown as they are: nothing in them is taken for markup.
+shown as they are: nothing in them is read as markup.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group
 from rich.padding import Padding
@@ -18,14 +18,11 @@ from omni_msa.display.output import signed, to_stdout, until_reader_leaves
 from omni_msa.modalities import MODALITIES
 from omni_msa.values import Ablation, Record
 
-if TYPE_CHECKING:
-    pass
-
 BAR_CELLS = 8  # each way
 
 
 def print_card(record: Record) -> None:
-    """One clip: its score, what each modality was and did, and what to know about it."""
+    """One clip: its score, each modality's source and contribution, and warnings."""
     with until_reader_leaves():
         to_stdout().print(card(record))
 
@@ -37,12 +34,12 @@ def print_lines(records: Sequence[Record]) -> None:
 
 
 def card(record: Record) -> Group:
-    """The picture of one scored clip."""
+    """What `print_card` prints of one clip."""
     score = Text("  ").append(f"score {signed(record.score)}", style="bold")
     if record.range:
         low, high = record.range
-        meant = f"from {low:+g} (negative) to {high:+g} (positive)"
-        score.append(f"   {record.emotion or meant}", style="" if record.emotion else "dim")
+        scale = f"from {low:+g} (negative) to {high:+g} (positive)"
+        score.append(f"   {record.emotion or scale}", style="" if record.emotion else "dim")
     parts: list[Any] = [Text(record.clip), score, Text(), _modalities(record)]
     if record.ablation and record.ablation.contribution:
         parts.append(_sum_line(record.ablation))
@@ -51,18 +48,18 @@ def card(record: Record) -> Group:
 
 
 def lines(records: Sequence[Record]) -> Table:
-    """A compact table: a line each clip."""
+    """A compact table, one line a clip."""
     table = Table(box=None, pad_edge=False)
     table.add_column("clip", overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
-    shown = [m for m in MODALITIES if any(_contribution(r, m) is not None for r in records)]
-    for modality in shown:
+    columns = [m for m in MODALITIES if any(_contribution(r, m) is not None for r in records)]
+    for modality in columns:
         table.add_column(modality, justify="right", no_wrap=True)
     if any(record.error for record in records):
         table.add_column("error", overflow="fold")
     for record in records:
         cells = [Text(record.clip), Text(signed(record.score))]
-        cells += [Text(signed(_contribution(record, modality))) for modality in shown]
+        cells += [Text(signed(_contribution(record, modality))) for modality in columns]
         table.add_row(*cells, *([Text(record.error["message"])] if record.error else []))
     return table
 
@@ -77,7 +74,7 @@ def bar(value: float, full: float) -> Text:
 
 
 def _modalities(record: Record) -> Padding:
-    """A line each modality: where it came from, what it contributed, the score without it."""
+    """One line a modality: its source, its contribution, the score without it."""
     contribution = record.ablation.contribution if record.ablation else {}
     drop = record.ablation.drop if record.ablation else {}
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -90,7 +87,7 @@ def _modalities(record: Record) -> Padding:
         table.add_column("without it", justify="right", no_wrap=True)
         table.add_column("change", justify="right", no_wrap=True)
     full = max((abs(value) for value in contribution.values()), default=0.0)
-    for name in dict.fromkeys((*MODALITIES, *drop)):  # several at once: `text+audio`
+    for name in dict.fromkeys((*MODALITIES, *drop)):  # several modalities together: `text+audio`
         source = record.modalities.get(name) if name in MODALITIES else ""
         cells = [Text(name), Text("none" if source is None else source)]
         if contribution:

@@ -7,12 +7,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
-
-if TYPE_CHECKING:
-    pass
 
 
 def print_json(document: Any) -> None:
@@ -20,7 +17,7 @@ def print_json(document: Any) -> None:
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a file name that the terminal's encoding cannot say
+    except UnicodeEncodeError:  # a file name that the terminal's encoding lacks
         text = json.dumps(document, indent=2, allow_nan=False)
     with until_reader_leaves():
         print(text, flush=True)
@@ -32,19 +29,19 @@ def say(message: str) -> None:
 
 
 def signed(value: float | None) -> str:
-    """`1.42` -> `+1.42`; what is not known is left empty."""
+    """`1.42` -> `+1.42`; None is the empty string."""
     return "" if value is None else f"{value:+.2f}"
 
 
 def to_stdout() -> Console:
     """Where results are printed."""
-    # A pipe has no width: the next program wants each clip on one line, however long its name.
+    # A pipe has no width: a program that reads it expects one line a clip.
     return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
 
 
 @contextmanager
 def until_reader_leaves() -> Iterator[None]:
-    """Let `omni-msa ... | head` end quietly."""
+    """End without an error when the reader of stdout closes it, as `omni-msa ... | head` does."""
     try:
         yield
         sys.stdout.flush()

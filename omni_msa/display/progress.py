@@ -1,4 +1,4 @@
-"""How long work is shown while it runs: bars on a terminal, plain lines in a log file."""
+"""Progress of work while it runs: bars on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omni_msa.scoring.batch import BatchProgress
     from omni_msa.training.trainer import TrainProgress
 
-PLAIN_SECONDS = 10.0  # between progress lines when stderr is no terminal
+PLAIN_SECONDS = 10.0  # between progress lines when stderr is not a terminal
 
 
 def failure(record: Record) -> str:
@@ -30,7 +30,7 @@ def failure(record: Record) -> str:
 
 @contextmanager
 def working(message: str, quiet: bool) -> Iterator[None]:
-    """Show on a terminal that something takes its time."""
+    """Show a message with a spinner on a terminal while the block runs."""
     if quiet or not sys.stderr.isatty():
         yield
         return
@@ -51,7 +51,7 @@ def batch_progress(quiet: bool) -> Iterator[Callable[[BatchProgress], None]]:
             task = progress.add_task("scoring", total=None, detail="")
             yield lambda now: _move(progress, task, now)
     else:
-        yield _Lines()
+        yield _BatchLines()
 
 
 def _bar() -> Progress:
@@ -78,18 +78,18 @@ def _say_failure(now: BatchProgress) -> None:
         say(failure(now.last))
 
 
-class _Lines:
+class _BatchLines:
     """Progress for a log file: a line at most every ten seconds, and failures as they happen."""
 
     def __init__(self) -> None:
         self._last_seconds = 0.0
-        self._last_done = 0
+        self._last_num_done = 0
 
     def __call__(self, now: BatchProgress) -> None:
         _say_failure(now)
-        due = now.elapsed_seconds - self._last_seconds >= PLAIN_SECONDS
-        if now.total > 1 and now.done > self._last_done and (due or now.done == now.total):
-            self._last_seconds, self._last_done = now.elapsed_seconds, now.done
+        is_due = now.elapsed_seconds - self._last_seconds >= PLAIN_SECONDS
+        if now.total > 1 and now.done > self._last_num_done and (is_due or now.done == now.total):
+            self._last_seconds, self._last_num_done = now.elapsed_seconds, now.done
             say(", ".join(filter(None, (f"{now.done} of {now.total} clips", _pace(now)))))
 
 
@@ -100,12 +100,12 @@ def _clock(seconds: float) -> str:
 
 
 def _pace(now: BatchProgress) -> str:
-    """`2.1 clips/s, 0:03:10 left, 2 failed`; nothing when an earlier run did everything."""
+    """`2.1 clips/s, 0:03:10 left, 2 failed`; empty when an earlier run scored everything."""
     rate = now.clips_per_second
     words = [f"{rate:.1f} clips/s"] if rate else []
-    left = now.seconds_left
-    if left:
-        words.append(f"{_clock(left)} left")
+    seconds_left = now.seconds_left
+    if seconds_left:
+        words.append(f"{_clock(seconds_left)} left")
     if now.failed:
         words.append(f"{now.failed} failed")
     return ", ".join(words)
@@ -113,25 +113,34 @@ def _pace(now: BatchProgress) -> str:
 
 @contextmanager
 def count_progress(
-    what: str, total: int | None, quiet: bool
+    title: str, total: int | None, quiet: bool
 ) -> Iterator[Callable[[int, Any], None]]:
     """Progress of something that is counted: a bar on a terminal, nothing in a log file.
 
-    The callable takes the number done and either the total or why one is left out.
+    The callable takes the number done and either the total or the reason why one is left out.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda _, why: say(f"left out: {why}") if isinstance(why, str) and not quiet else None
+        yield _ignore_count if quiet else _say_left_out
         return
     with _bar() as progress:
-        task = progress.add_task(what, total=total, detail="")
+        task = progress.add_task(title, total=total, detail="")
 
-        def move(done: int, more: Any) -> None:
-            whole = more if isinstance(more, int) else total
-            progress.update(task, completed=done, total=whole)
-            if isinstance(more, str):
-                progress.console.print(Text(f"omni-msa: left out: {more}"))
+        def move(num_done: int, total_or_reason: Any) -> None:
+            new_total = total_or_reason if isinstance(total_or_reason, int) else total
+            progress.update(task, completed=num_done, total=new_total)
+            if isinstance(total_or_reason, str):
+                progress.console.print(Text(f"omni-msa: left out: {total_or_reason}"))
 
         yield move
+
+
+def _ignore_count(num_done: int, total_or_reason: Any) -> None:
+    pass
+
+
+def _say_left_out(num_done: int, total_or_reason: Any) -> None:
+    if isinstance(total_or_reason, str):
+        say(f"left out: {total_or_reason}")
 
 
 @contextmanager
@@ -145,10 +154,13 @@ def train_progress(quiet: bool) -> Iterator[Callable[[TrainProgress], None]]:
 
             def move(now: TrainProgress) -> None:
                 if now.notice or now.metrics:
-                    progress.console.print(Text(f"omni-msa: {now.notice or _epoch(now)}"))
+                    progress.console.print(Text(f"omni-msa: {now.notice or _epoch_line(now)}"))
                 else:
                     progress.update(
-                        task, completed=now.step, total=now.total_steps, detail=_training(now)
+                        task,
+                        completed=now.step,
+                        total=now.total_steps,
+                        detail=_training_details(now),
                     )
 
             yield move
@@ -164,13 +176,13 @@ class _TrainLines:
 
     def __call__(self, now: TrainProgress) -> None:
         if now.notice or now.metrics:
-            say(now.notice or _epoch(now))
+            say(now.notice or _epoch_line(now))
         elif time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
-            say(f"step {now.step} of {now.total_steps}, {_training(now)}")
+            say(f"step {now.step} of {now.total_steps}, {_training_details(now)}")
 
 
-def _training(now: TrainProgress) -> str:
+def _training_details(now: TrainProgress) -> str:
     """`epoch 1, loss 0.412, 3.1 clips/s, 10.2 GiB, 0:12:01 left`."""
     return (
         f"epoch {now.epoch}, loss {now.loss:.3f}, {now.clips_per_second:.1f} clips/s, "
@@ -178,8 +190,8 @@ def _training(now: TrainProgress) -> str:
     )
 
 
-def _epoch(now: TrainProgress) -> str:
-    """`epoch 1: validation MAE 0.412`, and of answers in words, which could not be read."""
+def _epoch_line(now: TrainProgress) -> str:
+    """`epoch 1: validation MAE 0.412`, and for a generative readout, shares of bad answers."""
     metrics = now.metrics or {}
     name, error = next(iter(metrics.items()))
     words = f"epoch {now.epoch}: validation {'MAE' if name == 'mae' else 'error'} {error:.4f}"

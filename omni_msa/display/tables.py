@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from omni_msa.scoring.inspection import Inspection
     from omni_msa.scoring.planning import Plan
 
-Compared = tuple["Evaluation", Mapping[str, "Difference"], int]  # the other, changes, clips
+Comparison = tuple["Evaluation", Mapping[str, "Difference"], int]  # with, changes, number of clips
 
 
 def evaluation_document(
     evaluations: Sequence[Evaluation],
     spread: Mapping[str, tuple[float, float]],
-    compared: Compared | None,
+    comparison: Comparison | None,
 ) -> dict[str, Any]:
     """Everything that `evaluate` prints, as one JSON document."""
     from omni_msa.evaluation.evaluate import differences_json
@@ -34,11 +34,11 @@ def evaluation_document(
     document: dict[str, Any] = {"runs": [evaluation.to_json() for evaluation in evaluations]}
     if spread:
         document["over_seeds"] = {
-            key: {"mean": _value(mean), "deviation": _value(deviation)}
+            key: {"mean": _json_number(mean), "deviation": _json_number(deviation)}
             for key, (mean, deviation) in spread.items()
         }
-    if compared:
-        other, change, clips = compared
+    if comparison:
+        other, change, clips = comparison
         document["against"] = other.to_json()
         document["difference"] = {"clips": clips, **differences_json(change)}
     return document
@@ -47,34 +47,36 @@ def evaluation_document(
 def print_evaluation(
     evaluations: Sequence[Evaluation],
     spread: Mapping[str, tuple[float, float]],
-    compared: Compared | None,
+    comparison: Comparison | None,
 ) -> None:
-    """A table a checkpoint; over seeds, means and deviations; against another, differences."""
+    """One table a checkpoint; then means over seeds, and differences to another checkpoint."""
     for evaluation in evaluations:
-        show_parts(*_evaluation(evaluation))
+        show_parts(*_evaluation_parts(evaluation))
     first = evaluations[0]
     if spread:
-        heads = ("metric", "mean", "deviation", "mean predictor")
-        table = Table(*heads, box=None, pad_edge=False)
+        headings = ("metric", "mean", "deviation", "mean predictor")
+        table = Table(*headings, box=None, pad_edge=False)
         for key, (mean, deviation) in spread.items():
-            always = _shown(first.baseline[key])
-            table.add_row(first.family.short[key], _shown(mean), _shown(deviation), always)
+            baseline = _four_digits(first.baseline[key])
+            table.add_row(
+                first.family.short[key], _four_digits(mean), _four_digits(deviation), baseline
+            )
         show_parts(Text(f"over {len(evaluations)} seeds (mean, sample deviation)"), table, Text())
-    if compared:
-        other, change, clips = compared
-        show_parts(*_evaluation(other))
+    if comparison:
+        other, change, clips = comparison
+        show_parts(*_evaluation_parts(other))
         show_parts(
             Text(f"difference to {other.system}, on {clips} clips (95 % paired bootstrap)"),
-            _differences(first, change),
+            _difference_table(first, change),
             Text(),
         )
 
 
-def _evaluation(evaluation: Evaluation) -> list[Any]:
+def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     family, figures = evaluation.family, evaluation.figures
-    head = f"{evaluation.system}: {figures.num_clips} clips"
+    headline = f"{evaluation.system}: {figures.num_clips} clips"
     if evaluation.failed:
-        head += f", {evaluation.failed} more could not be scored"
+        headline += f", {evaluation.failed} more could not be scored"
     table = Table(box=None, pad_edge=False)
     for name, justify in (("", "left"), ("value", "right"), ("95 %", "right"), ("mean", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -82,21 +84,21 @@ def _evaluation(evaluation: Evaluation) -> list[Any]:
     for key, title in family.titles.items():
         table.add_row(
             Text(family.short[key]),
-            _shown(figures.values[key]),
-            _span(*figures.intervals[key]),
-            _shown(evaluation.baseline[key]),
+            _four_digits(figures.values[key]),
+            _interval(*figures.intervals[key]),
+            _four_digits(evaluation.baseline[key]),
             Text(title),
         )
-    parts: list[Any] = [Text(head), table, Text(f"mean: {evaluation.baseline_name}")]
-    parts += _said(evaluation)
+    parts: list[Any] = [Text(headline), table, Text(f"mean: {evaluation.baseline_name}")]
+    parts += _answer_quality(evaluation)
     parts += [Text(f"note: {notice}") for notice in evaluation.notices]
     if evaluation.ablation:
-        parts += [Text(), *_ablation(evaluation)]
+        parts += [Text(), *_ablation_parts(evaluation)]
     return [*parts, Text()]
 
 
-def _said(evaluation: Evaluation) -> list[Any]:
-    """Of scores parsed from text: unparsable counted as 0 above, and what it is without them."""
+def _answer_quality(evaluation: Evaluation) -> list[Any]:
+    """Of scores parsed from text: shares of bad answers, and metrics without unparsable ones."""
     if not evaluation.answers:
         return []
     shares = ", ".join(
@@ -105,14 +107,15 @@ def _said(evaluation: Evaluation) -> list[Any]:
     lines = [Text(f"said: {shares} (unparsable counts as 0, out of range is clipped)")]
     if evaluation.parsable_only is not None:
         only = evaluation.parsable_only
-        told = ", ".join(
-            f"{evaluation.family.short[key]} {_shown(value)}" for key, value in only.values.items()
+        values = ", ".join(
+            f"{evaluation.family.short[key]} {_four_digits(value)}"
+            for key, value in only.values.items()
         )
-        lines.append(Text(f"unparsable excluded ({only.num_clips} clips): {told}"))
+        lines.append(Text(f"unparsable excluded ({only.num_clips} clips): {values}"))
     return lines
 
 
-def _ablation(evaluation: Evaluation) -> list[Any]:
+def _ablation_parts(evaluation: Evaluation) -> list[Any]:
     family = evaluation.family
     keys = list(family.titles)
     table = Table("shown", box=None, pad_edge=False)
@@ -120,119 +123,120 @@ def _ablation(evaluation: Evaluation) -> list[Any]:
         table.add_column(family.short[key], justify="right")
     table.add_column(f"change of {family.short[keys[0]]} (95 %)", justify="right")
     for name, row in evaluation.ablation.items():
-        values = [_shown(row.figures.values[key]) for key in keys]
+        values = [_four_digits(row.figures.values[key]) for key in keys]
         change = row.change[keys[0]]
-        told = f"{change.value:+.3f} {_span(change.low, change.high)}"
-        table.add_row(name, *values, "" if name == list(evaluation.ablation)[-1] else told)
-    table.add_row("mean", *(_shown(evaluation.ablation_baseline[key]) for key in keys), "")
+        change_text = f"{change.value:+.3f} {_interval(change.low, change.high)}"
+        table.add_row(name, *values, "" if name == list(evaluation.ablation)[-1] else change_text)
+    table.add_row("mean", *(_four_digits(evaluation.ablation_baseline[key]) for key in keys), "")
     clips = next(iter(evaluation.ablation.values())).figures.num_clips
     whole = list(evaluation.ablation)[-1]
-    head = f"ablation on the {clips} clips that have {whole}; {evaluation.protocol}"
-    return [Text(head), table]
+    headline = f"ablation on the {clips} clips that have {whole}; {evaluation.protocol}"
+    return [Text(headline), table]
 
 
-def _differences(evaluation: Evaluation, change: Mapping[str, Difference]) -> Table:
+def _difference_table(evaluation: Evaluation, change: Mapping[str, Difference]) -> Table:
     table = Table("metric", "change", "95 %", box=None, pad_edge=False)
-    for key, d in change.items():
+    for key, difference in change.items():
         short = evaluation.family.short[key]
-        value = "undefined" if math.isnan(d.value) else f"{d.value:+.4f}"
-        table.add_row(Text(short), value, _span(d.low, d.high))
+        value = "undefined" if math.isnan(difference.value) else f"{difference.value:+.4f}"
+        table.add_row(Text(short), value, _interval(difference.low, difference.high))
     return table
 
 
-def print_inspection(found: Inspection) -> None:
-    """A checkpoint, a fact a line."""
-    info, table = found.info, Table(box=None, pad_edge=False, show_header=False)
+def print_inspection(inspection: Inspection) -> None:
+    """The facts of a checkpoint, one a line."""
+    info, table = inspection.info, Table(box=None, pad_edge=False, show_header=False)
     low, high = info.label_space.range
-    wrapped = ", ".join(f"{count} in the {part}" for part, count in found.wrapped.items())
+    lora_layers = ", ".join(f"{count} in the {part}" for part, count in inspection.wrapped.items())
     lora = "none: the base as it is"
     if info.lora:
         percent = info.lora.get("percent")
         share = f" ({percent} %)" if percent is not None else ""
-        lora = f"rank {info.lora['rank']}, {info.lora['parameters']:,} parameters{share}; {wrapped}"
+        size = f"rank {info.lora['rank']}, {info.lora['parameters']:,} parameters{share}"
+        lora = f"{size}; {lora_layers}"
     rows = {
-        "checkpoint": str(found.folder),
+        "checkpoint": str(inspection.folder),
         "base": f"{info.base} ({info.base_sha256[:12]})",
-        "readout": f"{info.method} {_plain(info.method_options)}, "
-        f"{found.readout_parameters:,} parameters, fp32",
+        "readout": f"{info.method} {_key_values(info.method_options)}, "
+        f"{inspection.readout_parameters:,} parameters, fp32",
         "labels": ", ".join(info.label_space.classes)
         or f"{low:+g} to {high:+g}, mean {info.label_space.mean:+.3f}, "
         f"deviation {info.label_space.deviation:.3f}",
         "LoRA": lora,
         "trained under": f"quantize {info.quantize}, seed {info.seed}",
-        "linear layers": _plain(found.quantized),
+        "linear layers": _key_values(inspection.quantized),
         "never shown": ", ".join(info.hide) or "nothing is hidden",
-        "media": _plain(info.media),
-        "metrics": _plain(info.metrics) or "none recorded",
-        "versions": _plain(info.versions),
-        "built-in clip": _check(found),
+        "media": _key_values(info.media),
+        "metrics": _key_values(info.metrics) or "none recorded",
+        "versions": _key_values(info.versions),
+        "built-in clip": _self_check(inspection),
     }
     for name, value in rows.items():
         table.add_row(name, Text(value))
     show_parts(table)
 
 
-def _check(found: Inspection) -> str:
-    if found.check == "none":
+def _self_check(inspection: Inspection) -> str:
+    if inspection.check == "none":
         return "no score was recorded"
-    score = found.scores[max(found.scores, key=len)]
-    difference = found.largest_difference or 0.0
-    told = f"scores {score:+.4f}; differs by {difference:.2g} at most from what was recorded"
-    if found.check == "failed":
-        return f"FAILED: {told}; the checkpoint, its base or a library does not do what it did"
-    if found.check == "other conditions":
-        recorded = found.info.self_check
-        return f"{told} under {recorded['quantize']} on {recorded['device']}: not comparable"
-    return f"verified: {told}"
+    score = inspection.scores[max(inspection.scores, key=len)]
+    difference = inspection.largest_difference or 0.0
+    result = f"scores {score:+.4f}; differs by {difference:.2g} at most from what was recorded"
+    if inspection.check == "failed":
+        return f"FAILED: {result}; the checkpoint, its base or a library does not do what it did"
+    if inspection.check == "other conditions":
+        recorded = inspection.info.self_check
+        return f"{result} under {recorded['quantize']} on {recorded['device']}: not comparable"
+    return f"verified: {result}"
 
 
-def print_plan(made: Plan) -> None:
-    """Tokens and memory, a line each."""
-    told = made.to_json()
+def print_plan(plan: Plan) -> None:
+    """Tokens and memory of a plan, one a line."""
+    facts = plan.to_json()
     table = Table(box=None, pad_edge=False, show_header=False)
-    media = f"{told['max_frames']} frames of {told['max_pixels']} pixels at most"
-    table.add_row("model", Text(f"{told['model']}, {told['parameters']:,} parameters"))
-    if made.trainable:
+    media = f"{facts['max_frames']} frames of {facts['max_pixels']} pixels at most"
+    table.add_row("model", Text(f"{facts['model']}, {facts['parameters']:,} parameters"))
+    if plan.trainable:
         table.add_row(
-            "LoRA", f"{told['trainable']:,} parameters ({told['trainable_percent']:.4f} %)"
+            "LoRA", f"{facts['trainable']:,} parameters ({facts['trainable_percent']:.4f} %)"
         )
-    table.add_row("clips", f"{told['seconds']:g} s, {media}, {told['batch_size']} a pass")
-    table.add_row("tokens a clip", _plain(told["tokens"]))
-    table.add_row("held", _plain(told["holding"]))
-    for name, size in told["gib"].items():
-        table.add_row(name, f"{size:.2f} GiB")
-    if told["budget_gib"]:
-        table.add_row("budget", f"{told['budget_gib']:.2f} GiB")
+    table.add_row("clips", f"{facts['seconds']:g} s, {media}, {facts['batch_size']} a pass")
+    table.add_row("tokens a clip", _key_values(facts["tokens"]))
+    table.add_row("held", _key_values(facts["holding"]))
+    for name, gib in facts["gib"].items():
+        table.add_row(name, f"{gib:.2f} GiB")
+    if facts["budget_gib"]:
+        table.add_row("budget", f"{facts['budget_gib']:.2f} GiB")
     show_parts(table, Text("an estimate; python -m scripts.bench.thinker measures it"))
 
 
-def _plain(values: Mapping[str, Any]) -> str:
+def _key_values(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {round(value, 4) if isinstance(value, float) else value}"
         for name, value in values.items()
     )
 
 
-def _shown(value: float) -> str:
+def _four_digits(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
-def _span(low: float, high: float) -> str:
+def _interval(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
 
 
-def _value(value: float) -> float | None:
+def _json_number(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 6)
 
 
 def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
-    """Where the checkpoint is, and how good it was on validation clips."""
+    """The folder of a checkpoint and its metrics on validation clips."""
     figures = {name: round(value, 4) for name, value in info.metrics.items()}
     left_out = info.training.get("left_out", [])
     if as_json:
         document = {"checkpoint": str(folder), "readout": info.method, "metrics": figures}
         print_json(document | {"left_out": left_out})
         return
-    told = ", ".join(f"{name} {value:g}" for name, value in figures.items())
-    told += f", {len(left_out)} clips left out" if left_out else ""
-    show_parts(Text(f"{folder}: {info.method}, {told}"))
+    summary = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+    summary += f", {len(left_out)} clips left out" if left_out else ""
+    show_parts(Text(f"{folder}: {info.method}, {summary}"))

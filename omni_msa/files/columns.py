@@ -33,7 +33,7 @@ def columns() -> dict[str, type]:
         **{"range_low": float, "range_high": float, "label": float},
         **{f"{m}_source": str for m in MODALITIES},
         **dict.fromkeys(subset_columns(), float),
-        **{f"drop_{m}_{what}": float for m in MODALITIES for what in ("score", "delta")},
+        **{f"drop_{m}_{part}": float for m in MODALITIES for part in ("score", "delta")},
         **{f"contribution_{m}": float for m in MODALITIES},
         **{"duration_seconds": float, "num_frames": int},
         **{"tokens_total": int, "seconds_total": float},
@@ -51,8 +51,8 @@ def flatten(record: Mapping[str, Any]) -> Row:
     flat |= {f"{m}_source": record["modalities"].get(m) for m in MODALITIES}
     flat |= {c: ablation.get("subsets", {}).get(name) for c, name in subset_columns().items()}
     for modality in MODALITIES:
-        dropped = ablation.get("drop", {}).get(modality, {})
-        flat |= {f"drop_{modality}_{what}": dropped.get(what) for what in ("score", "delta")}
+        drop = ablation.get("drop", {}).get(modality, {})
+        flat |= {f"drop_{modality}_{part}": drop.get(part) for part in ("score", "delta")}
         flat[f"contribution_{modality}"] = ablation.get("contribution", {}).get(modality)
     flat |= {name: record["media"].get(name) for name in ("duration_seconds", "num_frames")}
     flat |= {"tokens_total": record["tokens"].get("total")}
@@ -68,7 +68,7 @@ def unflatten(row: Row) -> Record:
     present = {m: row[f"{m}_source"] for m in MODALITIES}
     subsets = {name: row[c] for c, name in subset_columns().items() if row[c] is not None}
     drop = {
-        m: {what: row[f"drop_{m}_{what}"] for what in ("score", "delta")}
+        m: {part: row[f"drop_{m}_{part}"] for part in ("score", "delta")}
         for m in MODALITIES
         if row[f"drop_{m}_score"] is not None
     }
@@ -103,7 +103,7 @@ def cell(value: Any, kind: type) -> Any:
 
 
 def one_line(text: str) -> str:
-    """A cell never holds a line end, so that a line is a row; nor what UTF-8 cannot say."""
+    """A cell without line ends, so that a line is a row, and without what UTF-8 cannot encode."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("\r", " ").replace("\n", " ").replace("\0", "")
 

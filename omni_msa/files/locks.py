@@ -1,7 +1,7 @@
-"""One writer a file: two runs must not mix their rows.
+"""A lock on a results file: two runs must not mix their rows.
 
-The operating system holds the lock for us, so that it ends with the process however that ends: a
-lock file that a killed run left behind locks nothing, and the next run takes it over.
+The operating system holds the lock and releases it when the process ends, killed or not: a lock
+file that a killed run left behind locks nothing, and the next run reuses it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class OutputLock:
         ResultsError: Another run holds it, or the folder cannot be written.
     """
 
-    _held: set[Path] = set()  # the system's locks do not guard a process against itself
+    _paths_in_use: set[Path] = set()  # a process's own locks never block itself
 
     def __init__(self, results_path: Path) -> None:
         self.path = Path(f"{results_path}.lock")
         self.notices: list[str] = []
-        if self.path in OutputLock._held:
+        if self.path in OutputLock._paths_in_use:
             raise self._in_use(results_path)
         try:
             results_path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,15 +37,15 @@ class OutputLock:
         except (BlockingIOError, PermissionError) as error:
             if self.path.exists() and error.errno in (errno.EAGAIN, errno.EACCES):
                 raise self._in_use(results_path) from error
-            raise self._refused(results_path, error) from error
+            raise self._not_writable(results_path, error) from error
         except OSError as error:
-            raise self._refused(results_path, error) from error
-        OutputLock._held.add(self.path)
+            raise self._not_writable(results_path, error) from error
+        OutputLock._paths_in_use.add(self.path)
 
     def release(self) -> None:
-        """Give the file free; doing it twice does nothing."""
-        if self.path in OutputLock._held:
-            OutputLock._held.remove(self.path)
+        """Release the lock; doing it twice does nothing."""
+        if self.path in OutputLock._paths_in_use:
+            OutputLock._paths_in_use.remove(self.path)
             self.path.unlink(missing_ok=True)  # before the lock ends: nobody holds another one
             os.close(self._descriptor)
 
@@ -75,7 +75,7 @@ class OutputLock:
         return ResultsError(f"{path}: in use by another run; wait for it or choose another -o")
 
     @staticmethod
-    def _refused(path: Path, error: OSError) -> ResultsError:
+    def _not_writable(path: Path, error: OSError) -> ResultsError:
         return ResultsError(
             f"{path}: cannot be written here ({error.strerror or error}); choose another -o"
         )

@@ -7,10 +7,10 @@ Columns, each of which may be empty, but a row needs a clip or a text:
 - `split`: train, valid or test; `speaker`: who speaks (a number is taken as a name);
 - `emotion`: a class; `dataset`: the public data set it comes from, as `data import` calls it.
 
-- `id`, or the column that `--id` names: what you call the row; it comes back in its record.
+- `id`, or the column that `--id` names: your name of the row; it is copied into its record.
 
-Other columns are left to those who know them.
-Every row is checked before anything runs, and everything that is wrong is said at once.
+Other columns are ignored.
+Every row is checked before anything runs, and one error lists everything that is wrong.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read_manifest(path: Path, id_column: str = "id") -> list[Clip]:
 
     Args:
         path: The manifest.
-        id_column: The column that holds what the user calls a row; it may be absent.
+        id_column: The column with the user's own names of rows; it may be absent.
 
     Raises:
         ManifestError: The file cannot be read, or has bad rows; the message lists them.
@@ -69,17 +69,17 @@ def read_manifest(path: Path, id_column: str = "id") -> list[Clip]:
 
 
 def distinct_names(clips: Sequence[Clip]) -> list[Clip]:
-    """The same clips, where a name that was already taken gets `#2`, `#3` ... behind it."""
-    seen: dict[str, int] = {}
-    taken = {clip.name for clip in clips}
+    """The same clips; a name that occurs again gets `#2`, `#3` ... behind it."""
+    last_numbers: dict[str, int] = {}
+    names = {clip.name for clip in clips}
     distinct = []
     for clip in clips:
-        number = seen.get(clip.name, 0) + 1
+        number = last_numbers.get(clip.name, 0) + 1
         name = clip.name
-        while number > 1 and (name := f"{clip.name}#{number}") in taken:
+        while number > 1 and (name := f"{clip.name}#{number}") in names:
             number += 1
-        seen[clip.name] = number
-        taken.add(name)
+        last_numbers[clip.name] = number
+        names.add(name)
         distinct.append(clip if name == clip.name else replace(clip, id=name))
     return distinct
 
@@ -92,16 +92,16 @@ def window_name(path: Path, start_seconds: float | None, end_seconds: float | No
 
 def list_problems(path: Path, problems: Sequence[str], outcome: str) -> str:
     """All that is wrong with a file, one line each; a long list is cut and counted."""
-    shown = list(problems[:MAX_PROBLEMS_SHOWN])
-    if len(problems) > len(shown):
-        shown.append(f"and {len(problems) - len(shown)} more")
-    return "\n  ".join([f"{path}: {len(problems)} problem(s), {outcome}", *shown])
+    lines = list(problems[:MAX_PROBLEMS_SHOWN])
+    if len(problems) > len(lines):
+        lines.append(f"and {len(problems) - len(lines)} more")
+    return "\n  ".join([f"{path}: {len(problems)} problem(s), {outcome}", *lines])
 
 
 # --- rows ------------------------------------------------------------------------------------
 
 _EXAMPLE = '{"clip": "a.mp4", "text": "good", "label": 1.2}'
-_Columns = Mapping[str, Any] | str  # a string says why the line is no row
+_Columns = Mapping[str, Any] | str  # a string: why the line is not a row
 
 
 @dataclass
@@ -122,7 +122,7 @@ class _Row:
         media, words = self._media_path(), self._text("text")
         start, end = self._window(media)
         label, split = self._number("label"), (self._text("split") or "").strip().lower()
-        alone = {
+        labels_by_subset = {
             name: self._number(f"label_{name.lower()}")
             for name in map(subset_name, all_subsets(MODALITIES))
             if name
@@ -140,7 +140,9 @@ class _Row:
             end_seconds=end,
             id=self._id(media, start, end),
             label=label,
-            subset_labels={name: value for name, value in alone.items() if value is not None},
+            subset_labels={
+                name: value for name, value in labels_by_subset.items() if value is not None
+            },
             split=SPLIT_SYNONYMS.get(split, split) or None,
             row_id=self._name(self.id_column.strip().lower()),
             **names,
@@ -167,7 +169,7 @@ class _Row:
         return None
 
     def _name(self, column: str) -> str | None:
-        """A short string; a number, as JSON may hold a speaker, is taken as it is written."""
+        """A short string; a number, as a speaker may be in JSON, becomes a string."""
         value = self._value(column)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)
@@ -247,13 +249,13 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, _Columns]]:
         line_number = reader.line_num + 1  # of the row's first line: quoted cells may span several
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                yield line_number, _named(header, cells)
+                yield line_number, _cells_by_column(header, cells)
             line_number = reader.line_num + 1
     except csv.Error as error:
         raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error})") from error
 
 
-def _named(header: list[str], cells: list[str]) -> _Columns:
+def _cells_by_column(header: list[str], cells: list[str]) -> _Columns:
     if len(cells) != len(header):
         return (
             f"has {len(cells)} cells where the header has {len(header)}; "
@@ -271,9 +273,9 @@ def _delimiter(text: str, path: Path) -> str:
 
 
 def _check_header(header: list[str], path: Path) -> None:
-    doubled = sorted({name for name in header if name and header.count(name) > 1})
-    if doubled:
-        raise ManifestError(f"{path}: the header names a column twice: {', '.join(doubled)}")
+    duplicates = sorted({name for name in header if name and header.count(name) > 1})
+    if duplicates:
+        raise ManifestError(f"{path}: the header names a column twice: {', '.join(duplicates)}")
     if not {"clip", "text"} & set(header):
         raise ManifestError(
             f"{path}: the first line must name the columns, clip or text among them; "

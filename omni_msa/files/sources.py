@@ -1,4 +1,4 @@
-"""From what the user typed to clips: files, folders, globs and manifests, each file once.
+"""Input arguments to clips: files, folders, globs and manifests, each file once.
 
 Nothing is opened here except manifests: a named file that is missing or damaged becomes a failed
 row when it is read, so that one bad clip never stops a batch.
@@ -6,7 +6,7 @@ row when it is read, so that one bad clip never stops a batch.
 
 from __future__ import annotations
 
-import os  # os.path, unlike Path, answers False for what may not be looked at
+import os  # os.path, unlike Path, returns False for files without permission
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -46,143 +46,143 @@ def expand_inputs(arguments: Sequence[str], id_column: str = "id") -> tuple[list
     """
     if not arguments:
         raise ConfigError("nothing to score; give clips, folders, quoted globs or a manifest")
-    found = _Found(id_column=id_column)
+    inputs = _Inputs(id_column=id_column)
     for argument in arguments:
-        _expand(argument, found)
-    return distinct_names(_once(found)), found.notices
+        _expand(argument, inputs)
+    return distinct_names(_without_duplicates(inputs)), inputs.notices
 
 
 @dataclass
-class _Found:
-    """What has been found so far."""
+class _Inputs:
+    """The clips of the arguments so far, and notices for the user."""
 
     clips: list[Clip] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     id_column: str = "id"  # of manifests
 
 
-def _expand(argument: str, found: _Found) -> None:
+def _expand(argument: str, inputs: _Inputs) -> None:
     path = Path(argument)
     if not argument.strip():
         raise ConfigError("an input is empty; give a clip, a folder, a glob or a manifest")
     if os.path.isdir(path):
-        _expand_folder(path, found)
+        _expand_folder(path, inputs)
     elif "://" in argument:
         raise ConfigError(f"{argument} is a URL; download it and give the file")
     elif _WILDCARDS & set(argument) and not os.path.lexists(path):
-        _expand_glob(argument, found)
+        _expand_glob(argument, inputs)
     else:
-        _take_named(path, found)
+        _add_file(path, inputs)
 
 
-def _take_named(path: Path, found: _Found) -> None:
+def _add_file(path: Path, inputs: _Inputs) -> None:
     """A file that the user named: a manifest is opened, anything else is a clip."""
     if path.suffix.lower() in MANIFEST_SUFFIXES:
-        found.clips += read_manifest(path, found.id_column)
+        inputs.clips += read_manifest(path, inputs.id_column)
     else:
-        found.clips.append(Clip(path=path))
+        inputs.clips.append(Clip(path=path))
 
 
-def _once(found: _Found) -> list[Clip]:
+def _without_duplicates(inputs: _Inputs) -> list[Clip]:
     """Each whole file once; a manifest's row is preferred, since it may hold words and a label."""
-    described = {_identity(c) for c in found.clips if c.transcript_source == "manifest"}
-    seen: set[str | None] = set()
-    kept, repeated = [], []
-    for clip in found.clips:
+    manifest_files = {_identity(c) for c in inputs.clips if c.transcript_source == "manifest"}
+    keys: set[str | None] = set()
+    unique_clips, duplicates = [], []
+    for clip in inputs.clips:
         from_manifest = clip.transcript_source == "manifest"
         key = repr(clip) if from_manifest else _identity(clip)
-        if key in seen or (not from_manifest and key in described):
-            repeated.append(clip.name)
+        if key in keys or (not from_manifest and key in manifest_files):
+            duplicates.append(clip.name)
         else:
-            seen.add(key)
-            kept.append(clip)
-    if repeated:
-        found.notices.append(
-            f"{_count(len(repeated), 'clip')} given more than once: taken once ({repeated[0]}"
-            f"{', ...' if len(repeated) > 1 else ''})"
+            keys.add(key)
+            unique_clips.append(clip)
+    if duplicates:
+        inputs.notices.append(
+            f"{_count(len(duplicates), 'clip')} given more than once: taken once ({duplicates[0]}"
+            f"{', ...' if len(duplicates) > 1 else ''})"
         )
-    return kept
+    return unique_clips
 
 
 def _identity(clip: Clip) -> str | None:
     """The file behind a clip that is a whole file; None for windows and words alone."""
-    windowed = clip.start_seconds is not None or clip.end_seconds is not None
-    return None if clip.path is None or windowed else os.path.realpath(clip.path)
+    has_window = clip.start_seconds is not None or clip.end_seconds is not None
+    return None if clip.path is None or has_window else os.path.realpath(clip.path)
 
 
 # --- folders ---------------------------------------------------------------------------------
 
 
-def _expand_folder(folder: Path, found: _Found) -> None:
+def _expand_folder(folder: Path, inputs: _Inputs) -> None:
     try:
         os.scandir(folder).close()
     except OSError as error:
         raise MediaError(
             f"{folder}: cannot be listed ({error.strerror}); check its rights"
         ) from error
-    if not _take_media(_files_below(folder, found), str(folder), found):
+    if not _add_media(_files_below(folder, inputs), str(folder), inputs):
         raise ConfigError(
             f"{folder}: no media files in this folder; name the files themselves if their "
             "extensions are unusual"
         )
 
 
-def _files_below(folder: Path, found: _Found) -> Iterator[Path]:
-    return (path for path in _walk(folder, found) if not os.path.isdir(path))
+def _files_below(folder: Path, inputs: _Inputs) -> Iterator[Path]:
+    return (path for path in _walk(folder, inputs) if not os.path.isdir(path))
 
 
-def _walk(top: Path, found: _Found) -> Iterator[Path]:
+def _walk(top: Path, inputs: _Inputs) -> Iterator[Path]:
     """Everything that is not hidden in and below a folder, the folder included, sorted by name.
 
     Links to folders are followed; a folder is entered once, so that loops of links end.
     """
-    entered: set[tuple[int, int]] = set()
-    waiting = [top]
-    while waiting:
-        path = waiting.pop()
+    folder_ids: set[tuple[int, int]] = set()
+    stack = [top]
+    while stack:
+        path = stack.pop()
         if not os.path.isdir(path):
             yield path
             continue
         status = path.stat()
-        if (status.st_dev, status.st_ino) in entered:
+        if (status.st_dev, status.st_ino) in folder_ids:
             continue
-        entered.add((status.st_dev, status.st_ino))
+        folder_ids.add((status.st_dev, status.st_ino))
         yield path
-        waiting += reversed(_children(path, found))
+        stack += reversed(_children(path, inputs))
 
 
-def _children(folder: Path, found: _Found) -> list[Path]:
+def _children(folder: Path, inputs: _Inputs) -> list[Path]:
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         notice = f"{folder}: cannot be listed ({error.strerror}), its clips are left out"
-        if notice not in found.notices:
-            found.notices.append(notice)
+        if notice not in inputs.notices:
+            inputs.notices.append(notice)
         return []
     return [folder / name for name in names]
 
 
-def _take_media(paths: Iterable[Path], where: str, found: _Found) -> int:
-    """Take what looks like media and say what was skipped; returns how many were taken."""
-    taken = 0
+def _add_media(paths: Iterable[Path], where: str, inputs: _Inputs) -> int:
+    """Add files with a media suffix and a notice of those skipped; returns how many were added."""
+    num_clips = 0
     skipped: Counter[str] = Counter()
     for path in paths:
         suffix = path.suffix.lower()
         if suffix in MEDIA_SUFFIXES and _is_file_or_broken_link(path):
-            found.clips.append(Clip(path=path))
-            taken += 1
+            inputs.clips.append(Clip(path=path))
+            num_clips += 1
         elif suffix not in TRANSCRIPT_SUFFIXES:
             skipped[suffix or "no extension"] += 1
     if skipped:
         names = [name for name, _ in skipped.most_common(_MAX_SUFFIXES_NAMED)]
         names += ["..."] if len(skipped) > len(names) else []
         total = _count(skipped.total(), "other file")
-        found.notices.append(f"{total} in {where} skipped ({', '.join(names)})")
-    return taken
+        inputs.notices.append(f"{total} in {where} skipped ({', '.join(names)})")
+    return num_clips
 
 
 def _is_file_or_broken_link(path: Path) -> bool:
-    # A broken link was meant as a clip, so it becomes a failed row; a pipe or socket was not.
+    # A broken link becomes a failed row, so that the user sees it; pipes and sockets are skipped.
     return os.path.isfile(path) or not os.path.exists(path)
 
 
@@ -193,43 +193,43 @@ def _count(number: int, noun: str) -> str:
 # --- globs -----------------------------------------------------------------------------------
 
 
-def _expand_glob(pattern: str, found: _Found) -> None:
+def _expand_glob(pattern: str, inputs: _Inputs) -> None:
     """A pattern that ends in an extension names its files; any other is searched for media."""
-    matches = _matches(Path(pattern), found)
+    matches = _matches(Path(pattern), inputs)
     suffix = Path(pattern).suffix
     if suffix and not _WILDCARDS & set(suffix):
         files = [path for path in matches if not os.path.isdir(path)]
         for path in files:
-            _take_named(path, found)
-        taken = len(files)
+            _add_file(path, inputs)
+        num_clips = len(files)
     else:
         folders = () if "**" in Path(pattern).parts else (p for p in matches if os.path.isdir(p))
-        inside = [path for folder in folders for path in _files_below(folder, found)]
+        nested_files = [path for folder in folders for path in _files_below(folder, inputs)]
         files = [path for path in matches if not os.path.isdir(path)]
-        taken = _take_media(files + inside, pattern, found)
-    if not taken:
+        num_clips = _add_media(files + nested_files, pattern, inputs)
+    if not num_clips:
         raise ConfigError(
             f"{pattern}: no media file matches; check the pattern, and quote it so that the shell "
             "leaves it alone"
         )
 
 
-def _matches(pattern: Path, found: _Found) -> list[Path]:
-    """What matches, sorted; unlike the standard library's, `**` survives loops of links."""
+def _matches(pattern: Path, inputs: _Inputs) -> list[Path]:
+    """What matches, sorted; unlike in the standard library, `**` ends in loops of links."""
     parts = pattern.parts + (("*",) if pattern.name == "**" else ())
     paths = [Path(".")]
     for part in parts:
         if part == "**":
-            below = (path for base in paths for path in _walk(base, found))
+            below = (path for base in paths for path in _walk(base, inputs))
             paths = [path for path in below if os.path.isdir(path)]
         elif _WILDCARDS & set(part):
-            paths = [child for base in paths for child in _named_like(base, part, found)]
+            paths = [child for base in paths for child in _matching_children(base, part, inputs)]
         else:
             paths = [base / part for base in paths if os.path.lexists(base / part)]
     return sorted(dict.fromkeys(paths))
 
 
-def _named_like(folder: Path, pattern: str, found: _Found) -> list[Path]:
+def _matching_children(folder: Path, pattern: str, inputs: _Inputs) -> list[Path]:
     if not os.path.isdir(folder):
         return []
-    return [path for path in _children(folder, found) if fnmatch(path.name, pattern)]
+    return [path for path in _children(folder, inputs) if fnmatch(path.name, pattern)]

@@ -1,4 +1,4 @@
-"""A clip becomes parts: frames, sound and words, each read once from its file.
+"""Reading clips: frames, sound and words, each read once from the clip's file.
 
 It imports `errors`, `values`, `options`, `modalities` and `environment`, and no torch.
 """

@@ -1,8 +1,8 @@
-"""Clips that were read once, kept on disk: training reads every clip again in every epoch.
+"""A cache of read clips on disk: training reads every clip again in every epoch.
 
-A file a clip, named by its content and by everything that changes what is read, so that nothing in
-here ever grows stale. The folder stays below a size; what was not used for longest goes first.
-Several processes may share it: a file appears whole or not at all.
+One file a clip, named by a hash of its content and of every option that changes what is read, so
+that no entry is ever out of date. The folder stays below a size; the least recently used files are
+removed first. Several processes may share it: a file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent, Part
 
 FORMAT = 2
-KEEP = 0.9  # of the size, once it was exceeded
-LOOK = 0.02  # of the size, written since the folder was last looked at
+# Of `max_bytes`: what is left when old files are removed, and how much this process writes before
+# it lists the folder again, since other processes write too.
+SHARE_AFTER_CLEANUP = 0.9
+SHARE_BETWEEN_SCANS = 0.02
 # What NumPy raises on a file that was cut short or damaged, wherever the damage is.
-DAMAGED = (
+READ_ERRORS = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError
 )  # fmt: skip
 
 
 class ContentCache:
-    """`get` gives what `put` was given, for the same clip under the same options.
+    """`get` returns what `put` stored, for the same clip under the same options.
 
     Raises:
         ConfigError: The folder cannot be made or written to.
@@ -51,49 +53,49 @@ class ContentCache:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise ConfigError(f"--cache {folder}: cannot be written ({error.strerror})") from error
-        self._bytes = sum(size for _, size, _ in self._files())
-        self._written = 0  # since it was looked at
+        self._folder_bytes = sum(size for _, size, _ in self._files())
+        self._bytes_since_scan = 0
 
     def key(self, clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> str | None:
         """The name of a clip's file; None when the clip cannot be read."""
         content = clip_sha256(clip)
         if content is None:
             return None
-        parts = [
+        ingredients = [
             FORMAT,
             content,
             clip.start_seconds,
             clip.end_seconds,
             clip.transcript,
             clip.transcript_source,
-            _words_format(clip),
+            _sidecar_suffix(clip),
             options.to_json(),
             sorted(hide),
             version("av"),
         ]
-        return json_sha256(parts)
+        return json_sha256(ingredients)
 
     def has(self, key: str) -> bool:
-        """Whether it is there at this moment."""
+        """True when the clip's file exists now; another process may remove it later."""
         return self._path(key).exists()
 
     def get(self, key: str, clip: Clip) -> ClipContent | None:
         """What was read of this clip, or None. A damaged file is removed."""
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                content = _unpack(stored, clip)
+            with np.load(path, allow_pickle=False) as archive:
+                content = _unpack(archive, clip)
             os.utime(path)
         except FileNotFoundError:
             return None
-        except DAMAGED:
+        except READ_ERRORS:
             with suppress(OSError):
                 path.unlink()
             return None
         return content
 
     def put(self, key: str, content: ClipContent) -> None:
-        """Keeps what was read; a full disk is no reason to stop."""
+        """Stores what was read; does nothing when the disk is full."""
         path = self._path(key)
         temporary = path.with_suffix(f".{os.getpid()}.partial")
         try:
@@ -106,38 +108,40 @@ class ContentCache:
             with suppress(OSError):
                 temporary.unlink()
             return
-        self._bytes += size
-        self._written += size
-        # what others have written is only seen by looking
-        if self._bytes > self.max_bytes or self._written > LOOK * self.max_bytes:
-            self._make_room()
+        self._folder_bytes += size
+        self._bytes_since_scan += size
+        # Files that other processes have written are counted only when the folder is listed.
+        scan_limit = SHARE_BETWEEN_SCANS * self.max_bytes
+        if self._folder_bytes > self.max_bytes or self._bytes_since_scan > scan_limit:
+            self._remove_oldest()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npz"
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """Every file, unfinished ones of killed processes too, with its size, oldest use first."""
-        found = []
+        entries = []
         for path in self.folder.glob("*/*"):
             with suppress(FileNotFoundError):
                 status = path.stat()
-                found.append((status.st_mtime, status.st_size, path))
-        return sorted(found)
+                entries.append((status.st_mtime, status.st_size, path))
+        return sorted(entries)
 
-    def _make_room(self) -> None:
+    def _remove_oldest(self) -> None:
+        """Lists the folder; when it is over its size, removes what was not used for longest."""
         files = self._files()
-        self._bytes, self._written = sum(size for _, size, _ in files), 0
-        if self._bytes <= self.max_bytes:
+        self._folder_bytes, self._bytes_since_scan = sum(size for _, size, _ in files), 0
+        if self._folder_bytes <= self.max_bytes:
             return
         for _, size, path in files:
-            if self._bytes <= KEEP * self.max_bytes:
+            if self._folder_bytes <= SHARE_AFTER_CLEANUP * self.max_bytes:
                 return
             path.unlink(missing_ok=True)
-            self._bytes -= size
+            self._folder_bytes -= size
 
 
-def _words_format(clip: Clip) -> str | None:
-    """`.srt`, `.en.vtt`...: what kind of file beside the clip its words are read from."""
+def _sidecar_suffix(clip: Clip) -> str | None:
+    """`.srt`, `.en.vtt`...: the suffix of the file beside the clip that its words are read from."""
     if clip.path is None or clip.transcript is not None:
         return None
     return next((p.name.removeprefix(clip.path.stem) for p in sidecar_paths(clip.path)), None)
@@ -147,8 +151,8 @@ def _pack(content: ClipContent) -> dict[str, Any]:
     arrays: dict[str, np.ndarray] = {}
     parts: dict[str, Any] = {}
     for modality, part in content.parts.items():
-        own, parts[modality] = part.store()
-        arrays |= {f"{modality}.{name}": array for name, array in own.items()}
+        part_arrays, parts[modality] = part.store()
+        arrays |= {f"{modality}.{name}": array for name, array in part_arrays.items()}
     about = {
         "sha256": content.sha256,
         "parts": parts,
@@ -159,13 +163,13 @@ def _pack(content: ClipContent) -> dict[str, Any]:
     return arrays | {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
 
 
-def _unpack(stored: Any, clip: Clip) -> ClipContent:
-    about = json.loads(stored["about"].tobytes())
+def _unpack(archive: Any, clip: Clip) -> ClipContent:
+    about = json.loads(archive["about"].tobytes())
     parts: dict[str, Part] = {}
-    for modality, own in about["parts"].items():
-        names = [name for name in stored.files if name.startswith(f"{modality}.")]
-        arrays = {name.removeprefix(f"{modality}."): stored[name] for name in names}
-        parts[modality] = READERS[modality].part.restore(arrays, own)
+    for modality, part_info in about["parts"].items():
+        names = [name for name in archive.files if name.startswith(f"{modality}.")]
+        arrays = {name.removeprefix(f"{modality}."): archive[name] for name in names}
+        parts[modality] = READERS[modality].part.restore(arrays, part_info)
     return ClipContent(
         clip=clip,
         sha256=about["sha256"],

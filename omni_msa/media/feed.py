@@ -1,7 +1,7 @@
-"""Clips in the order that training asks for them: from memory, or read ahead from their files.
+"""Clips in the order of a training epoch, read ahead from their files or from a cache.
 
-A clip that cannot be read arrives as its error, in its place: who asks decides what that means, and
-no other clip ever stands in for it.
+A clip that cannot be read is returned as its error, in its place: the caller decides what to do
+with it, and no other clip replaces it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from omni_msa.values import Clip, ClipContent
 
 Fed = ClipContent | OmniMSAError
 HASHING_THREADS = 4
-BYTES_PER_SECOND = 100_000  # of a usual file: what a window of one weighs
+BYTES_PER_SECOND = 100_000  # of a usual file: estimates the size of a time window of one
 
 
 class Feed(Protocol):
@@ -35,20 +35,6 @@ class Feed(Protocol):
     def read(self, order: Sequence[int]) -> Iterator[Fed]:
         """The clips at these places of the list, in this order."""
         ...
-
-
-class MemoryFeed:
-    """Clips that were read already."""
-
-    def __init__(self, contents: Sequence[ClipContent]) -> None:
-        self.contents = contents
-        self.clips = [content.clip for content in contents]
-
-    def sizes(self) -> list[int]:
-        return [content.size for content in self.contents]
-
-    def read(self, order: Sequence[int]) -> Iterator[Fed]:
-        return (self.contents[i] for i in order)
 
 
 class FileFeed:
@@ -76,40 +62,43 @@ class FileFeed:
         self._keys: dict[int, str | None] = {}
 
     def sizes(self) -> list[int]:
-        """Bytes of the file, or a share of them for a window; words weigh little."""
+        """Bytes of the file, or a share of them for a window; words count little."""
         return [_file_size(clip) for clip in self.clips]
 
     def read(self, order: Sequence[int]) -> Iterator[Fed]:
         keys = self._keys_of(order)
-        stored = [key is not None and self.cache is not None and self.cache.has(key)
-                  for key in keys]  # fmt: skip
-        wanted = [place for place, there in enumerate(stored) if not there]
-        arrived: dict[int, Fed] = {}
+        in_cache = [self._has(key) for key in keys]
+        places_to_read = [place for place, is_cached in enumerate(in_cache) if not is_cached]
+        results_by_place: dict[int, Fed] = {}
         with ClipReaders(self.options, self.workers) as readers:
-            stream = readers.read([self.clips[order[place]] for place in wanted], self.hide)
+            stream = readers.read([self.clips[order[place]] for place in places_to_read], self.hide)
             for place, index in enumerate(order):
-                if stored[place]:
-                    yield self._stored(keys[place], self.clips[index])
+                if in_cache[place]:
+                    yield self._from_cache(keys[place], self.clips[index])
                     continue
-                while place not in arrived:
-                    position, fed = next(stream)
-                    arrived[wanted[position]] = fed
-                    self._keep(keys[wanted[position]], fed)
-                yield arrived.pop(place)
+                while place not in results_by_place:
+                    position, result = next(stream)
+                    results_by_place[places_to_read[position]] = result
+                    self._add_to_cache(keys[places_to_read[position]], result)
+                yield results_by_place.pop(place)
 
     def _keys_of(self, order: Sequence[int]) -> list[str | None]:
         """The clips' names in the cache; hashing a file costs as much as reading it, once."""
         if self.cache is None:
             return [None] * len(order)
-        new = [i for i in dict.fromkeys(order) if i not in self._keys]
+        new_indices = [i for i in dict.fromkeys(order) if i not in self._keys]
         with ThreadPoolExecutor(HASHING_THREADS) as pool:
             cache = self.cache
-            made = pool.map(lambda i: cache.key(self.clips[i], self.options, self.hide), new)
-            self._keys |= zip(new, made, strict=True)
+            new_clips = [self.clips[i] for i in new_indices]
+            new_keys = pool.map(lambda clip: cache.key(clip, self.options, self.hide), new_clips)
+            self._keys |= zip(new_indices, new_keys, strict=True)
         return [self._keys[i] for i in order]
 
-    def _stored(self, key: str | None, clip: Clip) -> Fed:
-        """From the cache, or, where another process has just removed it, from the file."""
+    def _has(self, key: str | None) -> bool:
+        return key is not None and self.cache is not None and self.cache.has(key)
+
+    def _from_cache(self, key: str | None, clip: Clip) -> Fed:
+        """From the cache, or, when another process has just removed the entry, from the file."""
         assert self.cache is not None and key is not None
         content = self.cache.get(key, clip)
         if content is not None:
@@ -118,12 +107,12 @@ class FileFeed:
             content = read_clip(clip, self.options, hide=self.hide)
         except OmniMSAError as error:
             return error
-        self._keep(key, content)
+        self._add_to_cache(key, content)
         return content
 
-    def _keep(self, key: str | None, fed: Fed) -> None:
-        if self.cache is not None and key is not None and isinstance(fed, ClipContent):
-            self.cache.put(key, fed)
+    def _add_to_cache(self, key: str | None, result: Fed) -> None:
+        if self.cache is not None and key is not None and isinstance(result, ClipContent):
+            self.cache.put(key, result)
 
 
 def _file_size(clip: Clip) -> int:

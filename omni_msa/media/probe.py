@@ -1,7 +1,7 @@
-"""What is really in a file: tracks that decode, and when each frame is shown.
+"""Which tracks of a file decode, and when each frame is shown.
 
-Nothing is taken from header claims that a packet or a decoded frame can tell: the times come from a
-scan of all packets, size and rotation from the first decoded frame.
+The header is not trusted: times come from a scan of all packets, size and rotation from the first
+decoded frame.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ import numpy as np
 from omni_msa.errors import MediaError
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
-av.logging.set_level(None)  # libav's own remarks would land on the user's screen
+av.logging.set_level(None)  # libav's own messages would appear in the user's terminal
 
 # What libav raises: some of its errors are builtin ones too, some are not.
-BROKEN = (av.error.FFmpegError, OSError, ValueError)
-TOLERATED = 50  # packets that may fail before a track is given up as not decodable
-DEFAULT_RATE = 25.0  # frames a second, for raw streams that know no time
+LIBAV_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+MAX_FAILED_PACKETS = 50  # then a track counts as not decodable
+DEFAULT_FRAME_RATE = 25.0  # frames a second, for raw streams without timestamps
 
 
 @dataclass(frozen=True)
 class PacketTimes:
-    """Presentation times that a scan of one stream found, in seconds of the file's own clock."""
+    """Presentation times of one stream's packets, in seconds of the file's own clock."""
 
     pts_seconds: np.ndarray  # sorted
     end_seconds: float
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The file as a PyAV container, closed on every way out.
+def open_container(path: Path) -> Iterator[Any]:
+    """The file as a PyAV container, closed at the end.
 
     Raises:
         MediaError: it cannot be opened as media, in one line that says why.
     """
     try:
         container = av.open(os.fspath(path), metadata_errors="ignore")
-    except BROKEN as error:
+    except LIBAV_ERRORS as error:
         raise MediaError(explain(path, error)) from error
     try:
         yield container
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def explain(path: Path, error: BaseException) -> str:
-    """Why a file cannot be opened, and what can."""
+    """Why a file cannot be opened, and what to do."""
     if path.is_dir():
         return (
             f"{path}: is a folder, not a media file; give the files in it, or the folder to score"
@@ -76,7 +76,7 @@ def _reason(error: BaseException) -> str:
 
 
 def probe(path: Path) -> MediaFacts:
-    """Looks at one file: which tracks a player would use, and when each frame is shown.
+    """Scans one file: which tracks a player would use, and when each frame is shown.
 
     Raises:
         MediaError: not a media file, or no track in it could be used at all.
@@ -84,7 +84,7 @@ def probe(path: Path) -> MediaFacts:
     if path.is_file() and path.stat().st_size == 0:
         raise MediaError(explain(path, OSError()))
     warnings: list[str] = []
-    with opened(path) as container:
+    with open_container(path) as container:
         video_stream = _pick_video(container, warnings)
         audio_stream = _pick_audio(container, warnings)
         subtitle = next((s.index for s in container.streams.subtitles), None)
@@ -102,16 +102,16 @@ def probe(path: Path) -> MediaFacts:
     if audio_index is not None:
         audio = _audio_track(path, audio_index, times[audio_index], origin, warnings)
     if video is None and audio is None and subtitle is None:
-        found = _what_was_found(video_index, audio_index, name)
-        because = f" ({'; '.join(warnings)})" if warnings else ""
+        description = _describe_tracks(video_index, audio_index, name)
+        reasons = f" ({'; '.join(warnings)})" if warnings else ""
         raise MediaError(
-            f"{path}: {found}{because}; a clip needs a picture or sound that decodes, "
+            f"{path}: {description}{reasons}; a clip needs a picture or sound that decodes, "
             "not encrypted and not cut off"
         )
     return MediaFacts(path, name, video, audio, subtitle, duration, tuple(warnings))
 
 
-def _what_was_found(video: int | None, audio: int | None, container: str) -> str:
+def _describe_tracks(video: int | None, audio: int | None, container: str) -> str:
     if video is None and audio is None:
         return f"no video or audio stream in it ({container})"
     tracks = [n for n, i in (("video", video), ("audio", audio)) if i is not None]
@@ -124,15 +124,15 @@ def _pick_video(container: Any, warnings: list[str]) -> Any:
     pictures = [s for s in container.streams.video if not s.disposition & attached]
     streams = [s for s in pictures if s.codec_context]
     for stream in pictures:
-        if stream not in streams:  # and PyAV then knows no width either
+        if stream not in streams:  # PyAV then gives no width either
             warnings.append(f"video track {stream.index} has a codec that is not known")
     if not streams:
         return None
     default = [s for s in streams if s.disposition & av.stream.Disposition.default]
-    chosen = max(default or streams, key=lambda s: (s.width or 0) * (s.height or 0))
+    track = max(default or streams, key=lambda s: (s.width or 0) * (s.height or 0))
     if len(streams) > 1:
-        warnings.append(f"{len(streams)} video tracks: track {chosen.index} is used")
-    return chosen
+        warnings.append(f"{len(streams)} video tracks: track {track.index} is used")
+    return track
 
 
 def _pick_audio(container: Any, warnings: list[str]) -> Any:
@@ -141,14 +141,14 @@ def _pick_audio(container: Any, warnings: list[str]) -> Any:
     if not streams:
         return None
     default = [s for s in streams if s.disposition & av.stream.Disposition.default]
-    chosen = (default or streams)[0]
+    track = (default or streams)[0]
     if len(streams) > 1:
-        warnings.append(f"{len(streams)} audio tracks: track {chosen.index} is used")
-    return chosen
+        warnings.append(f"{len(streams)} audio tracks: track {track.index} is used")
+    return track
 
 
 def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, PacketTimes]:
-    """Reads all packets of the streams, without decoding, for the times that they state."""
+    """Reads all packets of the streams, without decoding, for their times."""
     streams = [container.streams[i] for i in indices]
     pts: dict[int, list[float | None]] = {i: [] for i in indices}
     ends: dict[int, list[float]] = {i: [] for i in indices}
@@ -163,7 +163,7 @@ def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, 
                 pts[i].append(seconds)
                 if seconds is not None:
                     ends[i].append(seconds + float((packet.duration or 0) * packet.time_base))
-        except BROKEN as error:
+        except LIBAV_ERRORS as error:
             warnings.append(f"the file breaks off ({_reason(error)}): what came before is used")
     rates = {s.index: _stated_rate(s) for s in streams}
     return {i: _times(pts[i], ends[i], rates[i]) for i in indices}
@@ -171,23 +171,24 @@ def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, 
 
 def _stated_rate(stream: Any) -> float:
     rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)
-    return float(rate) if rate else DEFAULT_RATE
+    return float(rate) if rate else DEFAULT_FRAME_RATE
 
 
 def _times(stamps: list[float | None], ends: list[float], rate: float) -> PacketTimes:
     """Sorted times; a stream without any is played at its stated rate from zero."""
-    known = sorted(s for s in stamps if s is not None)
-    if len(known) < len(stamps) / 2 or (len(known) > 1 and known[0] == known[-1]):
-        known = [i / rate for i in range(len(stamps))]
+    timestamps = sorted(s for s in stamps if s is not None)
+    all_equal = len(timestamps) > 1 and timestamps[0] == timestamps[-1]
+    if len(timestamps) < len(stamps) / 2 or all_equal:
+        timestamps = [i / rate for i in range(len(stamps))]
         ends = []
-    if not known:
+    if not timestamps:
         return PacketTimes(np.array([]), 0.0)
-    pts = np.array(known)
+    pts = np.array(timestamps)
     steps = np.diff(pts)
-    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
+    usual_step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
     end = max(ends, default=0.0)
     if end <= pts[-1]:
-        end = float(pts[-1]) + usual
+        end = float(pts[-1]) + usual_step
     return PacketTimes(pts, end)
 
 
@@ -195,7 +196,7 @@ def _video_track(
     path: Path, index: int, times: PacketTimes, origin: float, warnings: list[str]
 ) -> VideoTrack | None:
     """Facts of the picture from its first frame that decodes; None when none does."""
-    with opened(path) as container:
+    with open_container(path) as container:
         stream = container.streams[index]
         codec = stream.codec_context.name
         frame = _first_frame(container, stream)
@@ -220,17 +221,17 @@ def _display_size(stream: Any, frame: Any) -> tuple[int, int]:
 
 
 def _first_frame(container: Any, stream: Any) -> Any:
-    failed = 0
+    num_failed = 0
     try:
         for packet in container.demux(stream):
             try:
                 for frame in packet.decode():
                     return frame
-            except BROKEN:
-                failed += 1
-                if failed > TOLERATED:
+            except LIBAV_ERRORS:
+                num_failed += 1
+                if num_failed > MAX_FAILED_PACKETS:
                     return None
-    except BROKEN:
+    except LIBAV_ERRORS:
         return None
     return None
 
@@ -239,7 +240,7 @@ def _audio_track(
     path: Path, index: int, times: PacketTimes, origin: float, warnings: list[str]
 ) -> AudioTrack | None:
     """Facts of the sound from its first frame that decodes; None when none does."""
-    with opened(path) as container:
+    with open_container(path) as container:
         stream = container.streams[index]
         codec = stream.codec_context.name if stream.codec_context else "unknown"
         frame = _first_frame(container, stream) if stream.codec_context else None

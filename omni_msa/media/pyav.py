@@ -16,8 +16,8 @@ import soxr
 from av.video.reformatter import Colorspace, Interpolation
 
 from omni_msa.errors import MediaError
-from omni_msa.media.probe import BROKEN, opened
-from omni_msa.media.sampling import shown_at
+from omni_msa.media.probe import LIBAV_ERRORS, open_container
+from omni_msa.media.sampling import frame_indices_at
 from omni_msa.values import SAMPLE_RATE, Cue, FramePlan, VideoTrack
 
 DECODER_THREADS = 2  # a process; many clips in parallel beat many threads a clip
@@ -27,7 +27,7 @@ SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FUL
 
 
 class Deadline:
-    """Raises once a clip has taken too long; asked between packets."""
+    """Raises once reading a clip has taken too long; checked between packets."""
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path = path
@@ -57,55 +57,58 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
     Raises:
         MediaError: nothing decodes, or the deadline has passed.
     """
-    targets = np.array(plan.times_seconds)
-    wanted = track.pts_seconds[shown_at(track.pts_seconds, targets)]
-    taken: list[np.ndarray] = []
-    times: list[float] = []
-    last: tuple[float, Any] | None = None
-    num_decoded, damaged = 0, 0
-    with opened(path) as container:
+    moments = np.array(plan.times_seconds)
+    frame_times = track.pts_seconds[frame_indices_at(track.pts_seconds, moments)]
+    pictures: list[np.ndarray] = []
+    picture_times: list[float] = []
+    current: tuple[float, Any] | None = None
+    num_decoded, num_damaged = 0, 0
+    with open_container(path) as container:
         stream = container.streams[track.index]
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = DECODER_THREADS
-        decoding = _Decoding(container, stream, track, deadline)
-        for target in wanted:
-            decoding.skip_to(target)
-            while last is None or last[0] < target - 1e-4:
-                following = decoding.next()
+        decoder = _FrameDecoder(container, stream, track, deadline)
+        for frame_time in frame_times:
+            decoder.skip_to(frame_time)
+            while current is None or current[0] < frame_time - 1e-4:
+                following = decoder.next()
                 if following is None:
                     break
-                if last is not None and following[0] > target + 1e-4:
-                    decoding.give_back(following)
+                if current is not None and following[0] > frame_time + 1e-4:
+                    decoder.push_back(following)
                     break
-                last = following
-            if last is None:
+                current = following
+            if current is None:
                 break
-            if times and times[-1] == last[0]:
-                taken.append(taken[-1])
+            if picture_times and picture_times[-1] == current[0]:
+                pictures.append(pictures[-1])
             else:
-                taken.append(to_rgb(last[1], plan.height, plan.width, track.rotation_degrees))
-            times.append(last[0])
-        num_decoded, damaged = decoding.num_decoded, decoding.num_damaged
-    if not taken:
+                pictures.append(to_rgb(current[1], plan.height, plan.width, track.rotation_degrees))
+            picture_times.append(current[0])
+        num_decoded, num_damaged = decoder.num_decoded, decoder.num_damaged
+    if not pictures:
         raise MediaError(f"{path}: its video track ({track.codec}) holds no frame that decodes")
     warnings = []
-    if damaged:
-        warnings.append(f"{damaged} damaged video packets skipped, {num_decoded} frames decoded")
-    # Half a frame off is no loss: interlaced video has a packet for each of a frame's two fields.
-    turn = (track.end_seconds - float(track.pts_seconds[0])) / track.num_frames
-    missed = sum(w - t > 1.5 * turn + 1e-3 for t, w in zip(times, wanted, strict=False))
-    if missed or len(taken) < len(targets):
-        count = missed + len(targets) - len(taken)
+    if num_damaged:
         warnings.append(
-            f"{count} of {len(targets)} sampled frames are missing: the ones before shown"
+            f"{num_damaged} damaged video packets skipped, {num_decoded} frames decoded"
         )
-    while len(taken) < len(targets):
-        taken.append(taken[-1])
-        times.append(times[-1])
-    return FrameReading(np.stack(taken), tuple(times), "pyav", tuple(warnings))
+    # Half a frame off is no loss: interlaced video has a packet for each of a frame's two fields.
+    frame_seconds = (track.end_seconds - float(track.pts_seconds[0])) / track.num_frames
+    delays = [w - t for t, w in zip(picture_times, frame_times, strict=False)]
+    num_late = sum(delay > 1.5 * frame_seconds + 1e-3 for delay in delays)
+    if num_late or len(pictures) < len(moments):
+        num_missing = num_late + len(moments) - len(pictures)
+        warnings.append(
+            f"{num_missing} of {len(moments)} sampled frames are missing: the ones before shown"
+        )
+    while len(pictures) < len(moments):
+        pictures.append(pictures[-1])
+        picture_times.append(picture_times[-1])
+    return FrameReading(np.stack(pictures), tuple(picture_times), "pyav", tuple(warnings))
 
 
-class _Decoding:
+class _FrameDecoder:
     """Frames in presentation order with their times, skipping ahead over long gaps."""
 
     def __init__(self, container: Any, stream: Any, track: VideoTrack, deadline: Deadline) -> None:
@@ -117,14 +120,14 @@ class _Decoding:
         self._pts = track.pts_seconds
         self._origin: float | None = None
         self._position = 0.0
-        self._returned: tuple[float, Any] | None = None
+        self._pending_frame: tuple[float, Any] | None = None
         self._frames = self._decode()
-        self._timed = True
+        self._has_times = True
 
     def next(self) -> tuple[float, Any] | None:
-        if self._returned is not None:
-            found, self._returned = self._returned, None
-            return found
+        if self._pending_frame is not None:
+            pending, self._pending_frame = self._pending_frame, None
+            return pending
         frame = next(self._frames, None)
         if frame is None:
             return None
@@ -133,36 +136,40 @@ class _Decoding:
         self._position = seconds
         return seconds, frame
 
-    def give_back(self, frame: tuple[float, Any]) -> None:
-        self._returned = frame
+    def push_back(self, frame: tuple[float, Any]) -> None:
+        self._pending_frame = frame
 
     def skip_to(self, target: float) -> None:
         """Seeks when the target is far ahead; the frames before it need not be decoded."""
-        if self._origin is None or not self._timed or target - self._position < SEEK_GAP_SECONDS:
+        if (
+            self._origin is None
+            or not self._has_times
+            or target - self._position < SEEK_GAP_SECONDS
+        ):
             return
         try:
             offset = int((target + self._origin) / self.stream.time_base)
             self.container.seek(offset, stream=self.stream, backward=True)
-        except BROKEN:
-            return  # this file cannot seek: it is decoded through
-        self._returned = None
+        except LIBAV_ERRORS:
+            return  # seeking fails in this file: all frames are decoded
+        self._pending_frame = None
         self._frames = self._decode()
 
     def _seconds(self, frame: Any) -> float:
         """Time on the presentation's clock; frames without one are counted."""
         if frame.pts is None:
-            self._timed = False
+            self._has_times = False
             return float(self._pts[min(self.num_decoded, len(self._pts) - 1)])
-        own = float(frame.pts * frame.time_base)
+        timestamp = float(frame.pts * frame.time_base)
         if self._origin is None:
             # The first decoded frame is the first one shown, except after a damaged start.
-            self._origin = own - self._nearest(own)
-        return own - self._origin
+            self._origin = timestamp - self._nearest(timestamp)
+        return timestamp - self._origin
 
-    def _nearest(self, own: float) -> float:
+    def _nearest(self, timestamp: float) -> float:
         if self.num_damaged == 0:
             return float(self._pts[0])
-        return float(self._pts[np.abs(self._pts - own).argmin()])
+        return float(self._pts[np.abs(self._pts - timestamp).argmin()])
 
     def _decode(self) -> Iterator[Any]:
         try:
@@ -170,40 +177,40 @@ class _Decoding:
                 self.deadline.check()
                 try:
                     yield from packet.decode()
-                except BROKEN:
+                except LIBAV_ERRORS:
                     self.num_damaged += 1
         except MediaError:
             raise  # the deadline
-        except BROKEN:
+        except LIBAV_ERRORS:
             self.num_damaged += 1
 
 
 def to_rgb(frame: Any, height: int, width: int, rotation_degrees: int) -> np.ndarray:
     """One decoded frame -> uint8 RGB [height, width, 3] as displayed; scaled in the decoder."""
     inner = (width, height) if rotation_degrees in (90, 270) else (height, width)
-    alpha = frame.format.name.startswith(
+    has_alpha = frame.format.name.startswith(
         ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya", "pal8")
     )
-    scaled = frame.reformat(
+    pixels = frame.reformat(
         width=inner[1],
         height=inner[0],
-        format="rgba" if alpha else "rgb24",
+        format="rgba" if has_alpha else "rgb24",
         src_colorspace=_matrix(frame),
         interpolation=SCALING,
     ).to_ndarray()
-    if alpha:  # over white, as the reference lays transparent pictures
-        opacity = scaled[..., 3:].astype(np.uint16)
-        scaled = ((scaled[..., :3] * opacity + 255 * (255 - opacity)) // 255).astype(np.uint8)
-    return np.ascontiguousarray(np.rot90(scaled, rotation_degrees // 90))
+    if has_alpha:  # on white, as the reference does
+        opacity = pixels[..., 3:].astype(np.uint16)
+        pixels = ((pixels[..., :3] * opacity + 255 * (255 - opacity)) // 255).astype(np.uint8)
+    return np.ascontiguousarray(np.rot90(pixels, rotation_degrees // 90))
 
 
 def _matrix(frame: Any) -> Colorspace:
     """The YUV matrix that the frame names, else the one that players assume."""
-    known = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
+    matrices = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
              7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}  # fmt: skip
-    named = known.get(int(frame.colorspace))
-    if named is not None:
-        return named
+    matrix = matrices.get(int(frame.colorspace))
+    if matrix is not None:
+        return matrix
     return Colorspace.ITU709 if frame.height >= HD_HEIGHT else Colorspace.ITU601
 
 
@@ -212,16 +219,16 @@ def read_sound(
 ) -> tuple[np.ndarray, list[str]]:
     """The first `max_seconds` of a track, mono at 16 kHz, and warnings: float32 [S], S may be 0."""
     blocks: list[tuple[int, np.ndarray]] = []
-    seconds, damaged = 0.0, 0
-    with opened(path) as container:
+    seconds, num_damaged = 0.0, 0
+    with open_container(path) as container:
         stream = container.streams[index]
         try:
             for packet in container.demux(stream):
                 deadline.check()
                 try:
                     frames = packet.decode()
-                except BROKEN:
-                    damaged += 1
+                except LIBAV_ERRORS:
+                    num_damaged += 1
                     continue
                 for frame in frames:
                     mono = _mono(frame)
@@ -231,9 +238,9 @@ def read_sound(
                     break
         except MediaError:
             raise  # the deadline
-        except BROKEN:
-            damaged += 1
-    warnings = [f"{damaged} damaged audio packets were skipped"] if damaged else []
+        except LIBAV_ERRORS:
+            num_damaged += 1
+    warnings = [f"{num_damaged} damaged audio packets were skipped"] if num_damaged else []
     return _resampled(blocks), warnings
 
 
@@ -271,7 +278,7 @@ def resample(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 def read_cues(path: Path, index: int, deadline: Deadline) -> list[Cue]:
     """The subtitles of one embedded stream, in order; what does not decode is left out."""
     cues: list[Cue] = []
-    with opened(path) as container:
+    with open_container(path) as container:
         stream = container.streams[index]
         try:
             for packet in container.demux(stream):
@@ -281,16 +288,16 @@ def read_cues(path: Path, index: int, deadline: Deadline) -> list[Cue]:
                 start = float(packet.pts * packet.time_base)
                 end = start + float((packet.duration or 0) * packet.time_base)
                 try:
-                    decoded = packet.decode()
-                except BROKEN:
+                    subtitles = packet.decode()
+                except LIBAV_ERRORS:
                     continue
-                for subtitle in decoded:
+                for subtitle in subtitles:
                     text = _dialogue(subtitle)
                     if text:
                         cues.append(Cue(start, max(end, start), text))
         except MediaError:
             raise  # the deadline
-        except BROKEN:
+        except LIBAV_ERRORS:
             pass
     return cues
 

@@ -1,4 +1,4 @@
-"""One clip, read once: probe, plan, frames, sound, words, each with where it came from."""
+"""Reading one clip: probe, plan, frames, sound, words, each with its source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FRAME_READERS: dict[str, Callable[..., Any]] = {"pyav": read_frames, "decord": r
 
 @dataclass
 class OpenClip:
-    """A clip while it is read: what is known of its file, and what its readers add.
+    """A clip while it is read: facts about its file, and what its readers add.
 
     `facts` is None for words alone. Readers add to `warnings`, to `media` (the record's object of
     that name) and to `ends_seconds`, when each part ends on the presentation's clock.
@@ -50,7 +50,7 @@ class OpenClip:
 
     @property
     def window(self) -> tuple[float | None, float | None]:
-        """The wanted seconds, open ends as None."""
+        """Start and end of the time window in seconds, None where it is open."""
         return self.clip.start_seconds, self.clip.end_seconds
 
 
@@ -88,8 +88,8 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
     if not parts and clip.path is None:
         raise MediaError(f"{clip.name}: an empty transcript and no media; give one of them")
     if not parts and not hide:
-        because = f" ({'; '.join(content.warnings)})" if content.warnings else ""
-        raise MediaError(f"{clip.path}: nothing in it can be scored{because}")
+        reasons = f" ({'; '.join(content.warnings)})" if content.warnings else ""
+        raise MediaError(f"{clip.path}: nothing in it can be scored{reasons}")
     return content
 
 
@@ -118,7 +118,7 @@ def _check_window(clip: Clip, facts: MediaFacts) -> None:
 
 
 def read_video(source: OpenClip) -> Frames | None:
-    """Sampled frames; None, with the reason, when sound is left that can be scored without them."""
+    """Sampled frames; None, with a warning, when they fail and the clip has sound to score."""
     facts, options = source.facts, source.options
     if facts is None or (track := facts.video) is None:
         return None
@@ -170,9 +170,9 @@ def read_audio(source: OpenClip) -> Waveform | None:
 
 
 def read_text(source: OpenClip) -> Transcript | None:
-    """The first that exists: given words, a file beside the clip, a subtitle stream inside it.
+    """The first that exists: the clip's `transcript`, a file beside it, subtitles inside it.
 
-    A transcript without a word in it is no transcript; its warnings stay.
+    A transcript without words counts as none; its warnings stay.
     """
     clip, facts = source.clip, source.facts
     transcript: Transcript | None = None
@@ -197,7 +197,7 @@ def read_text(source: OpenClip) -> Transcript | None:
 
 @dataclass(frozen=True)
 class PartReader:
-    """How a modality is read off an open clip, and the kind of part that this gives."""
+    """The function that reads a modality of an open clip, and the class of its result."""
 
     part: type[Part]
     read: Callable[[OpenClip], Part | None]

@@ -1,7 +1,7 @@
 """Clips read in processes that can be killed, so that one clip never stops a batch.
 
-A reader that hangs past the deadline or crashes is replaced, and its clip becomes an error. A
-thread of the parent serves the readers, so they go on while the model is busy.
+A reading process that passes the deadline or crashes is replaced, and its clip becomes an error. A
+thread of the parent sends clips and receives results, so reading goes on while the model computes.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
 
-CLIPS_A_PROCESS = 100  # then it is replaced: decoders leak
-GRACE_SECONDS = 5.0  # a reader gives up by itself at the deadline; this long after, it is killed
-READY = 2  # results that wait for the caller, beyond one a reader
+CLIPS_A_PROCESS = 100  # then the process is replaced: decoders leak memory
+GRACE_SECONDS = 5.0  # after the deadline, at which a reader stops by itself, it is killed
+MAX_WAITING_RESULTS = 2  # in the queue, besides one that each reader holds
 
 Result = tuple[int, ClipContent | OmniMSAError]
 
 
 @dataclass
 class _Reader:
-    """One process and the clip it has in hand."""
+    """One process and the clip that it is reading."""
 
     process: subprocess.Popen[bytes]
     connection: Connection
     num_read: int = 0
     index: int | None = None
     clip: Clip | None = None
-    until: float = field(default=float("inf"))
+    kill_time: float = field(default=float("inf"))
 
 
 class ClipReaders:
-    """A context manager: `for index, result in readers.read(clips): ...`, as they are done."""
+    """A context manager: `for index, result in readers.read(clips): ...`, as they are read."""
 
     def __init__(self, options: MediaOptions, workers: int = 1) -> None:
         self.options = options
@@ -65,23 +65,23 @@ class ClipReaders:
             self._thread.join()
             self._thread = None
         for reader in self._readers:
-            _end(reader)
+            _kill(reader)
         self._readers.clear()
 
     def read(self, clips: Iterable[Clip], hide: Subset = frozenset()) -> Iterator[Result]:
         """Reads every clip; yields (its place in `clips`, content or error) in order of completion.
 
-        Only a few clips are in memory at a time, however slowly the results are taken.
+        Only a few clips are in memory at a time, however slowly the caller takes the results.
         """
-        done: queue.Queue[Result | None] = queue.Queue(READY)
+        results: queue.Queue[Result | None] = queue.Queue(MAX_WAITING_RESULTS)
         self._stop.clear()
         self._thread = threading.Thread(
-            target=self._serve_safely, args=(iter(clips), hide, done), daemon=True
+            target=self._serve_safely, args=(iter(clips), hide, results), daemon=True
         )
         self._thread.start()
         try:
-            while (item := done.get()) is not None:
-                yield item
+            while (result := results.get()) is not None:
+                yield result
             if not self._complete:
                 raise RuntimeError("the thread that serves the readers failed; see its traceback")
         finally:
@@ -91,113 +91,114 @@ class ClipReaders:
         self,
         clips: Iterator[Clip],
         hide: Subset,
-        done: queue.Queue[Result | None],
+        results: queue.Queue[Result | None],
     ) -> None:
-        """The thread: the caller is told of its end, whatever ended it."""
+        """The thread: puts None last even after an error, so that the caller stops waiting."""
         self._complete = False
         try:
-            self._serve(clips, hide, done)
+            self._serve(clips, hide, results)
             self._complete = True
         finally:
-            self._put(done, None)
+            self._put(results, None)
 
     def _serve(
         self,
         clips: Iterator[Clip],
         hide: Subset,
-        done: queue.Queue[Result | None],
+        results: queue.Queue[Result | None],
     ) -> None:
-        waiting = enumerate(clips)
-        upcoming = next(waiting, None)
+        numbered_clips = enumerate(clips)
+        next_clip = next(numbered_clips, None)
         while not self._stop.is_set():
-            while upcoming is not None and (reader := self._idle()) is not None:
-                self._give(reader, *upcoming, hide)
-                upcoming = next(waiting, None)
+            while next_clip is not None and (reader := self._idle_reader()) is not None:
+                self._send(reader, *next_clip, hide)
+                next_clip = next(numbered_clips, None)
             busy = [r for r in self._readers if r.index is not None]
             if not busy:
                 return
-            heard = wait([r.connection for r in busy], timeout=0.2)
+            ready_connections = wait([r.connection for r in busy], timeout=0.2)
             for reader in busy:
-                if reader.connection in heard:
-                    result = self._hear(reader)
-                elif time.monotonic() > reader.until:
-                    result = self._lost(reader, f"gave no result within {self._patience():.0f} s")
+                if reader.connection in ready_connections:
+                    result = self._receive(reader)
+                elif time.monotonic() > reader.kill_time:
+                    reason = f"gave no result within {self._limit_seconds():.0f} s"
+                    result = self._discard(reader, reason)
                 else:
                     continue
-                self._put(done, result)
+                self._put(results, result)
 
     def _put(
         self,
-        done: queue.Queue[Result | None],
-        item: Result | None,
+        results: queue.Queue[Result | None],
+        result: Result | None,
     ) -> None:
         while not self._stop.is_set():
             try:
-                return done.put(item, timeout=0.2)
+                return results.put(result, timeout=0.2)
             except queue.Full:
                 continue
 
-    def _patience(self) -> float:
+    def _limit_seconds(self) -> float:
         return self.options.deadline_seconds + GRACE_SECONDS
 
-    def _idle(self) -> _Reader | None:
+    def _idle_reader(self) -> _Reader | None:
         for reader in self._readers:
             if reader.index is None:
                 return reader
         if len(self._readers) < self.workers:
-            self._readers.append(_start())
+            self._readers.append(_start_reader())
             return self._readers[-1]
         return None
 
-    def _give(self, reader: _Reader, index: int, clip: Clip, hide: Subset) -> None:
+    def _send(self, reader: _Reader, index: int, clip: Clip, hide: Subset) -> None:
         reader.index, reader.clip = index, clip
-        reader.until = time.monotonic() + self._patience()
+        reader.kill_time = time.monotonic() + self._limit_seconds()
         try:
             reader.connection.send((clip, self.options, hide))
         except OSError:
-            pass  # it has died: the next wait finds its connection closed
+            pass  # the process has ended: the next wait finds its connection closed
 
-    def _hear(self, reader: _Reader) -> Result:
-        """Takes a result; a closed connection is a crash."""
+    def _receive(self, reader: _Reader) -> Result:
+        """Receives a result; a closed connection means that the reader crashed."""
         assert reader.index is not None
         try:
             result = reader.connection.recv()
         except (EOFError, OSError):
-            return self._lost(reader, f"crashed the reader ({_cause(reader.process)})")
+            return self._discard(reader, f"crashed the reader ({_exit_reason(reader.process)})")
         index, reader.index = reader.index, None
         reader.num_read += 1
         if reader.num_read >= CLIPS_A_PROCESS:
             self._readers.remove(reader)
-            _end(reader)
+            _kill(reader)
         return index, result
 
-    def _lost(self, reader: _Reader, what: str) -> Result:
-        """Kills a reader; its clip becomes an error."""
+    def _discard(self, reader: _Reader, reason: str) -> Result:
+        """Kills a reader; the result of its clip is an error."""
         assert reader.index is not None and reader.clip is not None
         self._readers.remove(reader)
-        _end(reader)
-        error = MediaError(f"{reader.clip.name}: {what}; the clip is skipped, check the file")
+        _kill(reader)
+        error = MediaError(f"{reader.clip.name}: {reason}; the clip is skipped, check the file")
         return reader.index, error
 
 
-def _start() -> _Reader:
-    """Starts a process that talks through one end of a pipe and dies when the other closes."""
-    ours, theirs = Pipe()
-    command = [sys.executable, "-m", "omni_msa.media.worker", str(theirs.fileno())]
+def _start_reader() -> _Reader:
+    """Starts a process that reads one end of a pipe and ends when the other end closes."""
+    parent_end, child_end = Pipe()
+    command = [sys.executable, "-m", "omni_msa.media.worker", str(child_end.fileno())]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
-    theirs.close()
-    return _Reader(process, ours)
+    process = subprocess.Popen(command, pass_fds=[child_end.fileno()], env=environment)
+    child_end.close()
+    return _Reader(process, parent_end)
 
 
-def _end(reader: _Reader) -> None:
+def _kill(reader: _Reader) -> None:
     reader.connection.close()
     reader.process.kill()
     reader.process.wait()
 
 
-def _cause(process: subprocess.Popen[bytes]) -> str:
-    """How a process ended, in words."""
+def _exit_reason(process: subprocess.Popen[bytes]) -> str:
+    """How a process ended: its signal or exit code."""
     try:
         code = process.wait(timeout=5)
     except subprocess.TimeoutExpired:

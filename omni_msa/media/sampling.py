@@ -1,7 +1,8 @@
 """Which moments of a clip are sampled, and how large their frames are.
 
-Counts and sizes equal qwen-omni-utils' (a test compares them), in arithmetic that needs no torch:
-reading processes stay small. Moments are times, so that variable rates come out right.
+Counts and sizes equal qwen-omni-utils' (a test compares them), computed without torch, so that
+reading processes stay small. Moments are times, not frame numbers, so that files of variable frame
+rate are sampled evenly.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ def plan_frames(
     """Sampled moments and frame size for a track, or a time window of it.
 
     With N frames shown over D seconds, n moments are spread from the middle of the first frame's
-    turn to the middle of the last one's. At a constant rate the frames on screen then are exactly
-    `linspace(0, N - 1, n).round()`, which is what the reference takes.
+    interval to the middle of the last one's. At a constant rate the frames on screen then are
+    exactly `linspace(0, N - 1, n).round()`, which is what the reference takes.
 
     Raises:
         MediaError: no frame in the window, or a shape that the model cannot be shown.
     """
     start = max(start_seconds or 0.0, float(track.pts_seconds[0]))
     end = min(end_seconds if end_seconds is not None else track.end_seconds, track.end_seconds)
-    inside = (track.pts_seconds >= start - 1e-6) & (track.pts_seconds < end - 1e-6)
-    total = int(inside.sum())
+    in_window = (track.pts_seconds >= start - 1e-6) & (track.pts_seconds < end - 1e-6)
+    total = int(in_window.sum())
     if end <= start:
         raise MediaError(
             f"the time window starts at {start_seconds} s, but the video ends at "
@@ -50,18 +51,18 @@ def plan_frames(
         total = max(total, 1)
     else:
         num_frames = count_frames(duration, total, options)
-    turn = duration / total  # how long a frame stays, on average
-    times = np.linspace(start + turn / 2, end - turn / 2, num_frames)
+    frame_seconds = duration / total  # how long a frame is shown, on average
+    times = np.linspace(start + frame_seconds / 2, end - frame_seconds / 2, num_frames)
     height, width = frame_size(track.height, track.width, options.min_pixels, options.max_pixels)
     return FramePlan(tuple(times.tolist()), duration / num_frames, height, width, tuple(warnings))
 
 
 def count_frames(duration_seconds: float, num_frames: int, options: MediaOptions) -> int:
     """How many frames are sampled: an even number, equal to qwen-omni-utils' `smart_nframes`."""
-    most = min(options.max_frames, num_frames) // PAIR * PAIR
-    least = min(-(-options.min_frames // PAIR) * PAIR, most)
+    max_count = min(options.max_frames, num_frames) // PAIR * PAIR
+    min_count = min(-(-options.min_frames // PAIR) * PAIR, max_count)
     rate = num_frames / duration_seconds
-    count = min(max(num_frames / rate * options.fps, least), most, num_frames)
+    count = min(max(num_frames / rate * options.fps, min_count), max_count, num_frames)
     return max(PAIR, math.floor(count / PAIR) * PAIR)
 
 
@@ -91,6 +92,6 @@ def frame_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tup
     return max(rows, PATCH_SIDE), max(columns, PATCH_SIDE)
 
 
-def shown_at(pts_seconds: np.ndarray, times_seconds: np.ndarray) -> np.ndarray:
-    """Index of the frame on screen at each time: the last whose turn has come, else the first."""
+def frame_indices_at(pts_seconds: np.ndarray, times_seconds: np.ndarray) -> np.ndarray:
+    """Index of the frame on screen at each time: the last that began by then, else the first."""
     return np.searchsorted(pts_seconds, times_seconds + 1e-6, side="right").clip(min=1) - 1

@@ -1,7 +1,7 @@
-"""Sound as the model hears it: mono, 16 kHz, cut to the clip's window, with what went wrong.
+"""Sound as the model takes it: mono, 16 kHz, cut to the clip's window, and warnings about it.
 
 Plain audio files are read by soundfile (libsndfile); everything else, and what it cannot read, by
-PyAV. So is mp3: libsndfile's mp3 decoder writes its remarks straight to the screen.
+PyAV. mp3 is read by PyAV too: libsndfile's mp3 decoder writes messages to the terminal.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ def read_waveform(
     start = max((window[0] or 0.0) - track.start_seconds, 0.0)
     stop = np.inf if window[1] is None else max(window[1] - track.start_seconds, 0.0)
     limit = start + options.max_audio_seconds
-    needed = min(stop, limit + 1.0)
-    samples, reader, warnings = _read(facts, track, needed, deadline)
+    seconds_to_read = min(stop, limit + 1.0)
+    samples, reader, warnings = _read_samples(facts, track, seconds_to_read, deadline)
     samples = samples[int(start * SAMPLE_RATE) :]
     if np.isfinite(stop):
         samples = samples[: max(round((stop - start) * SAMPLE_RATE), 0)]
     if not len(samples):
         return None, reader, [*warnings, "no sound is left in it: scored without audio"]
-    most = round(options.max_audio_seconds * SAMPLE_RATE)
-    if len(samples) > most:
-        samples = samples[:most]
+    max_samples = round(options.max_audio_seconds * SAMPLE_RATE)
+    if len(samples) > max_samples:
+        samples = samples[:max_samples]
         warnings.append(f"audio truncated to its first {options.max_audio_seconds:g} s")
     if track.sample_rate < SAMPLE_RATE:
         warnings.append(f"audio upsampled from {track.sample_rate} Hz")
     if not np.isfinite(samples).all():
-        bad = int((~np.isfinite(samples)).sum())
+        num_bad = int((~np.isfinite(samples)).sum())
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        warnings.append(f"{bad} audio samples are not finite: taken as silence")
+        warnings.append(f"{num_bad} audio samples are not finite: taken as silence")
     if not samples.any():
         warnings.append("audio is digital silence")
     if len(samples) < MIN_SAMPLES:
@@ -60,14 +60,14 @@ def read_waveform(
     return np.ascontiguousarray(samples, np.float32), reader, warnings
 
 
-def _read(
+def _read_samples(
     facts: MediaFacts, track: AudioTrack, max_seconds: float, deadline: Deadline
 ) -> tuple[np.ndarray, str, list[str]]:
     if facts.video is None and facts.container in SOUNDFILE_CONTAINERS:
         try:
             return _read_plain(facts.path, max_seconds, deadline), "soundfile", []
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
-            pass  # a codec in a plain container that libsndfile lacks, or damage: libav decides
+            pass  # damaged, or a codec that libsndfile lacks: PyAV tries it
     samples, warnings = read_sound(facts.path, track.index, max_seconds, deadline)
     return samples, "pyav", warnings
 
@@ -81,16 +81,18 @@ def _read_plain(path: Path, max_seconds: float, deadline: Deadline) -> np.ndarra
     """
     parts: list[np.ndarray] = []
     with soundfile.SoundFile(path) as file:
-        wanted = int(min(max_seconds * file.samplerate, 2**62))
-        while wanted > 0:
+        samples_to_read = int(min(max_seconds * file.samplerate, 2**62))
+        while samples_to_read > 0:
             deadline.check()
             block = file.read(
-                min(wanted, BLOCK_SECONDS * file.samplerate), dtype="float32", always_2d=True
+                min(samples_to_read, BLOCK_SECONDS * file.samplerate),
+                dtype="float32",
+                always_2d=True,
             )  # [S, C]
             if not len(block):
                 break
             parts.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
-            wanted -= len(block)
+            samples_to_read -= len(block)
         if not parts:
             raise ValueError("no samples")
         return resample(np.concatenate(parts), file.samplerate)

@@ -1,7 +1,7 @@
 """The words of a clip, from a file beside it or from the command line.
 
 Plain text (.txt), SubRip (.srt) and WebVTT (.vtt) are read whatever their encoding, line ends and
-small damage; what had to be guessed or left out is said in the transcript's `warnings`.
+small damage; guesses and omissions are listed in the transcript's `warnings`.
 
 A `Transcript` whose `text` is "" means "there are no words": it exists only to carry its warnings
 to the record, and is never shown to the model.
@@ -54,25 +54,25 @@ def sidecar_transcript(
 
     Args:
         media_path: The clip; it need not exist.
-        start_seconds: Start of the wanted window; None is the beginning.
+        start_seconds: Start of the time window; None is the beginning.
         end_seconds: End of the window, exclusive; None is the end.
     """
-    found = sidecar_paths(media_path)
-    if not found:
+    paths = sidecar_paths(media_path)
+    if not paths:
         return None
-    used, *others = found
-    transcript = read_transcript_file(used, start_seconds, end_seconds)
+    path, *others = paths
+    transcript = read_transcript_file(path, start_seconds, end_seconds)
     warnings = transcript.warnings
     if others:
         names = ", ".join(path.name for path in others)
-        warnings = (f"several transcripts: {used.name} is used, not {names}", *warnings)
-    return Transcript(transcript.text, f"sidecar {used.name}", warnings)
+        warnings = (f"several transcripts: {path.name} is used, not {names}", *warnings)
+    return Transcript(transcript.text, f"sidecar {path.name}", warnings)
 
 
 def option_transcript(
     value: str, start_seconds: float | None = None, end_seconds: float | None = None
 ) -> Transcript:
-    """What `--transcript TEXT|FILE` means: the words of an existing file, else the words given."""
+    """What `--transcript TEXT|FILE` means: the words of an existing file, else the value itself."""
     # os.path, unlike Path, answers False for words that are too long to be a file name.
     if os.path.isfile(value):
         transcript = read_transcript_file(Path(value), start_seconds, end_seconds)
@@ -95,26 +95,26 @@ def read_transcript_file(
         TranscriptError: The file cannot be read, is no text, or holds no subtitle where it should.
     """
     text, warnings = _read_text(path)
-    windowed = start_seconds is not None or end_seconds is not None
+    has_window = start_seconds is not None or end_seconds is not None
     # Subtitles saved as .txt are still subtitles: their numbers and times are not words.
     if not text.strip():
         words = ""
     elif path.suffix.lower() in (".srt", ".vtt") or _TIMING_ANYWHERE.search(text):
-        parsed = _parse(text)
-        warnings += _damage(path, parsed)
-        words = cues_to_text(parsed.cues, start_seconds, end_seconds)
+        subtitles = _parse(text)
+        warnings += _damage_warnings(path, subtitles)
+        words = cues_to_text(subtitles.cues, start_seconds, end_seconds)
     else:
         words = clean_words(text)
-        if words and windowed:
+        if words and has_window:
             warnings.append(f"{path.name} has no times: all of its words stand for the window")
     if not words:
-        where = " in the window" if windowed and text.strip() else ""
+        where = " in the window" if has_window and text.strip() else ""
         warnings.append(f"{path.name} has no words{where}")
     return Transcript(words, path.name, tuple(warnings))
 
 
 def parse_subtitles(text: str) -> list[Cue]:
-    """The subtitles of a SubRip or WebVTT text, in order of time; what is none is left out."""
+    """The subtitles of a SubRip or WebVTT text, in order of time; other blocks are left out."""
     return _parse(text).cues
 
 
@@ -131,11 +131,11 @@ def cues_to_text(
     lines: list[str] = []
     shown_until = float("-inf")
     for cue in cues:
-        if not _belongs(cue, start, end):
+        if not _overlaps_window(cue, start, end):
             continue
-        rolling = cue.start_seconds - shown_until <= CONTIGUOUS_SECONDS
+        is_rolling = cue.start_seconds - shown_until <= CONTIGUOUS_SECONDS
         for line in _lines_of(cue):
-            if not (rolling and lines and lines[-1] == line):
+            if not (is_rolling and lines and lines[-1] == line):
                 lines.append(line)
         shown_until = max(shown_until, cue.end_seconds)
     return " ".join(lines)
@@ -143,9 +143,9 @@ def cues_to_text(
 
 def clean_words(text: str) -> str:
     """Words as the model is shown them: NFC, no control characters, single spaces."""
-    composed = unicodedata.normalize("NFC", text)
-    kept = (c for c in composed if c.isspace() or not _is_control(c))
-    return " ".join("".join(kept).split())
+    characters = unicodedata.normalize("NFC", text)
+    visible = "".join(c for c in characters if c.isspace() or not _is_control(c))
+    return " ".join(visible.split())
 
 
 def _is_control(character: str) -> bool:
@@ -154,18 +154,18 @@ def _is_control(character: str) -> bool:
     return character in "\ufeff\u200b" or unicodedata.category(character) in ("Cc", "Cs")
 
 
-# --- finding ---------------------------------------------------------------------------------
+# --- files beside a clip ---------------------------------------------------------------------
 
 
 def sidecar_paths(media_path: Path) -> list[Path]:
-    """Every transcript file that belongs to a clip, best first."""
+    """Every transcript file of a clip, the preferred one first."""
     folder = media_path.parent
     try:
         by_name = _transcripts_in(os.path.abspath(folder))
     except PermissionError:  # a folder may forbid listing and still let named files be opened
         names = [media_path.stem + suffix for suffix in SUFFIXES]
         return [folder / name for name in names if os.path.isfile(folder / name)]
-    except OSError:  # no such folder: opening the clip will say so
+    except OSError:  # no such folder: opening the clip reports it
         return []
     owners = (media_path.stem, media_path.name, media_path.stem + ".*")
     names = [name for owner in owners for name in by_name.get(owner, ())]
@@ -175,16 +175,16 @@ def sidecar_paths(media_path: Path) -> list[Path]:
 def _transcripts_in(folder: str) -> dict[str, list[str]]:
     """Transcript files of a folder by the name they belong to: `a`, `a.mp4`, `a.*` for `a.en.srt`.
 
-    Remembered until the folder changes: a data set of 20,000 clips in one folder is listed once.
+    Cached until the folder changes: a data set of 20,000 clips in one folder is listed once.
     """
-    changed_ns = os.stat(folder).st_mtime_ns
-    # Clocks of file systems tick up to two seconds apart: a younger listing may be out of date.
-    settled = time.time_ns() - changed_ns > 3 * 10**9
-    return _listed(folder, changed_ns) if settled else _list_transcripts(folder)
+    modified_ns = os.stat(folder).st_mtime_ns
+    # File systems store times to two seconds at worst: a younger listing may be out of date.
+    is_settled = time.time_ns() - modified_ns > 3 * 10**9
+    return _cached_listing(folder, modified_ns) if is_settled else _list_transcripts(folder)
 
 
 @lru_cache(maxsize=4)
-def _listed(folder: str, changed_ns: int) -> dict[str, list[str]]:
+def _cached_listing(folder: str, modified_ns: int) -> dict[str, list[str]]:
     return _list_transcripts(folder)
 
 
@@ -247,25 +247,25 @@ def _not_text(path: Path) -> TranscriptError:
 
 
 @dataclass(frozen=True)
-class _Parsed:
+class _SubtitleBlocks:
     """What one subtitle text holds; `bad_lines` are where the blocks that make no sense begin."""
 
     cues: list[Cue]
     bad_lines: list[int]
 
 
-def _parse(text: str) -> _Parsed:
+def _parse(text: str) -> _SubtitleBlocks:
     """One reader for SubRip and WebVTT: in both, a time line followed by words makes a subtitle."""
     cues: list[Cue] = []
     bad_lines: list[int] = []
     for line_number, block in _blocks(text):
         if _NOT_CUES.match(block[0]) and not _has_cue_after_header(block):
             continue
-        found = _cues_in(block)
-        if not found:
+        block_cues = _cues_in(block)
+        if not block_cues:
             bad_lines.append(line_number)
-        cues += found
-    return _Parsed(sorted(cues, key=lambda cue: cue.start_seconds), bad_lines)
+        cues += block_cues
+    return _SubtitleBlocks(sorted(cues, key=lambda cue: cue.start_seconds), bad_lines)
 
 
 def _blocks(text: str) -> list[tuple[int, list[str]]]:
@@ -299,12 +299,12 @@ def _cues_in(block: list[str]) -> list[Cue]:
         words = block[start + 1 : stop]
         if stop < len(block) and words and _INDEX.match(words[-1]):
             words = words[:-1]  # the number of the next subtitle
-        begin, end = _times(block[start])
+        begin, end = _cue_times(block[start])
         cues.append(Cue(begin, max(begin, end), "\n".join(words)))
     return cues
 
 
-def _times(line: str) -> tuple[float, float]:
+def _cue_times(line: str) -> tuple[float, float]:
     match = _TIMING.match(line)
     assert match is not None  # only called with lines that matched
     parts = match.groups()
@@ -315,30 +315,30 @@ def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str | None
     return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction or 0}")
 
 
-def _damage(path: Path, parsed: _Parsed) -> list[str]:
-    """The warning for blocks that were left out; an error when nothing else is there."""
-    if not parsed.bad_lines:
+def _damage_warnings(path: Path, subtitles: _SubtitleBlocks) -> list[str]:
+    """The warning for blocks that were left out; an error when there are no other blocks."""
+    if not subtitles.bad_lines:
         return []
-    line = parsed.bad_lines[0]
-    if not parsed.cues:
+    line = subtitles.bad_lines[0]
+    if not subtitles.cues:
         raise TranscriptError(
             f"{path}: line {line} begins no subtitle, nor does any other; a block is a number, "
             "a line like 00:00:01,000 --> 00:00:02,500, the words, and an empty line"
         )
-    total = len(parsed.bad_lines)
+    total = len(subtitles.bad_lines)
     return [f"{path.name}: {total} damaged subtitle block(s) left out, the first at line {line}"]
 
 
-def _belongs(cue: Cue, start_seconds: float, end_seconds: float) -> bool:
+def _overlaps_window(cue: Cue, start_seconds: float, end_seconds: float) -> bool:
     length = cue.end_seconds - cue.start_seconds
     if length <= 0:
         return start_seconds <= cue.start_seconds < end_seconds
-    shared = min(cue.end_seconds, end_seconds) - max(cue.start_seconds, start_seconds)
-    return shared > 0 and shared >= min(length, end_seconds - start_seconds) / 2
+    overlap_seconds = min(cue.end_seconds, end_seconds) - max(cue.start_seconds, start_seconds)
+    return overlap_seconds > 0 and overlap_seconds >= min(length, end_seconds - start_seconds) / 2
 
 
 def _lines_of(cue: Cue) -> list[str]:
     """The words of one subtitle, a line each, without markup, entities and empty lines."""
-    plain = _TAG.sub("", _BREAK.sub("\n", cue.text))
-    lines = (clean_words(html.unescape(line)) for line in plain.split("\n"))
+    text = _TAG.sub("", _BREAK.sub("\n", cue.text))
+    lines = (clean_words(html.unescape(line)) for line in text.split("\n"))
     return [line for line in lines if line]

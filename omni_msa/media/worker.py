@@ -1,6 +1,6 @@
 """A process that reads clips: `python -m omni_msa.media.worker FD`, started by `readers.py`.
 
-It imports no torch, so it starts at once and stays small.
+It imports no torch, so that it starts quickly and uses little memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from omni_msa.values import ClipContent
 
 
 def serve(connection: Connection) -> None:
-    """Answers jobs until the parent goes away."""
+    """Reads the clips that the parent sends, until it closes the connection."""
     while True:
         try:
             clip, options, hide = connection.recv()
@@ -30,5 +30,5 @@ def serve(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent handles Ctrl-C
     serve(Connection(int(sys.argv[1])))

@@ -20,11 +20,12 @@ from pathlib import Path
 import torch
 
 from omni_msa.media.cache import ContentCache
-from omni_msa.media.feed import Feed, FileFeed, MemoryFeed
+from omni_msa.media.feed import Feed, FileFeed
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.training.data import TrainingData
 from omni_msa.training.trainer import Trainer, TrainProgress
 from omni_msa.values import Clip
+from scripts.memory_feed import MemoryFeed
 from scripts.tiny.clips import draw_spec, encode, perform
 
 RATE = 25

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from omni_msa.media.feed import MemoryFeed
 from omni_msa.modalities import all_subsets, subset_name
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.training.data import TrainingData
 from omni_msa.training.trainer import Trainer, TrainProgress
 from omni_msa.values import Clip, ClipContent, Transcript
+from scripts.memory_feed import MemoryFeed
 from scripts.tiny.clip_store import StoredClip, load_store
 from scripts.tiny.pretrain import augment
 from scripts.tiny.sentences import RatedSentence, Teacher, load_sentences, restyle, vary

@@ -1,6 +1,6 @@
 """Public data sets: from a release's own folder layout to a manifest, one file a layout."""
 
-from omni_msa.files.importers.catalog import DATASETS, dataset_named
+from omni_msa.files.importers.catalog import DATASETS, dataset_by_name
 from omni_msa.files.importers.importing import ImportReport, import_dataset, write_manifest
 from omni_msa.files.importers.release import Dataset, DatasetFacts
 
@@ -9,7 +9,7 @@ __all__ = [
     "Dataset",
     "DatasetFacts",
     "ImportReport",
-    "dataset_named",
+    "dataset_by_name",
     "import_dataset",
     "write_manifest",
 ]

@@ -13,7 +13,7 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def dataset_named(name: str) -> Dataset:
+def dataset_by_name(name: str) -> Dataset:
     """The data set of that name.
 
     Raises:

@@ -1,12 +1,12 @@
 """IEMOCAP: ten actors in five sessions, two in each; voice and words of single utterances.
 
 `SessionN/sentences/wav/DIALOG/UTTERANCE.wav` is the clip, `SessionN/dialog/transcriptions` has the
-words and `SessionN/dialog/EmoEvaluation` the raters' verdict. The pictures (`dialog/avi`) show both
+words and `SessionN/dialog/EmoEvaluation` the ratings. The pictures (`dialog/avi`) show both
 actors of a whole dialogue and are not used.
 
 The label is the valence v, rated from 1 to 5, as (v - 3) / 2, so that it runs from -1 to 1.
-There is no official split: session 5 is test, session 4 valid, the others train, so that nobody is
-heard in two splits.
+There is no official split: session 5 is test, session 4 valid, the others train, so that no speaker
+is in two splits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from omni_msa.errors import ManifestError
 from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sample, layout_error
-from omni_msa.files.importers.tables import read_decoded
+from omni_msa.files.importers.tables import read_text_file
 from omni_msa.files.manifest import list_problems
 
 SPLIT_OF_SESSION = {1: "train", 2: "train", 3: "train", 4: "valid", 5: "test"}
@@ -31,7 +31,7 @@ EMOTIONS = {  # in the usual order of classes
     "fru": "frustrated",
 }
 _NUMBER = r"([-\d.]+)"
-_VERDICT = re.compile(
+_RATING = re.compile(
     rf"\[{_NUMBER}\s*-\s*{_NUMBER}\]\s+(?P<utterance>\S+)\s+(?P<emotion>\w+)\s+"
     rf"\[(?P<valence>\d+(\.\d*)?),\s*{_NUMBER},\s*{_NUMBER}\]\s*"
 )
@@ -43,58 +43,58 @@ def read_iemocap(folder: Path, facts: DatasetFacts) -> Release:
     """Read the sessions that are here.
 
     Raises:
-        ManifestError: No session is here, or verdicts cannot be read; the message lists them.
+        ManifestError: No session is here, or ratings cannot be read; the message lists them.
     """
-    reading = _Reading()
-    absent = []
+    reader = _SessionReader()
+    missing_sessions = []
     for number, split in SPLIT_OF_SESSION.items():
         session = folder / f"Session{number}"
         if (session / "dialog" / "EmoEvaluation").is_dir() and (session / "sentences/wav").is_dir():
-            reading.read_session(session, split)
+            reader.read_session(session, split)
         else:
-            absent.append(session.name)
-    if len(absent) == len(SPLIT_OF_SESSION):
+            missing_sessions.append(session.name)
+    if len(missing_sessions) == len(SPLIT_OF_SESSION):
         parts = ("Session1/dialog/EmoEvaluation/", "Session1/sentences/wav/")
         raise layout_error(folder, facts, {part: (folder / part).is_dir() for part in parts})
-    if reading.problems:
-        raise ManifestError(list_problems(folder, reading.problems, "nothing was imported"))
-    notices = [f"not found, left out: {', '.join(absent)}"] if absent else []
-    return Release(tuple(reading.samples), (*notices, *reading.notices()))
+    if reader.problems:
+        raise ManifestError(list_problems(folder, reader.problems, "nothing was imported"))
+    notices = [f"not found, left out: {', '.join(missing_sessions)}"] if missing_sessions else []
+    return Release(tuple(reader.samples), (*notices, *reader.notices()))
 
 
 @dataclass
-class _Reading:
-    """The sessions read so far, and what was met on the way."""
+class _SessionReader:
+    """Reads sessions one by one, and counts what is left out or changed."""
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    other_classes: Counter[str] = field(default_factory=Counter)
-    encodings: list[str] = field(default_factory=list)
-    without_words: int = 0
-    clipped: int = 0
+    num_by_other_class: Counter[str] = field(default_factory=Counter)
+    encoding_notices: list[str] = field(default_factory=list)
+    num_without_words: int = 0
+    num_clipped: int = 0
 
     def read_session(self, session: Path, split: str) -> None:
-        for verdicts in sorted((session / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
-            words = self._words(session / "dialog" / "transcriptions" / verdicts.name)
-            for number, line in enumerate(self._lines(verdicts), start=1):
+        for ratings_file in sorted((session / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
+            words = self._words(session / "dialog" / "transcriptions" / ratings_file.name)
+            for number, line in enumerate(self._lines(ratings_file), start=1):
                 if not line.startswith("["):
                     continue  # a head line, or one rater's opinion
-                match, where = _VERDICT.fullmatch(line), f"{verdicts.name} line {number}"
+                match, where = _RATING.fullmatch(line), f"{ratings_file.name} line {number}"
                 speaker = match and _UTTERANCE.fullmatch(match["utterance"])
                 if match is None or speaker is None:
                     self.problems.append(f"{where}: reads {line!r}, expected {_EXAMPLE}")
                 elif match["emotion"] not in EMOTIONS:
-                    self.other_classes[match["emotion"]] += 1
+                    self.num_by_other_class[match["emotion"]] += 1
                 else:
-                    wav = session / "sentences" / "wav" / verdicts.stem
+                    wav = session / "sentences" / "wav" / ratings_file.stem
                     self._add(match, f"{speaker['session']}_{speaker['gender']}", wav, split, words)
 
     def _add(
         self, match: re.Match[str], speaker: str, folder: Path, split: str, words: dict[str, str]
     ) -> None:
         utterance, label = match["utterance"], (float(match["valence"]) - 3) / 2
-        self.clipped += abs(label) > 1
-        self.without_words += utterance not in words
+        self.num_clipped += abs(label) > 1
+        self.num_without_words += utterance not in words
         self.samples.append(
             Sample(
                 name=utterance,
@@ -111,28 +111,32 @@ class _Reading:
         """Words of each utterance of a dialogue; none when the file is not there."""
         if not path.is_file():
             return {}
-        found = [match for line in self._lines(path) if (match := _WORDS.fullmatch(line))]
-        return {m["utterance"]: m["words"].strip() for m in found if m["words"].strip()}
+        matches = [match for line in self._lines(path) if (match := _WORDS.fullmatch(line))]
+        return {m["utterance"]: m["words"].strip() for m in matches if m["words"].strip()}
 
     def _lines(self, path: Path) -> list[str]:
-        decoded = read_decoded(path, fallback="cp1252")
-        if decoded.notice:
-            self.encodings.append(decoded.notice)
-        return [line.strip() for line in decoded.text.split("\n")]
+        content = read_text_file(path, fallback="cp1252")
+        if content.notice:
+            self.encoding_notices.append(content.notice)
+        return [line.strip() for line in content.text.split("\n")]
 
     def notices(self) -> list[str]:
         """What was left out, changed or absent, counted."""
         notices = []
-        if self.encodings:
-            notices.append(f"{len(self.encodings)} files like this: {self.encodings[0]}")
-        if self.other_classes:
-            each = ", ".join(f"{name} {n}" for name, n in sorted(self.other_classes.items()))
-            total = self.other_classes.total()
-            notices.append(f"{total} utterances of other emotions are left out: {each}")
-        if self.clipped:
-            notices.append(f"{self.clipped} valences outside [1, 5] were set to the nearer end")
-        if self.without_words:
-            notices.append(f"{self.without_words} utterances have no words in the transcriptions")
+        if self.encoding_notices:
+            notices.append(
+                f"{len(self.encoding_notices)} files like this: {self.encoding_notices[0]}"
+            )
+        if self.num_by_other_class:
+            counts = ", ".join(f"{name} {n}" for name, n in sorted(self.num_by_other_class.items()))
+            total = self.num_by_other_class.total()
+            notices.append(f"{total} utterances of other emotions are left out: {counts}")
+        if self.num_clipped:
+            notices.append(f"{self.num_clipped} valences outside [1, 5] were set to the nearer end")
+        if self.num_without_words:
+            notices.append(
+                f"{self.num_without_words} utterances have no words in the transcriptions"
+            )
         return notices
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import ManifestError
-from omni_msa.files.importers.catalog import dataset_named
+from omni_msa.files.atomic import replacing
+from omni_msa.files.importers.catalog import dataset_by_name
 from omni_msa.files.importers.checks import (
     Progress,
     leave_out_known_bad,
     leave_out_missing,
     leave_out_unreadable,
+    report_duplicates,
+    report_speakers,
+    report_split_sizes,
     split_sizes,
-    tell_duplicates,
-    tell_speakers,
-    tell_split_sizes,
 )
 from omni_msa.files.importers.release import Sample
 from omni_msa.files.manifest import list_problems
@@ -61,38 +62,38 @@ def import_dataset(
         ManifestError: The folder has another layout, rows are bad, no clip is left, or the manifest
             cannot be written.
     """
-    dataset = dataset_named(name)
+    dataset = dataset_by_name(name)
     _require_jsonl(manifest)
     release = dataset.read(folder, dataset.facts).but(notices=dataset.facts.remarks)
     release = leave_out_known_bad(release, dataset.facts.known_bad)
     release = leave_out_missing(release)
     if check_media:
         release = leave_out_unreadable(release, progress)
-        release = tell_duplicates(release)
+        release = report_duplicates(release)
     else:
         release = release.but(notices=["clips were not opened: damage may come up later"])
     if not release.samples:
         raise ManifestError(list_problems(folder, release.notices, "no clip is left to import"))
-    release = tell_speakers(release)
-    release = tell_split_sizes(release, dataset.facts.split_sizes)
+    release = report_speakers(release)
+    release = report_split_sizes(release, dataset.facts.split_sizes)
     rows = [_row(sample, name, folder, manifest) for sample in release.samples]
     write_manifest(manifest, rows)
     return ImportReport(rows, split_sizes(release), release.notices)
 
 
 def write_manifest(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as JSONL, in one step: an older file stays whole until the new one is.
+    """Write rows as JSONL; an older file is replaced in one step.
 
     Raises:
         ManifestError: The name is no JSONL file's, or it cannot be written there.
     """
     _require_jsonl(path)
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        os.replace(partial, path)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with replacing(path, ".partial") as partial:
+            with open(partial, "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(lines)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -103,7 +104,7 @@ def _require_jsonl(path: Path) -> None:
 
 
 def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str, Any]:
-    """The sample in the manifest's columns; what it does not have is left away."""
+    """The sample in the manifest's columns; columns without a value are left out."""
     row: dict[str, Any] = {"clip": _clip_path(sample.path, folder, manifest), "text": sample.text}
     row["label"] = sample.label
     row |= {f"label_{subset}": value for subset, value in sample.subset_labels.items()}
@@ -113,10 +114,10 @@ def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str
 
 
 def _clip_path(path: Path, folder: Path, manifest: Path) -> str:
-    """Relative to the manifest's folder; absolute from another drive, where no way leads."""
-    # Links are followed in both folders, so that "../" leads where it seems to.
-    whole = folder.resolve() / path.relative_to(folder)
+    """Relative to the manifest's folder; absolute when it is on another drive."""
+    # Links are followed in both folders, so that "../" means the folder it seems to.
+    full_path = folder.resolve() / path.relative_to(folder)
     try:
-        return Path(os.path.relpath(whole, manifest.parent.resolve())).as_posix()
+        return Path(os.path.relpath(full_path, manifest.parent.resolve())).as_posix()
     except ValueError:
-        return whole.as_posix()
+        return full_path.as_posix()

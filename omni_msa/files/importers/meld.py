@@ -16,7 +16,7 @@ from omni_msa.files.importers.tables import Table, TableRow, read_table, require
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
 SENTIMENTS = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
 # Quotes and dashes of Windows-1252 that someone took for Latin-1: invisible control characters.
-MISREAD = {
+CP1252_REPAIRS = {
     code: bytes([code]).decode("cp1252")
     for code in range(0x80, 0xA0)
     if code not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)  # Windows-1252 has no such characters
@@ -52,11 +52,11 @@ def read_meld(folder: Path, facts: DatasetFacts) -> Release:
     samples: list[Sample | None] = []
     notices: list[str] = []
     for part in PARTS:
-        found = {name: _find(folder, name) for name in (part.label_file, part.clip_folder + "/")}
-        label_file, clips = found.values()
+        places = {name: _find(folder, name) for name in (part.label_file, part.clip_folder + "/")}
+        label_file, clips = places.values()
         if label_file is None or clips is None:
-            absent = " and ".join(name for name, place in found.items() if place is None)
-            notices.append(f"the split {part.name} is left out: {absent} not found")
+            missing = " and ".join(name for name, place in places.items() if place is None)
+            notices.append(f"the split {part.name} is left out: {missing} not found")
             continue
         table = read_table(label_file, COLUMNS, fallback="cp1252")
         samples += [_sample(row, part, clips, facts) for row in table.rows]
@@ -88,17 +88,19 @@ def _sample(row: TableRow, part: Part, clips: Path, facts: DatasetFacts) -> Samp
         split=part.split,
         label=label,
         # Restored before blanks are cut: a misread "..." at the end counts as a line end.
-        text=row.cells["Utterance"].translate(MISREAD).strip() or None,
-        speaker=row.cells["Speaker"].translate(MISREAD).strip() or None,
+        text=row.cells["Utterance"].translate(CP1252_REPAIRS).strip() or None,
+        speaker=row.cells["Speaker"].translate(CP1252_REPAIRS).strip() or None,
         emotion=emotion,
     )
 
 
 def _encoding_notices(table: Table) -> list[str]:
     notices = [table.notice] if table.notice else []
-    misread = sum(any(ord(c) in MISREAD for c in row.cells["Utterance"]) for row in table.rows)
-    if misread:
-        notices.append(f"{table.path.name}: quotes and dashes were restored in {misread} rows")
+    num_repaired = sum(
+        any(ord(c) in CP1252_REPAIRS for c in row.cells["Utterance"]) for row in table.rows
+    )
+    if num_repaired:
+        notices.append(f"{table.path.name}: quotes and dashes were restored in {num_repaired} rows")
     return notices
 
 

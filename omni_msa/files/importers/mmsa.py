@@ -1,4 +1,4 @@
-"""CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2, in the layout that MMSA gave them.
+"""CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2, in the layout of MMSA.
 
 `label.csv` (video_id, clip_id, text, label, label_T, label_A, label_V, annotation, mode) and
 `Raw/VIDEO_ID/CLIP_ID.mp4`. In MOSI and MOSEI one person speaks in a video, so that the video stands
@@ -14,7 +14,7 @@ from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sam
 from omni_msa.files.importers.tables import Table, TableRow, read_table, require_no_problems
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
-ALONE = ("T", "A", "V")
+SUBSETS = ("T", "A", "V")  # the labels that CH-SIMS has, besides that of the whole clip
 MODES = {
     "train": "train",
     "valid": "valid",
@@ -47,17 +47,17 @@ def read_mmsa(folder: Path, facts: DatasetFacts) -> Release:
 
 def _read_labels(path: Path, facts: DatasetFacts) -> Table:
     if facts.family == "sims":  # Chinese words, often saved by a spreadsheet in its own encoding
-        return read_table(path, (*COLUMNS, *(f"label_{m}" for m in ALONE)), fallback="gb18030")
+        return read_table(path, (*COLUMNS, *(f"label_{m}" for m in SUBSETS)), fallback="gb18030")
     return read_table(path, COLUMNS)
 
 
 def _sample(row: TableRow, clips: _Clips, facts: DatasetFacts) -> Sample | None:
     video, clip = row.required("video_id"), row.required("clip_id")
     split, label = row.choice("mode", MODES), row.number("label", facts.label_range)
-    alone = {}
+    labels_by_subset = {}
     if facts.family == "sims":
-        filled = [m for m in ALONE if row.text(f"label_{m}")]
-        alone = {m: row.number(f"label_{m}", facts.label_range) for m in filled}
+        columns = [m for m in SUBSETS if row.text(f"label_{m}")]
+        labels_by_subset = {m: row.number(f"label_{m}", facts.label_range) for m in columns}
     if not video or not clip or split is None or label is None:
         return None
     return Sample(
@@ -66,7 +66,7 @@ def _sample(row: TableRow, clips: _Clips, facts: DatasetFacts) -> Sample | None:
         split=split,
         label=label,
         text=row.text("text") or None,
-        subset_labels={m: value for m, value in alone.items() if value is not None},
+        subset_labels={m: value for m, value in labels_by_subset.items() if value is not None},
         speaker=video if facts.family == "mosi" else None,
     )
 
@@ -80,11 +80,11 @@ class _Clips:
 
     def file_of(self, video: str, clip: str) -> Path:
         """The file of that name, else the only one of that number, else a path to nothing."""
-        exact = self.folder / video / f"{clip}.mp4"
-        if exact.is_file() or not _is_number(clip):
-            return exact
-        same = self._numbers_of(video).get(int(clip), [])
-        return same[0] if len(same) == 1 else exact
+        path = self.folder / video / f"{clip}.mp4"
+        if path.is_file() or not _is_number(clip):
+            return path
+        candidates = self._numbers_of(video).get(int(clip), [])
+        return candidates[0] if len(candidates) == 1 else path
 
     def _numbers_of(self, video: str) -> dict[int, list[Path]]:
         if video not in self._by_number:

@@ -1,4 +1,4 @@
-"""What an importer is made of: a data set's facts, and what its reader found in a folder."""
+"""The types of an importer: a data set's facts, and the samples read from its release."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class DatasetFacts:
     """What is known of a data set before a file of it is opened.
 
     Attributes:
-        name: How commands and manifests call it.
-        title: How its authors call it.
+        name: Its name in commands and manifests.
+        title: Its authors' name for it.
         label_range: Lowest and highest label.
         family: Which metrics are usual: "mosi", "sims" (regression) or "emotion" (classes).
         split_sizes: Published number of clips of train, valid and test; None without such splits.
@@ -68,10 +68,10 @@ class Release:
     samples: tuple[Sample, ...]
     notices: tuple[str, ...] = ()
 
-    def but(self, kept: Sequence[Sample] | None = None, notices: Sequence[str] = ()) -> Release:
+    def but(self, samples: Sequence[Sample] | None = None, notices: Sequence[str] = ()) -> Release:
         """The same release with only these samples (None: all of them), and more notices."""
-        samples = self.samples if kept is None else tuple(kept)
-        return Release(samples, (*self.notices, *notices))
+        remaining = self.samples if samples is None else tuple(samples)
+        return Release(remaining, (*self.notices, *notices))
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,13 @@ class Dataset:
 
 
 def layout_error(
-    folder: Path, facts: DatasetFacts, looked_for: Mapping[str, bool]
+    folder: Path, facts: DatasetFacts, parts_present: Mapping[str, bool]
 ) -> ManifestError:
-    """That a folder is not laid out as the release is; `looked_for` says of each part if it is."""
-    parts = [f"{part} ({'found' if found else 'not found'})" for part, found in looked_for.items()]
+    """The error for a folder in another layout; `parts_present` maps each part to whether it is."""
+    parts = [
+        f"{part} ({'found' if is_present else 'not found'})"
+        for part, is_present in parts_present.items()
+    ]
     return ManifestError(
         f"{folder}: is not laid out as {facts.title} is released; looked for {', '.join(parts)}; "
         "give the folder that holds them"

@@ -1,4 +1,4 @@
-"""Label files of releases: their encodings, their columns, and everything that is wrong in them."""
+"""Label files of releases: their encodings, their columns, and all errors in them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ROUNDING = 1e-6  # labels are means of several raters, written with few digits
 
 
 @dataclass(frozen=True)
-class DecodedText:
-    """A file as text; `notice` says what had to be guessed."""
+class TextFile:
+    """A file as text; `notice` says which encoding was guessed."""
 
     text: str
     notice: str | None = None
@@ -28,7 +28,7 @@ class DecodedText:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row being read; what is wrong in it goes to the table's `problems`."""
+    """One row being read; what is wrong in it is added to the table's `problems`."""
 
     line_number: int
     cells: dict[str, str]
@@ -44,9 +44,9 @@ class TableRow:
             self.problem(column, "is empty")
         return text
 
-    def number(self, column: str, allowed: tuple[float, float]) -> float | None:
+    def number(self, column: str, bounds: tuple[float, float]) -> float | None:
         """The cell as a number in [low, high]; None, and a problem, when it is none."""
-        text, (low, high) = self.required(column), allowed
+        text, (low, high) = self.required(column), bounds
         if not text:
             return None
         try:
@@ -94,7 +94,7 @@ def require_no_problems(folder: Path, tables: Sequence[Table]) -> None:
         raise ManifestError(list_problems(folder, problems, "nothing was imported"))
 
 
-def read_decoded(path: Path, fallback: str | None = None) -> DecodedText:
+def read_text_file(path: Path, fallback: str | None = None) -> TextFile:
     """A file as text: UTF-8 with or without a mark, else the fallback encoding.
 
     Raises:
@@ -105,7 +105,7 @@ def read_decoded(path: Path, fallback: str | None = None) -> DecodedText:
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
-        return DecodedText(data.decode("utf-8-sig"))
+        return TextFile(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         if fallback is None:
             raise ManifestError(f"{path}: is not UTF-8; save the file as UTF-8") from error
@@ -115,7 +115,7 @@ def read_decoded(path: Path, fallback: str | None = None) -> DecodedText:
         raise ManifestError(
             f"{path}: is neither UTF-8 nor {fallback}; save the file as UTF-8"
         ) from error
-    return DecodedText(text, f"{path.name}: is not UTF-8, read as {fallback}")
+    return TextFile(text, f"{path.name}: is not UTF-8, read as {fallback}")
 
 
 def read_table(path: Path, columns: Sequence[str], fallback: str | None = None) -> Table:
@@ -124,14 +124,14 @@ def read_table(path: Path, columns: Sequence[str], fallback: str | None = None) 
     Raises:
         ManifestError: It cannot be read, is no CSV, lacks columns, or holds no rows.
     """
-    decoded = read_decoded(path, fallback)
-    reader = csv.reader(io.StringIO(decoded.text, newline=""))
+    content = read_text_file(path, fallback)
+    reader = csv.reader(io.StringIO(content.text, newline=""))
     problems: list[str] = []
     rows = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        if absent := [name for name in columns if name not in header]:
-            raise ManifestError(f"{path}: the first line lacks the column {', '.join(absent)}")
+        if missing := [name for name in columns if name not in header]:
+            raise ManifestError(f"{path}: the first line lacks the column {', '.join(missing)}")
         line_number = reader.line_num + 1  # of the row's first line: quoted cells may span several
         for cells in reader:
             if len(cells) == len(header):
@@ -145,4 +145,4 @@ def read_table(path: Path, columns: Sequence[str], fallback: str | None = None) 
         raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error})") from error
     if not rows and not problems:
         raise ManifestError(f"{path}: holds no rows")
-    return Table(path, tuple(rows), problems, decoded.notice)
+    return Table(path, tuple(rows), problems, content.notice)
