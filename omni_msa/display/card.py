@@ -101,8 +101,8 @@ def _modalities(record: Record) -> Padding:
 
 
 def _sum_line(ablation: Ablation) -> Text:
-    nothing, total = ablation.subsets[""], sum(ablation.contribution.values())
-    words = f"  {signed(nothing)} with nothing shown, {signed(total)} from the clip"
+    baseline, total = ablation.subsets[""], sum(ablation.contribution.values())
+    words = f"  {signed(baseline)} with nothing shown, {signed(total)} from the clip"
     return Text(words, style="dim")
 
 

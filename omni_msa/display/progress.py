@@ -95,8 +95,8 @@ class _BatchLines:
 
 def _clock(seconds: float) -> str:
     """`3725.0` -> `1:02:05`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    minutes, remainder = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{remainder:02d}"
 
 
 def _pace(now: BatchProgress) -> str:
@@ -172,13 +172,13 @@ class _TrainLines:
     """Training in a log file: a line at most every ten seconds, and one an epoch."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last_line_time = time.monotonic()
 
     def __call__(self, now: TrainProgress) -> None:
         if now.notice or now.metrics:
             say(now.notice or _epoch_line(now))
-        elif time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._last = time.monotonic()
+        elif time.monotonic() - self._last_line_time >= PLAIN_SECONDS:
+            self._last_line_time = time.monotonic()
             say(f"step {now.step} of {now.total_steps}, {_training_details(now)}")
 
 

@@ -106,12 +106,12 @@ def _answer_quality(evaluation: Evaluation) -> list[Any]:
     )
     lines = [Text(f"said: {shares} (unparsable counts as 0, out of range is clipped)")]
     if evaluation.parsable_only is not None:
-        only = evaluation.parsable_only
+        parsable_only = evaluation.parsable_only
         values = ", ".join(
             f"{evaluation.family.short[key]} {_four_digits(value)}"
-            for key, value in only.values.items()
+            for key, value in parsable_only.values.items()
         )
-        lines.append(Text(f"unparsable excluded ({only.num_clips} clips): {values}"))
+        lines.append(Text(f"unparsable excluded ({parsable_only.num_clips} clips): {values}"))
     return lines
 
 
@@ -185,8 +185,8 @@ def _self_check(inspection: Inspection) -> str:
     if inspection.check == "failed":
         return f"FAILED: {result}; the checkpoint, its base or a library does not do what it did"
     if inspection.check == "other conditions":
-        recorded = inspection.info.self_check
-        return f"{result} under {recorded['quantize']} on {recorded['device']}: not comparable"
+        conditions = inspection.info.self_check
+        return f"{result} under {conditions['quantize']} on {conditions['device']}: not comparable"
     return f"verified: {result}"
 
 

@@ -85,7 +85,7 @@ class Results:
         self._format = CSV if path.suffix.lower() == ".csv" else JSONL
         self._journal = Path(f"{path}.partial") if self._is_parquet else path
         self._file: IO[bytes] | None = None
-        self._replaces_old = fresh
+        self._starts_anew = fresh
         self._has_stale_lines = False
         self._fingerprint = fingerprint
         self._is_open = True
@@ -188,7 +188,7 @@ class Results:
     def _begin(self, line: bytes) -> IO[bytes]:
         """Open the journal with its first new line."""
         header = f"{self._format.header}\n".encode() if self._format.header else b""
-        if not self._replaces_old:
+        if not self._starts_anew:
             file = open(self._journal, "ab", buffering=0)
             append_line(file, line if file.seek(0, os.SEEK_END) else header + line)
             return file
@@ -197,12 +197,12 @@ class Results:
             append_line(file, header + line)  # the file stays open while it is renamed
         if self._is_parquet:
             self.path.unlink(missing_ok=True)
-        self._replaces_old = False
+        self._starts_anew = False
         return file
 
     def _complete_parquet(self) -> None:
         """Write the rows that the journal holds into the file."""
-        journal = self._journal.exists() and not self._replaces_old
+        journal = self._journal.exists() and not self._starts_anew
         if not journal and self._order is None:
             return
         rows = read_parquet(self.path) if self.path.exists() else []

@@ -165,18 +165,18 @@ def _children(folder: Path, inputs: _Inputs) -> list[Path]:
 def _add_media(paths: Iterable[Path], where: str, inputs: _Inputs) -> int:
     """Add files with a media suffix and a notice of those skipped; returns how many were added."""
     num_clips = 0
-    skipped: Counter[str] = Counter()
+    num_by_suffix: Counter[str] = Counter()
     for path in paths:
         suffix = path.suffix.lower()
         if suffix in MEDIA_SUFFIXES and _is_file_or_broken_link(path):
             inputs.clips.append(Clip(path=path))
             num_clips += 1
         elif suffix not in TRANSCRIPT_SUFFIXES:
-            skipped[suffix or "no extension"] += 1
-    if skipped:
-        names = [name for name, _ in skipped.most_common(_MAX_SUFFIXES_NAMED)]
-        names += ["..."] if len(skipped) > len(names) else []
-        total = _count(skipped.total(), "other file")
+            num_by_suffix[suffix or "no extension"] += 1
+    if num_by_suffix:
+        names = [name for name, _ in num_by_suffix.most_common(_MAX_SUFFIXES_NAMED)]
+        names += ["..."] if len(num_by_suffix) > len(names) else []
+        total = _count(num_by_suffix.total(), "other file")
         inputs.notices.append(f"{total} in {where} skipped ({', '.join(names)})")
     return num_clips
 

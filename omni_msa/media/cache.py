@@ -153,28 +153,28 @@ def _pack(content: ClipContent) -> dict[str, Any]:
     for modality, part in content.parts.items():
         part_arrays, parts[modality] = part.store()
         arrays |= {f"{modality}.{name}": array for name, array in part_arrays.items()}
-    about = {
+    info = {
         "sha256": content.sha256,
         "parts": parts,
         "media": content.media,
         "warnings": content.warnings,
         "decode_seconds": content.decode_seconds,
     }
-    return arrays | {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
+    return arrays | {"about": np.frombuffer(json.dumps(info).encode(), dtype=np.uint8)}
 
 
 def _unpack(archive: Any, clip: Clip) -> ClipContent:
-    about = json.loads(archive["about"].tobytes())
+    info = json.loads(archive["about"].tobytes())
     parts: dict[str, Part] = {}
-    for modality, part_info in about["parts"].items():
+    for modality, part_info in info["parts"].items():
         names = [name for name in archive.files if name.startswith(f"{modality}.")]
         arrays = {name.removeprefix(f"{modality}."): archive[name] for name in names}
         parts[modality] = READERS[modality].part.restore(arrays, part_info)
     return ClipContent(
         clip=clip,
-        sha256=about["sha256"],
+        sha256=info["sha256"],
         parts=parts,
-        media=about["media"],
-        warnings=tuple(about["warnings"]),
-        decode_seconds=about["decode_seconds"],
+        media=info["media"],
+        warnings=tuple(info["warnings"]),
+        decode_seconds=info["decode_seconds"],
     )

@@ -120,8 +120,8 @@ def _describe_tracks(video: int | None, audio: int | None, container: str) -> st
 
 def _pick_video(container: Any, warnings: list[str]) -> Any:
     """The picture a player shows: never cover art; the default track, else the largest."""
-    attached = av.stream.Disposition.attached_pic
-    pictures = [s for s in container.streams.video if not s.disposition & attached]
+    cover_art = av.stream.Disposition.attached_pic
+    pictures = [s for s in container.streams.video if not s.disposition & cover_art]
     streams = [s for s in pictures if s.codec_context]
     for stream in pictures:
         if stream not in streams:  # PyAV then gives no width either
@@ -165,11 +165,11 @@ def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, 
                     ends[i].append(seconds + float((packet.duration or 0) * packet.time_base))
         except LIBAV_ERRORS as error:
             warnings.append(f"the file breaks off ({_reason(error)}): what came before is used")
-    rates = {s.index: _stated_rate(s) for s in streams}
+    rates = {s.index: _frame_rate_from_header(s) for s in streams}
     return {i: _times(pts[i], ends[i], rates[i]) for i in indices}
 
 
-def _stated_rate(stream: Any) -> float:
+def _frame_rate_from_header(stream: Any) -> float:
     rate = getattr(stream, "average_rate", None) or getattr(stream, "guessed_rate", None)
     return float(rate) if rate else DEFAULT_FRAME_RATE
 

@@ -32,10 +32,10 @@ class Deadline:
     def __init__(self, path: Path, seconds: float) -> None:
         self.path = path
         self.seconds = seconds
-        self.until = time.monotonic() + seconds
+        self.end_time = time.monotonic() + seconds
 
     def check(self) -> None:
-        if time.monotonic() > self.until:
+        if time.monotonic() > self.end_time:
             raise MediaError(
                 f"{self.path}: reading took longer than {self.seconds:.0f} s, given up"
             )
@@ -71,13 +71,13 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
         for frame_time in frame_times:
             decoder.skip_to(frame_time)
             while current is None or current[0] < frame_time - 1e-4:
-                following = decoder.next()
-                if following is None:
+                next_frame = decoder.next()
+                if next_frame is None:
                     break
-                if current is not None and following[0] > frame_time + 1e-4:
-                    decoder.push_back(following)
+                if current is not None and next_frame[0] > frame_time + 1e-4:
+                    decoder.push_back(next_frame)
                     break
-                current = following
+                current = next_frame
             if current is None:
                 break
             if picture_times and picture_times[-1] == current[0]:
@@ -241,7 +241,7 @@ def read_sound(
         except LIBAV_ERRORS:
             num_damaged += 1
     warnings = [f"{num_damaged} damaged audio packets were skipped"] if num_damaged else []
-    return _resampled(blocks), warnings
+    return _resample_blocks(blocks), warnings
 
 
 def _mono(frame: Any) -> np.ndarray:
@@ -256,7 +256,7 @@ def _mono(frame: Any) -> np.ndarray:
     return samples.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def _resampled(blocks: list[tuple[int, np.ndarray]]) -> np.ndarray:
+def _resample_blocks(blocks: list[tuple[int, np.ndarray]]) -> np.ndarray:
     """Runs of equal sample rate, each resampled to 16 kHz as librosa does (soxr, HQ)."""
     parts: list[np.ndarray] = []
     start = 0

@@ -81,13 +81,13 @@ def frame_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tup
     rows = max(PATCH_SIDE, round(height / PATCH_SIDE) * PATCH_SIDE)
     columns = max(PATCH_SIDE, round(width / PATCH_SIDE) * PATCH_SIDE)
     if rows * columns > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
-        rows = math.floor(height / shrink / PATCH_SIDE) * PATCH_SIDE
-        columns = math.floor(width / shrink / PATCH_SIDE) * PATCH_SIDE
+        factor = math.sqrt(height * width / max_pixels)
+        rows = math.floor(height / factor / PATCH_SIDE) * PATCH_SIDE
+        columns = math.floor(width / factor / PATCH_SIDE) * PATCH_SIDE
     elif rows * columns < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
-        rows = math.ceil(height * grow / PATCH_SIDE) * PATCH_SIDE
-        columns = math.ceil(width * grow / PATCH_SIDE) * PATCH_SIDE
+        factor = math.sqrt(min_pixels / (height * width))
+        rows = math.ceil(height * factor / PATCH_SIDE) * PATCH_SIDE
+        columns = math.ceil(width * factor / PATCH_SIDE) * PATCH_SIDE
     # very narrow pictures shrink to nothing there
     return max(rows, PATCH_SIDE), max(columns, PATCH_SIDE)
 

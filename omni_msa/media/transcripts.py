@@ -167,8 +167,8 @@ def sidecar_paths(media_path: Path) -> list[Path]:
         return [folder / name for name in names if os.path.isfile(folder / name)]
     except OSError:  # no such folder: opening the clip reports it
         return []
-    owners = (media_path.stem, media_path.name, media_path.stem + ".*")
-    names = [name for owner in owners for name in by_name.get(owner, ())]
+    media_names = (media_path.stem, media_path.name, media_path.stem + ".*")
+    names = [name for media_name in media_names for name in by_name.get(media_name, ())]
     return [folder / name for name in dict.fromkeys(names) if name != media_path.name]
 
 
@@ -193,9 +193,9 @@ def _list_transcripts(folder: str) -> dict[str, list[str]]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.lower().endswith(SUFFIXES) and e.is_file()]
     for name in sorted(names, key=lambda n: (SUFFIXES.index(n[-4:].lower()), n)):
-        owner = name[:-4]
-        by_name.setdefault(owner, []).append(name)
-        language = _LANGUAGE.match(owner)
+        media_name = name[:-4]
+        by_name.setdefault(media_name, []).append(name)
+        language = _LANGUAGE.match(media_name)
         if language and not name.lower().endswith(".txt"):  # only subtitles are named like this
             by_name.setdefault(language["stem"] + ".*", []).append(name)
     return by_name
@@ -299,8 +299,8 @@ def _cues_in(block: list[str]) -> list[Cue]:
         words = block[start + 1 : stop]
         if stop < len(block) and words and _INDEX.match(words[-1]):
             words = words[:-1]  # the number of the next subtitle
-        begin, end = _cue_times(block[start])
-        cues.append(Cue(begin, max(begin, end), "\n".join(words)))
+        cue_start, cue_end = _cue_times(block[start])
+        cues.append(Cue(cue_start, max(cue_start, cue_end), "\n".join(words)))
     return cues
 
 

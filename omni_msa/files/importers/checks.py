@@ -22,17 +22,19 @@ def leave_out_known_bad(release: Release, known_bad: Mapping[str, str]) -> Relea
     """Without the clips that are known to be broken in the release, a notice for each."""
     samples = [sample for sample in release.samples if sample.name not in known_bad]
     names = [sample.name for sample in release.samples if sample.name in known_bad]
-    return release.but(samples, [f"{name} is left out: {known_bad[name]}" for name in names])
+    return release.revise(samples, [f"{name} is left out: {known_bad[name]}" for name in names])
 
 
 def leave_out_missing(release: Release) -> Release:
     """Without the clips whose file is not there; one notice names them all."""
     samples = [sample for sample in release.samples if os.path.isfile(sample.path)]
     present = {sample.path for sample in samples}
-    missing = [str(sample.path) for sample in release.samples if sample.path not in present]
-    if not missing:
+    missing_paths = [str(sample.path) for sample in release.samples if sample.path not in present]
+    if not missing_paths:
         return release
-    return release.but(samples, [f"{len(missing)} files are missing, left out: {_some(missing)}"])
+    return release.revise(
+        samples, [f"{len(missing_paths)} files are missing, left out: {_some(missing_paths)}"]
+    )
 
 
 def leave_out_unreadable(release: Release, progress: Progress | None = None) -> Release:
@@ -69,7 +71,7 @@ def leave_out_unreadable(release: Release, progress: Progress | None = None) -> 
         notices.append(
             f"{len(long_clips)} clips last over {LONG_SECONDS:.0f} s, but kept: {_some(long_clips)}"
         )
-    return release.but(samples, notices)
+    return release.revise(samples, notices)
 
 
 def _duration_seconds(facts: MediaFacts) -> float:
@@ -96,7 +98,7 @@ def report_duplicates(release: Release) -> Release:
     ]
     if not duplicates:
         return release
-    return release.but(
+    return release.revise(
         notices=[f"{len(duplicates)} files occur in several splits: {_some(duplicates)}"]
     )
 
@@ -116,20 +118,20 @@ def report_speakers(release: Release) -> Release:
         return release
     example = f"{speakers[0]} in {', '.join(sorted(splits[speakers[0]]))}"
     count = f"{len(speakers)} of {len(splits)} speakers occur in more than one split"
-    return release.but(notices=[f"{count}, for example {example}"])
+    return release.revise(notices=[f"{count}, for example {example}"])
 
 
-def report_split_sizes(release: Release, published: Mapping[str, int] | None) -> Release:
+def report_split_sizes(release: Release, published_sizes: Mapping[str, int] | None) -> Release:
     """Adds a notice of splits whose number of clips differs from the published one."""
     sizes = split_sizes(release)
     differences = [
         f"{split} {sizes.get(split, 0)} (published: {size})"
-        for split, size in (published or {}).items()
+        for split, size in (published_sizes or {}).items()
         if sizes.get(split, 0) != size
     ]
     if not differences:
         return release
-    return release.but(
+    return release.revise(
         notices=[f"split sizes are not the published ones: {', '.join(differences)}"]
     )
 

@@ -64,14 +64,14 @@ def import_dataset(
     """
     dataset = dataset_by_name(name)
     _require_jsonl(manifest)
-    release = dataset.read(folder, dataset.facts).but(notices=dataset.facts.remarks)
+    release = dataset.read(folder, dataset.facts).revise(notices=dataset.facts.remarks)
     release = leave_out_known_bad(release, dataset.facts.known_bad)
     release = leave_out_missing(release)
     if check_media:
         release = leave_out_unreadable(release, progress)
         release = report_duplicates(release)
     else:
-        release = release.but(notices=["clips were not opened: damage may come up later"])
+        release = release.revise(notices=["clips were not opened: damage may come up later"])
     if not release.samples:
         raise ManifestError(list_problems(folder, release.notices, "no clip is left to import"))
     release = report_speakers(release)

@@ -55,8 +55,8 @@ def read_meld(folder: Path, facts: DatasetFacts) -> Release:
         places = {name: _find(folder, name) for name in (part.label_file, part.clip_folder + "/")}
         label_file, clips = places.values()
         if label_file is None or clips is None:
-            missing = " and ".join(name for name, place in places.items() if place is None)
-            notices.append(f"the split {part.name} is left out: {missing} not found")
+            missing_names = " and ".join(name for name, place in places.items() if place is None)
+            notices.append(f"the split {part.name} is left out: {missing_names} not found")
             continue
         table = read_table(label_file, COLUMNS, fallback="cp1252")
         samples += [_sample(row, part, clips, facts) for row in table.rows]

@@ -68,10 +68,12 @@ class Release:
     samples: tuple[Sample, ...]
     notices: tuple[str, ...] = ()
 
-    def but(self, samples: Sequence[Sample] | None = None, notices: Sequence[str] = ()) -> Release:
+    def revise(
+        self, samples: Sequence[Sample] | None = None, notices: Sequence[str] = ()
+    ) -> Release:
         """The same release with only these samples (None: all of them), and more notices."""
-        remaining = self.samples if samples is None else tuple(samples)
-        return Release(remaining, (*self.notices, *notices))
+        new_samples = self.samples if samples is None else tuple(samples)
+        return Release(new_samples, (*self.notices, *notices))
 
 
 @dataclass(frozen=True)

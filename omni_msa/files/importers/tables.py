@@ -130,8 +130,10 @@ def read_table(path: Path, columns: Sequence[str], fallback: str | None = None) 
     rows = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        if missing := [name for name in columns if name not in header]:
-            raise ManifestError(f"{path}: the first line lacks the column {', '.join(missing)}")
+        if missing_columns := [name for name in columns if name not in header]:
+            raise ManifestError(
+                f"{path}: the first line lacks the column {', '.join(missing_columns)}"
+            )
         line_number = reader.line_num + 1  # of the row's first line: quoted cells may span several
         for cells in reader:
             if len(cells) == len(header):
