@@ -11,7 +11,8 @@ from typing import Any
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.modalities import MODALITIES, Subset
-from omni_msa.values import PATCH_SIDE
+
+PATCH_SIDE = 28  # pixels: 14-pixel patches merged 2 x 2, one visual token
 
 DECODERS = ("pyav", "decord")
 QUANTIZE = ("auto", "none", "4bit", "8bit")

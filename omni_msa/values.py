@@ -15,9 +15,9 @@ from typing import Any, Self
 import numpy as np
 
 from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.options import PATCH_SIDE
 
 SAMPLE_RATE = 16_000  # Hz, of the audio tower's input
-PATCH_SIDE = 28  # pixels: 14-pixel patches merged 2 x 2, one visual token
 FRAMES_PER_TOKEN = 2  # a visual token spans two frames
 SAMPLES_PER_TOKEN = 640  # an audio token spans 40 ms
 

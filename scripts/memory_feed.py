@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from omni_msa.media.feed import Fed
+from omni_msa.media.feed import FeedItem
 from omni_msa.values import ClipContent
 
 
@@ -19,6 +19,6 @@ class MemoryFeed:
         """Roughly how many tokens each clip has."""
         return [content.size for content in self.contents]
 
-    def read(self, order: Sequence[int]) -> Iterator[Fed]:
+    def read(self, order: Sequence[int]) -> Iterator[FeedItem]:
         """The clips at these places of the list, in this order."""
         return (self.contents[i] for i in order)

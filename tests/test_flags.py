@@ -14,7 +14,7 @@ from omni_msa.commands.flags import (
     parse_modalities,
     takes_flags,
 )
-from omni_msa.errors import ConfigError
+from omni_msa.errors import ConfigError, ResultsError
 from omni_msa.options import BatchOptions, MediaOptions, ModelOptions
 
 
@@ -81,5 +81,5 @@ def test_drop_refuses(values, words):
     ],
 )
 def test_batch_options_are_checked(flags, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises((ConfigError, ResultsError), match=words):
         flags.options()

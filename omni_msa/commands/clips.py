@@ -15,12 +15,12 @@ from omni_msa.environment import quiet_notice
 from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions, ModelOptions
-from omni_msa.values import Clip, Record
 
 if TYPE_CHECKING:
     from omni_msa.files.results import Results
     from omni_msa.scoring.batch import BatchSummary
     from omni_msa.scoring.scorer import Scorer
+    from omni_msa.values import Clip, Record
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
 def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str]]:
     """The one clip with its words, or the words alone; and what is wrong with them."""
     from omni_msa.media.transcripts import option_transcript
+    from omni_msa.values import Clip
 
     if len(clips) > 1:
         raise ConfigError(

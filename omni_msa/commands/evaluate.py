@@ -29,11 +29,11 @@ from omni_msa.options import (
     EvaluateOptions,
     ModelOptions,
 )
-from omni_msa.values import Clip
 
 if TYPE_CHECKING:
     from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
     from omni_msa.scoring.scorer import Scorer
+    from omni_msa.values import Clip
 
 
 EXAMPLES = (

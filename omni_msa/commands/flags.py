@@ -17,7 +17,6 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from omni_msa.errors import ConfigError, check_choice
-from omni_msa.files.results import SUFFIXES
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.options import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
 
@@ -260,9 +259,10 @@ class BatchFlags:
         """The checked options that the library takes."""
         if self.output is None and (self.retry_failed or self.fresh):
             raise ConfigError("--retry-failed and --fresh are about an output file: add -o FILE")
-        if self.output is not None and self.output.suffix.lower() not in SUFFIXES:
-            # also checked when it is opened, but the model is loaded before that
-            raise ConfigError(f"-o {self.output}: results end in one of {', '.join(SUFFIXES)}")
+        if self.output is not None:
+            from omni_msa.files.results import check_suffix
+
+            check_suffix(self.output)  # also when it is opened, but the model is loaded before that
         return BatchOptions(self.batch_size, self.workers, self.retry_failed, self.fresh)
 
 

@@ -24,10 +24,10 @@ from omni_msa.options import (
     BatchOptions,
     MediaOptions,
 )
-from omni_msa.values import Clip
 
 if TYPE_CHECKING:
     from omni_msa.media.feed import FileFeed
+    from omni_msa.values import Clip
 
 
 Manifest = Annotated[

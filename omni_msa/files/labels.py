@@ -204,8 +204,8 @@ def label_space_of(
 
 def _classes_of(clips: Sequence[Clip], published: set[tuple[str, ...]]) -> tuple[str, ...]:
     """The data set's own classes in their order, or those that the clips name."""
-    named = tuple(sorted({c.emotion for c in clips if c.emotion}))
-    classes = published.pop() if len(published) == 1 else named
+    emotions = tuple(sorted({c.emotion for c in clips if c.emotion}))
+    classes = published.pop() if len(published) == 1 else emotions
     if len(classes) < 2:
         raise ManifestError(
             f"the column emotion names {len(classes)} classes ({', '.join(classes) or 'none'}); "

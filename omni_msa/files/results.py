@@ -29,6 +29,16 @@ from omni_msa.values import Record
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
+def check_suffix(path: Path) -> None:
+    """The name of an output file says its format.
+
+    Raises:
+        ResultsError: it is none of them.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ResultsError(f"{path}: results end in one of {', '.join(SUFFIXES)}")
+
+
 def open_results(
     path: Path, fingerprint: str, fresh: bool = False, retry_failed: bool = False
 ) -> Results:
@@ -45,8 +55,7 @@ def open_results(
             written under another fingerprint.
     """
     path = Path(os.path.realpath(path))
-    if path.suffix.lower() not in SUFFIXES:
-        raise ResultsError(f"{path}: results end in one of {', '.join(SUFFIXES)}")
+    check_suffix(path)
     if path.is_dir():
         raise ResultsError(f"{path}: is a folder; name a file")
     with ExitStack() as undo:
@@ -223,9 +232,8 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         ResultsError: The file is missing, unreadable or no results file.
     """
+    check_suffix(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ResultsError(f"{path}: results end in one of {', '.join(SUFFIXES)}")
     with _explain_errors(path, "read"):
         if suffix == ".parquet":
             return [unflatten(row) for row in last_of_each(read_parquet(path))]

@@ -18,7 +18,7 @@ from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
 
-Fed = ClipContent | OmniMSAError
+FeedItem = ClipContent | OmniMSAError
 HASHING_THREADS = 4
 BYTES_PER_SECOND = 100_000  # of a usual file: estimates the size of a time window of one
 
@@ -32,7 +32,7 @@ class Feed(Protocol):
         """Roughly how long each clip is: clips of similar size share a batch."""
         ...
 
-    def read(self, order: Sequence[int]) -> Iterator[Fed]:
+    def read(self, order: Sequence[int]) -> Iterator[FeedItem]:
         """The clips at these places of the list, in this order."""
         ...
 
@@ -65,11 +65,11 @@ class FileFeed:
         """Bytes of the file, or a share of them for a window; words count little."""
         return [_file_size(clip) for clip in self.clips]
 
-    def read(self, order: Sequence[int]) -> Iterator[Fed]:
+    def read(self, order: Sequence[int]) -> Iterator[FeedItem]:
         keys = self._keys_of(order)
         in_cache = [self._has(key) for key in keys]
         places_to_read = [place for place, is_cached in enumerate(in_cache) if not is_cached]
-        results_by_place: dict[int, Fed] = {}
+        results_by_place: dict[int, FeedItem] = {}
         with ClipReaders(self.options, self.workers) as readers:
             stream = readers.read([self.clips[order[place]] for place in places_to_read], self.hide)
             for place, index in enumerate(order):
@@ -97,7 +97,7 @@ class FileFeed:
     def _has(self, key: str | None) -> bool:
         return key is not None and self.cache is not None and self.cache.has(key)
 
-    def _from_cache(self, key: str | None, clip: Clip) -> Fed:
+    def _from_cache(self, key: str | None, clip: Clip) -> FeedItem:
         """From the cache, or, when another process has just removed the entry, from the file."""
         assert self.cache is not None and key is not None
         content = self.cache.get(key, clip)
@@ -110,7 +110,7 @@ class FileFeed:
         self._add_to_cache(key, content)
         return content
 
-    def _add_to_cache(self, key: str | None, result: Fed) -> None:
+    def _add_to_cache(self, key: str | None, result: FeedItem) -> None:
         if self.cache is not None and key is not None and isinstance(result, ClipContent):
             self.cache.put(key, result)
 

@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from omni_msa.errors import MediaError
-from omni_msa.options import MediaOptions
-from omni_msa.values import PATCH_SIDE, FramePlan, VideoTrack
+from omni_msa.options import PATCH_SIDE, MediaOptions
+from omni_msa.values import FramePlan, VideoTrack
 
 PAIR = 2  # frames: the vision tower reads them two at a time
 MAX_RATIO = 200  # of the sides of a picture

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from omni_msa.media.sampling import plan_frames
-from omni_msa.options import MediaOptions
-from omni_msa.values import PATCH_SIDE, SAMPLE_RATE, Frames, Transcript, VideoTrack, Waveform
+from omni_msa.options import PATCH_SIDE, MediaOptions
+from omni_msa.values import SAMPLE_RATE, Frames, Transcript, VideoTrack, Waveform
 
 if TYPE_CHECKING:
     from omni_msa.model.inputs import InputBuilder, Segment

@@ -181,7 +181,7 @@ def _adapter_bytes(size: ModelSize, holding: Holding, training: bool, head: int)
 class _Layer:
     """What one layer holds, in bytes a token."""
 
-    held: int  # until it is done; in training, what its backward pass needs
+    during: int  # until it is done; in training, what its backward pass needs
     passing: int  # at its widest point, beside that
     around: int = 0  # outside the layers: inputs, positions, what follows the last one
 
@@ -206,11 +206,11 @@ class _Stage:
         if self.trained and not checkpointing:
             return self.running  # what it holds is among what is kept
         around = 0 if self.trained else self.layer.around
-        return self.count * (self.layer.held + around) + self.running
+        return self.count * (self.layer.during + around) + self.running
 
     def kept(self, checkpointing: bool) -> int:
         """Until the backward pass has come to it: of every layer."""
-        each = self.hidden if checkpointing else self.layer.held
+        each = self.hidden if checkpointing else self.layer.during
         return self.count * (self.layers * each + self.layer.around) * self.trained
 
 
@@ -224,8 +224,8 @@ def _activation_bytes(
     """
     stages = _stages(size, holding, tokens, batch_size, training)
     bias = batch_size * tokens.packed**2 * (holding.element_bytes + 1)
-    kept = sum(stage.kept(holding.checkpointing) for stage in stages)
-    return kept + max(stage.peak(holding.checkpointing) for stage in stages) + bias
+    until_backward = sum(stage.kept(holding.checkpointing) for stage in stages)
+    return until_backward + max(stage.peak(holding.checkpointing) for stage in stages) + bias
 
 
 def _stages(

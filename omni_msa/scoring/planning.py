@@ -32,8 +32,7 @@ from omni_msa.model.loading import local_folder, quiet_loading, resolve_quantize
 from omni_msa.model.packing import pack
 from omni_msa.model.prompt import WORDS
 from omni_msa.model.published import SIZES, published_thinker_config
-from omni_msa.options import MediaOptions, TrainOptions
-from omni_msa.values import PATCH_SIDE
+from omni_msa.options import PATCH_SIDE, MediaOptions, TrainOptions
 
 PURPOSES = ("score", "train")
 # What `fit` tries below the workload, best first.

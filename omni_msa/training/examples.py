@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from omni_msa.errors import OmniMSAError
-from omni_msa.media.feed import Fed
+from omni_msa.media.feed import FeedItem
 from omni_msa.training.data import LabelledInputs, with_labels
 from omni_msa.training.model import TrainedModel
 from omni_msa.values import Clip
@@ -25,7 +25,7 @@ class ExampleBuilder:
         self.reported_clips: set[str] = set()
 
     def build(
-        self, clip: Clip, content: Fed, left_out: dict[str, str], packed: bool
+        self, clip: Clip, content: FeedItem, left_out: dict[str, str], packed: bool
     ) -> LabelledInputs | None:
         """A clip as tensors; None if it cannot be shown.
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from omni_msa.errors import ConfigError, ModelError, OmniMSAError
+from omni_msa.files.atomic import replacing
 from omni_msa.files.locks import OutputLock
 
 LOG = "train_log.jsonl"
@@ -94,9 +95,8 @@ class RunFolder:
             "fingerprint": self.fingerprint,
             "log_bytes": log.stat().st_size if log.exists() else 0,
         }
-        temporary = self.folder / f"{STATE}.partial"
-        torch.save(whole, temporary)
-        os.replace(temporary, self.folder / STATE)
+        with replacing(self.folder / STATE, ".partial") as temporary:
+            torch.save(whole, temporary)
 
     def finish(self) -> None:
         """The run is complete: its state is no longer needed."""
