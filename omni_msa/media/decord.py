@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from omni_msa.errors import MediaError
-from omni_msa.media.pyav import Deadline, FrameReading, read_frames
+from omni_msa.media.container import Deadline
+from omni_msa.media.pyav import FrameReading, read_frames
 from omni_msa.media.sampling import frame_indices_at
 from omni_msa.values import FramePlan, VideoTrack
 

@@ -6,10 +6,8 @@ decoded frame.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,9 @@ import av
 import numpy as np
 
 from omni_msa.errors import MediaError
+from omni_msa.media.container import LIBAV_ERRORS, check_regular, explain, open_container, reason
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
-av.logging.set_level(None)  # libav's own messages would appear in the user's terminal
-
-# What libav raises: some of its errors are builtin ones too, some are not.
-LIBAV_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 MAX_FAILED_PACKETS = 50  # then a track counts as not decodable
 DEFAULT_FRAME_RATE = 25.0  # frames a second, for raw streams without timestamps
 
@@ -35,54 +30,23 @@ class PacketTimes:
     end_seconds: float
 
 
-@contextmanager
-def open_container(path: Path) -> Iterator[Any]:
-    """The file as a PyAV container, closed at the end.
-
-    Raises:
-        MediaError: it cannot be opened as media, in one line that says why.
-    """
-    try:
-        container = av.open(os.fspath(path), metadata_errors="ignore")
-    except LIBAV_ERRORS as error:
-        raise MediaError(explain(path, error)) from error
-    try:
-        yield container
-    finally:
-        container.close()
-
-
-def explain(path: Path, error: BaseException) -> str:
-    """Why a file cannot be opened, and what to do."""
-    if path.is_dir():
-        return (
-            f"{path}: is a folder, not a media file; give the files in it, or the folder to score"
-        )
-    if isinstance(error, FileNotFoundError):
-        return f"{path}: no such file; check the path"
-    if isinstance(error, PermissionError) or not os.access(path, os.R_OK):
-        return f"{path}: cannot be read (permission denied); change its permissions"
-    if path.is_file() and path.stat().st_size == 0:
-        return f"{path}: the file is empty (0 bytes); copy or record it again"
-    return (
-        f"{path}: not a media file that can be read ({_reason(error)}); video or audio such as "
-        "mp4, mkv, webm, mov, wav, mp3 is needed, whole and not encrypted"
-    )
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return text.strip().rstrip(".")
-
-
 def probe(path: Path) -> MediaFacts:
     """Scans one file: which tracks a player would use, and when each frame is shown.
+
+    The last files are remembered, so that the windows of a long recording are scanned for once.
 
     Raises:
         MediaError: not a media file, or no track in it could be used at all.
     """
-    if path.is_file() and path.stat().st_size == 0:
+    check_regular(path)
+    status = path.stat()
+    if status.st_size == 0:
         raise MediaError(explain(path, OSError()))
+    return _probe(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _probe(path: Path, version: tuple[int, int, int]) -> MediaFacts:
     warnings: list[str] = []
     with open_container(path) as container:
         video_stream = _pick_video(container, warnings)
@@ -164,7 +128,7 @@ def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, 
                 if seconds is not None:
                     ends[i].append(seconds + float((packet.duration or 0) * packet.time_base))
         except LIBAV_ERRORS as error:
-            warnings.append(f"the file breaks off ({_reason(error)}): what came before is used")
+            warnings.append(f"the file breaks off ({reason(error)}): what came before is used")
     rates = {s.index: _frame_rate_from_header(s) for s in streams}
     return {i: _times(pts[i], ends[i], rates[i]) for i in indices}
 

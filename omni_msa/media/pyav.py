@@ -1,44 +1,33 @@
-"""Frames, sound and subtitles through PyAV: the default reader.
+"""Frames and subtitles through PyAV: the default reader.
 
-Shapes: F sampled frames, h x w the planned size, C channels, S samples.
+Shapes: F sampled frames, h x w the planned size.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 from av.video.reformatter import Colorspace, Interpolation
 
 from omni_msa.errors import MediaError
-from omni_msa.media.probe import LIBAV_ERRORS, open_container
+from omni_msa.media.container import (
+    LIBAV_ERRORS,
+    SEEK_BACK_SECONDS,
+    SEEK_GAP_SECONDS,
+    Deadline,
+    open_container,
+)
 from omni_msa.media.sampling import frame_indices_at
-from omni_msa.values import SAMPLE_RATE, Cue, FramePlan, VideoTrack
+from omni_msa.values import Cue, FramePlan, VideoTrack
 
 DECODER_THREADS = 2  # a process; many clips in parallel beat many threads a clip
-SEEK_GAP_SECONDS = 4.0  # decoding through less than this is quicker than seeking
 HD_HEIGHT = 720  # untagged video this tall is BT.709, smaller BT.601, as players assume
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-
-
-class Deadline:
-    """Raises once reading a clip has taken too long; checked between packets."""
-
-    def __init__(self, path: Path, seconds: float) -> None:
-        self.path = path
-        self.seconds = seconds
-        self.end_time = time.monotonic() + seconds
-
-    def check(self) -> None:
-        if time.monotonic() > self.end_time:
-            raise MediaError(
-                f"{self.path}: reading took longer than {self.seconds:.0f} s, given up"
-            )
 
 
 @dataclass(frozen=True)
@@ -68,6 +57,8 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = DECODER_THREADS
         decoder = _FrameDecoder(container, stream, track, deadline)
+        if (first_frame := decoder.next()) is not None:  # the clock starts there; then it can seek
+            decoder.push_back(first_frame)
         for frame_time in frame_times:
             decoder.skip_to(frame_time)
             while current is None or current[0] < frame_time - 1e-4:
@@ -140,20 +131,32 @@ class _FrameDecoder:
         self._pending_frame = frame
 
     def skip_to(self, target: float) -> None:
-        """Seeks when the target is far ahead; the frames before it need not be decoded."""
+        """Seeks when the target is far ahead; the frames before it need not be decoded.
+
+        A seek that lands behind the target, as it may where the file has no index, is repeated
+        further back, at last from the start.
+        """
         if (
             self._origin is None
             or not self._has_times
             or target - self._position < SEEK_GAP_SECONDS
         ):
             return
-        try:
-            offset = int((target + self._origin) / self.stream.time_base)
-            self.container.seek(offset, stream=self.stream, backward=True)
-        except LIBAV_ERRORS:
-            return  # seeking fails in this file: all frames are decoded
-        self._pending_frame = None
-        self._frames = self._decode()
+        for step_back in SEEK_BACK_SECONDS:
+            try:
+                seconds = max(target - step_back, 0.0) + self._origin
+                offset = int(seconds / self.stream.time_base)
+                self.container.seek(offset, stream=self.stream, backward=True)
+            except LIBAV_ERRORS:
+                return  # seeking fails in this file: all frames are decoded
+            self._pending_frame = None
+            self._frames = self._decode_from_keyframe()
+            frame = self.next()
+            if frame is None:
+                continue
+            self.push_back(frame)
+            if frame[0] <= target + 1e-4:
+                return
 
     def _seconds(self, frame: Any) -> float:
         """Time on the presentation's clock; frames without one are counted."""
@@ -171,9 +174,21 @@ class _FrameDecoder:
             return float(self._pts[0])
         return float(self._pts[np.abs(self._pts - timestamp).argmin()])
 
-    def _decode(self) -> Iterator[Any]:
+    def _decode_from_keyframe(self) -> Iterator[Any]:
+        """After a seek: from the first keyframe on, without frames that are shown before it, whose
+        references were not decoded."""
+        packets = self.container.demux(self.stream)
+        keyframe = next((p for p in packets if p.size and p.is_keyframe), None)
+        if keyframe is None:
+            return
+        start = keyframe.pts
+        for frame in self._decode(chain([keyframe], packets)):
+            if start is None or frame.pts is None or frame.pts >= start:
+                yield frame
+
+    def _decode(self, packets: Iterable[Any] | None = None) -> Iterator[Any]:
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in packets or self.container.demux(self.stream):
                 self.deadline.check()
                 try:
                     yield from packet.decode()
@@ -212,67 +227,6 @@ def _matrix(frame: Any) -> Colorspace:
     if matrix is not None:
         return matrix
     return Colorspace.ITU709 if frame.height >= HD_HEIGHT else Colorspace.ITU601
-
-
-def read_sound(
-    path: Path, index: int, max_seconds: float, deadline: Deadline
-) -> tuple[np.ndarray, list[str]]:
-    """The first `max_seconds` of a track, mono at 16 kHz, and warnings: float32 [S], S may be 0."""
-    blocks: list[tuple[int, np.ndarray]] = []
-    seconds, num_damaged = 0.0, 0
-    with open_container(path) as container:
-        stream = container.streams[index]
-        try:
-            for packet in container.demux(stream):
-                deadline.check()
-                try:
-                    frames = packet.decode()
-                except LIBAV_ERRORS:
-                    num_damaged += 1
-                    continue
-                for frame in frames:
-                    mono = _mono(frame)
-                    blocks.append((frame.sample_rate, mono))
-                    seconds += len(mono) / frame.sample_rate
-                if seconds > max_seconds:
-                    break
-        except MediaError:
-            raise  # the deadline
-        except LIBAV_ERRORS:
-            num_damaged += 1
-    warnings = [f"{num_damaged} damaged audio packets were skipped"] if num_damaged else []
-    return _resample_blocks(blocks), warnings
-
-
-def _mono(frame: Any) -> np.ndarray:
-    """One audio frame -> the mean of its channels, float32 [S] in about -1..1."""
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, len(frame.layout.channels)).T  # [C, S]
-    if samples.dtype == np.uint8:
-        samples = (samples.astype(np.float32) - 128) / 128
-    elif samples.dtype.kind == "i":
-        samples = samples.astype(np.float64) / 2 ** (8 * samples.dtype.itemsize - 1)
-    return samples.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def _resample_blocks(blocks: list[tuple[int, np.ndarray]]) -> np.ndarray:
-    """Runs of equal sample rate, each resampled to 16 kHz as librosa does (soxr, HQ)."""
-    parts: list[np.ndarray] = []
-    start = 0
-    for i in range(1, len(blocks) + 1):
-        if i == len(blocks) or blocks[i][0] != blocks[start][0]:
-            run = np.concatenate([samples for _, samples in blocks[start:i]])
-            parts.append(resample(run, blocks[start][0]))
-            start = i
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-def resample(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """float32 [S] at any rate -> at 16 kHz."""
-    if sample_rate == SAMPLE_RATE or not len(samples):
-        return samples
-    return soxr.resample(samples, sample_rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
 
 
 def read_cues(path: Path, index: int, deadline: Deadline) -> list[Cue]:

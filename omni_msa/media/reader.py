@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import MediaError
+from omni_msa.media.container import Deadline
 from omni_msa.media.decord import read_frames_decord
 from omni_msa.media.identity import clip_sha256
 from omni_msa.media.probe import probe
-from omni_msa.media.pyav import Deadline, read_cues, read_frames
+from omni_msa.media.pyav import read_cues, read_frames
 from omni_msa.media.sampling import plan_frames
 from omni_msa.media.sound import read_waveform
 from omni_msa.media.transcripts import clean_words, cues_to_text, sidecar_transcript

@@ -6,12 +6,14 @@ PyAV. mp3 is read by PyAV too: libsndfile's mp3 decoder writes messages to the t
 
 from __future__ import annotations
 
+from math import gcd
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from omni_msa.media.pyav import Deadline, read_sound, resample
+from omni_msa.media.container import Deadline
+from omni_msa.media.pyav_sound import WARM_UP_SECONDS, read_sound, resample
 from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 
@@ -35,9 +37,8 @@ def read_waveform(
     start = max((window[0] or 0.0) - track.start_seconds, 0.0)
     stop = np.inf if window[1] is None else max(window[1] - track.start_seconds, 0.0)
     limit = start + options.max_audio_seconds
-    seconds_to_read = min(stop, limit + 1.0)
-    samples, reader, warnings = _read_samples(facts, track, seconds_to_read, deadline)
-    samples = samples[int(start * SAMPLE_RATE) :]
+    span = start, min(stop, limit + 1.0)
+    samples, reader, warnings = _read_samples(facts, track, span, deadline)
     if np.isfinite(stop):
         samples = samples[: max(round((stop - start) * SAMPLE_RATE), 0)]
     if not len(samples):
@@ -61,19 +62,20 @@ def read_waveform(
 
 
 def _read_samples(
-    facts: MediaFacts, track: AudioTrack, max_seconds: float, deadline: Deadline
+    facts: MediaFacts, track: AudioTrack, span: tuple[float, float], deadline: Deadline
 ) -> tuple[np.ndarray, str, list[str]]:
+    """Sound from the start of a span to its stop or a little more, in seconds of the track."""
     if facts.video is None and facts.container in SOUNDFILE_CONTAINERS:
         try:
-            return _read_plain(facts.path, max_seconds, deadline), "soundfile", []
+            return _read_plain(facts.path, span, deadline), "soundfile", []
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
             pass  # damaged, or a codec that libsndfile lacks: PyAV tries it
-    samples, warnings = read_sound(facts.path, track.index, max_seconds, deadline)
+    samples, warnings = read_sound(facts.path, track.index, deadline, *span)
     return samples, "pyav", warnings
 
 
-def _read_plain(path: Path, max_seconds: float, deadline: Deadline) -> np.ndarray:
-    """A plain audio file -> mono at 16 kHz: float32 [S].
+def _read_plain(path: Path, span: tuple[float, float], deadline: Deadline) -> np.ndarray:
+    """A span of a plain audio file -> mono at 16 kHz: float32 [S].
 
     Raises:
         soundfile.LibsndfileError: libsndfile does not read it.
@@ -81,7 +83,10 @@ def _read_plain(path: Path, max_seconds: float, deadline: Deadline) -> np.ndarra
     """
     parts: list[np.ndarray] = []
     with soundfile.SoundFile(path) as file:
-        samples_to_read = int(min(max_seconds * file.samplerate, 2**62))
+        begin = _place_before(span[0], file.samplerate)
+        if begin:
+            file.seek(begin)
+        samples_to_read = int(min(span[1] * file.samplerate, 2**62)) - begin
         while samples_to_read > 0:
             deadline.check()
             block = file.read(
@@ -95,4 +100,13 @@ def _read_plain(path: Path, max_seconds: float, deadline: Deadline) -> np.ndarra
             samples_to_read -= len(block)
         if not parts:
             raise ValueError("no samples")
-        return resample(np.concatenate(parts), file.samplerate)
+        samples = resample(np.concatenate(parts), file.samplerate)
+        begin_at_16_khz = begin * SAMPLE_RATE // file.samplerate
+        return samples[int(span[0] * SAMPLE_RATE) - begin_at_16_khz :]
+
+
+def _place_before(start_seconds: float, sample_rate: int) -> int:
+    """A sample about a second before a moment, for the resampler to look back at; a whole number
+    of samples at 16 kHz, so that it resamples there as it does from the beginning."""
+    period = sample_rate // gcd(sample_rate, SAMPLE_RATE)
+    return max(int((start_seconds - WARM_UP_SECONDS) * sample_rate), 0) // period * period
