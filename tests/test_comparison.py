@@ -57,8 +57,11 @@ def test_anything_else_is_told(seeds, training, changes, told):
         seeds(training, **changes)
 
 
-def test_what_a_fit_has_chosen_is_no_difference(seeds):
-    assert len(seeds({"penalty": 10.0})) == 2
+def test_what_a_fit_has_chosen_is_no_difference_and_what_the_user_has_is(seeds):
+    free = {"method_options": {"penalty": None}}
+    assert len(seeds(free, readout_settings={"penalty": 1.0})) == 2
+    with pytest.raises(ConfigError, match="more than its seed: .*penalty"):
+        seeds({"method_options": {"penalty": 1e6}})
 
 
 def test_a_name_that_is_typed_differently_is_the_same_data(tmp_path):
