@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from conftest import make_checkpoint, make_content
 from safetensors.torch import load_file, save_file
 
 from omni_msa.errors import ConfigError, ModelError
+from omni_msa.model.identity import file_sha256
 from omni_msa.options import AblationOptions, ModelOptions
 from omni_msa.scoring.checkpoint import media_options, read_info, save_checkpoint
 from omni_msa.scoring.scorer import Scorer
@@ -42,8 +44,6 @@ def test_the_adapter_matters(base_folder, scorer, tmp_path):
     path = folder / "adapter_model.safetensors"
     save_file({k: v * 0 for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
     info = json.loads((folder / "omni_msa.json").read_text())
-    from omni_msa.model.identity import file_sha256
-
     info["adapter_sha256"] = file_sha256(path)
     (folder / "omni_msa.json").write_text(json.dumps(info))
     changed = torch.tensor(scores(load(base_folder, folder)))
@@ -96,8 +96,6 @@ def test_damage_is_one_clear_line(copy, base_folder, file, what):
 
 
 def test_a_foreign_adapter_key_is_refused(copy, base_folder):
-    from omni_msa.model.identity import file_sha256
-
     path = copy / "adapter_model.safetensors"
     tensors = load_file(path)
     key = next(iter(tensors))
@@ -193,3 +191,60 @@ def test_another_base_or_precision_is_not_shared(base_folder, checkpoint_folder,
     assert first.thinker.shared is not tiny.thinker.shared
     assert packed.thinker.shared is not first.thinker.shared
     assert packed.thinker.base.quantize == "8bit"
+
+
+def test_an_adapter_that_does_not_load_leaves_its_neighbours_alone(
+    base_folder, checkpoint_folder, tmp_path
+):
+    first = load(base_folder, checkpoint_folder)
+    expected = scores(first)
+    folder = make_checkpoint(base_folder, tmp_path / "c")
+    path = folder / "adapter_model.safetensors"
+    save_file(dict(list(load_file(path).items())[1:]), path, metadata={"format": "pt"})
+    info = json.loads((folder / "omni_msa.json").read_text())
+    info["adapter_sha256"] = file_sha256(path)
+    (folder / "omni_msa.json").write_text(json.dumps(info))
+    with pytest.raises(
+        ModelError, match=r"1 adapter tensors are missing.*lora_A\.weight"
+    ) as raised:
+        load(base_folder, folder, beside=first)
+    assert str(raised.value).count("checkpoint") == 1
+    assert list(first.thinker.model.peft_config) == ["default"]
+    assert scores(first) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_base_is_shared_where_it_is_the_same(base_folder, checkpoint_folder, tiny):
+    first = load(base_folder, checkpoint_folder)
+    options = ModelOptions(str(base_folder), str(checkpoint_folder))
+    assert first.has_base_of(options) and first.has_base_of(ModelOptions(str(base_folder)))
+    assert not first.has_base_of(replace(options, quantize="8bit"))
+    assert not first.has_base_of(ModelOptions()) and tiny.has_base_of(ModelOptions())
+
+
+def test_training_is_recorded_as_it_is_now(checkpoint_folder, tmp_path):
+    """Version 0.1.0 wrote the head's options among those of training."""
+    folder = shutil.copytree(checkpoint_folder, tmp_path / "copy")
+    info = json.loads((folder / "omni_msa.json").read_text())
+    now = read_info(folder)
+    for record, expected in (
+        (
+            {"readout": "regression", "head": "mlp", "head_dropout": 0.2, "epochs": 3},
+            {
+                "method": "regression",
+                "method_options": {"head": "mlp", "dropout": 0.2},
+                "epochs": 3,
+            },
+        ),
+        ({"penalty": 10.0, "clips": 8}, {"method_options": {"penalty": None}, "clips": 8}),
+    ):
+        (folder / "omni_msa.json").write_text(json.dumps(info | {"training": record}))
+        assert read_info(folder) == replace(now, training=expected)
+
+
+@pytest.mark.parametrize("settings", [{"dropout": None}, {"dropout": [1]}, {"heads": "mlp"}])
+def test_options_that_the_method_does_not_take(base_folder, copy, settings):
+    info = json.loads((copy / "omni_msa.json").read_text())
+    info["readout_settings"] = settings
+    (copy / "omni_msa.json").write_text(json.dumps(info))
+    with pytest.raises(ModelError, match="readout does not fit"):
+        load(base_folder, copy)

@@ -21,6 +21,7 @@ def seeds(checkpoint_folder, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     shutil.copytree(checkpoint_folder, first)
     training = {"seed": 0, "epochs": 3, "start": None, "left_out": []}
+    training["method_options"] = {"penalty": None}
 
     def compare(training_of_second=None, **changes):
         shutil.copytree(first, second, dirs_exist_ok=True)
@@ -49,7 +50,7 @@ def test_two_seeds_are_two_systems(seeds):
         ({"adapter": {"seed": 3, "epochs": 1}}, {}, "adapter"),
         ({}, {"hide": ["audio"]}, "never shown"),
         ({}, {"media": {"max_frames": 4}}, "media"),
-        ({}, {"readout_settings": {"head": "linear"}}, "readout settings"),
+        ({"method_options": {"head": "linear"}}, {}, "readout settings"),
     ],
 )
 def test_anything_else_is_told(seeds, training, changes, told):
@@ -57,8 +58,10 @@ def test_anything_else_is_told(seeds, training, changes, told):
         seeds(training, **changes)
 
 
-def test_what_a_fit_has_chosen_is_no_difference(seeds):
-    assert len(seeds({"penalty": 10.0})) == 2
+def test_what_a_fit_has_chosen_is_no_difference_and_what_the_user_has_is(seeds):
+    assert len(seeds(readout_settings={"penalty": 1.0})) == 2
+    with pytest.raises(ConfigError, match="more than its seed: .*penalty"):
+        seeds({"method_options": {"penalty": 1e6}})
 
 
 def test_a_name_that_is_typed_differently_is_the_same_data(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -248,10 +248,73 @@ def test_a_method_is_trained_saved_loaded_and_scores(halved, base_folder, tmp_pa
     ("options", "message"),
     [
         ({"gain": "-1"}, "gain must be positive"),
-        ({"bias": "perhaps"}, "bias 'perhaps' is not known; choose one of: true, false"),
+        ({"bias": "perhaps"}, "bias=perhaps: it takes true or false"),
         ({"loudness": "1"}, "halved: option 'loudness' is not known; choose one of: gain, bias"),
     ],
 )
 def test_a_methods_options_are_its_own(halved, options, message):
     with pytest.raises(ConfigError, match=message):
         parse_options(Halved, options)
+
+
+@dataclass(frozen=True)
+class EveryKind:
+    """An option of every type that an option may have."""
+
+    word: str = "a"
+    count: int = 1
+    rate: float = 1.0
+    on: bool = True
+    limit: int | None = None
+    name: str | None = None
+
+
+class Various(Halved):
+    """A method with those options."""
+
+    name = "various"
+    Options = EveryKind
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"word": "none", "count": "2", "rate": "2"}, {"word": "none", "count": 2, "rate": 2.0}),
+        ({"on": "false", "limit": "3"}, {"on": False, "limit": 3}),
+        ({"on": False, "rate": 2, "limit": None}, {"on": False, "rate": 2.0, "limit": None}),
+        ({"limit": "none"}, {"limit": None}),
+        ({"name": "abc"}, {"name": "abc"}),
+    ],
+)
+def test_options_come_as_text_or_as_json(values, expected):
+    options = parse_options(Various, values)
+    assert options == EveryKind(**expected)
+    for name, value in expected.items():
+        assert type(getattr(options, name)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 2.7}, "count=2.7: it takes a whole number"),
+        ({"count": True}, "count=True: it takes a whole number"),
+        ({"rate": None}, "rate=None: it takes a number"),
+        ({"rate": [1]}, r"rate=\[1\]: it takes a number"),
+        ({"on": "yes"}, "on=yes: it takes true or false"),
+        ({"limit": "few"}, "limit=few: it takes a whole number or none"),
+        ({"word": 3}, "word=3: it takes a word"),
+    ],
+)
+def test_options_of_another_kind_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_options(Various, values)
+
+
+def test_options_that_are_not_in_the_weights_are_in_the_fingerprint(halved, scorer):
+    fingerprints = {scorer.fingerprint(AblationOptions())}
+    for gain in (1.0, 2.0):
+        method = Halved(scorer.thinker, scorer.label_space, HalvedOptions(gain=gain))
+        other = Scorer(scorer.thinker, replace(scorer.checkpoint, method=method), scorer.media)
+        fingerprints.add(other.fingerprint(AblationOptions()))
+    assert len(fingerprints) == 3
+    assert scorer.method.scoring_options() == {}  # a head's shape shows in its weights

@@ -129,7 +129,7 @@ def test_options_are_checked(changes):
         ({"method": "verbalizer"}, "'verbalizer' is trained by nothing"),
         ({"method_options": {"head": "deep"}}, "head 'deep' is not known; choose one of: mlp, li"),
         ({"method_options": {"hed": "mlp"}}, "option 'hed' is not known; choose one of: head, dr"),
-        ({"method_options": {"dropout": "some"}}, "dropout=some: it takes a number"),
+        ({"method_options": {"dropout": "some"}}, "dropout=some: it takes a number$"),
         ({"method_options": {"dropout": "1"}}, r"must lie in \[0, 1\), got 1.0"),
         ({"method": "generative", "method_options": {"head": "mlp"}}, "has no options; leave out"),
         ({"method": "generative", "head_learning_rate": 1.0}, "generative has no parameters"),

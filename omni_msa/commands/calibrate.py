@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+import typer
 
 from omni_msa.commands.flags import (
     BaseFlags,
@@ -22,11 +25,15 @@ class FitFlags:
     """What is fitted, and on whose states."""
 
     checkpoint: CheckpointFolder = None
+    method: Annotated[
+        str,
+        typer.Option("--readout", "--method", metavar="NAME", help="What is fitted: a ridge."),
+    ] = FitOptions.method
     settings: Settings = None
 
     def options(self) -> FitOptions:
         """The checked options that the library takes."""
-        return FitOptions(method_options=parse_settings(self.settings or []))
+        return FitOptions(self.method, parse_settings(self.settings or []))
 
 
 @takes_flags
@@ -61,6 +68,6 @@ def calibrate(
     if fit.checkpoint is not None:
         show.note("if its adapter was trained on these clips, leaving one out flatters it")
     with count_progress("reading", len(labelled), show.quiet) as progress:
-        feed = file_feed(labelled, frozen.media, read)
+        feed = file_feed(labelled, frozen.media, read, frozen.hidden)
         info = fit_on(frozen, feed, output, space, read.hide, progress, fresh, fit.options())
     print_trained(output, info, show.json)

@@ -181,6 +181,8 @@ class _Job:
         from omni_msa.evaluation.evaluate import evaluate as measure
         from omni_msa.evaluation.evaluate import family_of, protocol_of, scored_clips
 
+        if self.scorer is not None and not self.scorer.has_base_of(model):
+            self.scorer = None  # memory may not hold two bases
         scorer = load_scorer(model, media.overrides(), show, self.scorer)
         self.scorer, space = scorer, scorer.label_space
         ablation = AblationOptions(enabled=self.options.ablate)

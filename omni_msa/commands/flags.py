@@ -71,6 +71,8 @@ def parse_settings(values: Sequence[str]) -> dict[str, str]:
         name, equals, setting = value.partition("=")
         if not (name.strip() and equals):
             raise ConfigError(f"--set {value}: give NAME=VALUE, such as --set head=linear")
+        if name.strip() in settings:
+            raise ConfigError(f"--set {name.strip()} is given twice; give it once")
         settings[name.strip()] = setting.strip()
     return settings
 

@@ -99,8 +99,14 @@ class ReadFlags:
         return parse_modalities([name for name in self.drop or [] if name != "none"])
 
 
-def file_feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> FileFeed:
-    """The clips, read ahead by other processes and kept in the cache that was named."""
+def file_feed(
+    clips: Sequence[Clip], media: MediaOptions, read: ReadFlags, unused: Subset = frozenset()
+) -> FileFeed:
+    """The clips, read ahead by other processes and kept in the cache that was named.
+
+    Args:
+        unused: modalities that the method cannot use, beside those that are dropped.
+    """
     from omni_msa.media.cache import ContentCache
     from omni_msa.media.feed import FileFeed
 
@@ -109,7 +115,7 @@ def file_feed(clips: Sequence[Clip], media: MediaOptions, read: ReadFlags) -> Fi
         raise ConfigError(f"--cache-gb must be positive and finite, got {read.cache_gb}")
     size = int(read.cache_gb * 1e9)
     cache = ContentCache(read.cache, size) if read.cache is not None else None
-    return FileFeed(clips, media, read.workers, cache, read.hide)
+    return FileFeed(clips, media, read.workers, cache, read.hide | unused)
 
 
 def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFlags) -> None:

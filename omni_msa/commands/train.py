@@ -138,8 +138,12 @@ class TrainFlags:
         names = {field.name for field in fields(TrainOptions)} & {f.name for f in fields(self)}
         own = {"head": self.head, "dropout": self.head_dropout}
         own = {name: value for name, value in own.items() if value is not None}
-        own |= parse_settings(self.settings or [])
-        return TrainOptions(method_options=own, **{name: getattr(self, name) for name in names})
+        settings = parse_settings(self.settings or [])
+        if twice := sorted(own.keys() & settings.keys()):
+            raise ConfigError(f"{' and '.join(twice)}: by a flag and by --set; give one of them")
+        return TrainOptions(
+            method_options=own | settings, **{name: getattr(self, name) for name in names}
+        )
 
 
 @takes_flags
@@ -167,6 +171,7 @@ def train(
 
     with working("loading the model ...", show.quiet):
         from omni_msa.files.labels import label_space_of
+        from omni_msa.methods import method_named
         from omni_msa.training.data import TrainingData
         from omni_msa.training.trainer import Trainer
 
@@ -178,7 +183,8 @@ def train(
             read = replace(read, drop=inherited or read.drop)
         space = label_space_of(clips, read.task, read.label_range)
         splits = [[c for c in clips if c.split == name] for name in ("train", "valid")]
-        feeds = [file_feed(space.labelled(split), chosen, read) for split in splits]
+        unused = method_named(options.method).unused_modalities()
+        feeds = [file_feed(space.labelled(split), chosen, read, unused) for split in splits]
         labelled = TrainingData(feeds[0], feeds[1], space, read.hide)
         trainer = Trainer(model, options, chosen)
     if inherited:

@@ -17,7 +17,7 @@ from omni_msa.scoring.checkpoint import CheckpointInfo, read_info
 from omni_msa.values import Clip
 
 # Of a run's record: what may differ between two seeds of the same training.
-OF_A_SEED = ("seed", "left_out", "penalty", "save_every", "checkpointing")
+OF_A_SEED = ("seed", "left_out", "save_every", "checkpointing")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def _recipe(info: CheckpointInfo) -> dict[str, Any]:
     return _but_the_seed(info.training) | {
         "base": info.base_sha256,
         "readout": info.method,
-        "readout settings": _but_the_seed(info.method_options),
+        # as they were chosen: what a fit has found follows from its clips
+        "readout settings": info.training.get("method_options", info.method_options),
         "label range": info.label_space.range,
         "never shown": info.hide,
         "media": info.media,

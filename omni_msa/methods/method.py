@@ -10,9 +10,9 @@ Shapes: B clips, K subsets of each, N training clips, H width of the language mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -64,13 +64,16 @@ class Method(nn.Module):
         name: what `--readout`, records and checkpoints call it.
         Options: a frozen dataclass of its own options, each with a default; it checks itself.
         trained_by: how it gets its weights.
-        is_zero_shot: whether it scores without any.
+        is_zero_shot: whether it scores without any weights of its own; such methods may replace
+            each other over one base or adapter.
+        answers_in_words: whether the model itself writes the label, so that the prompt says how.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type] = NoOptions
     trained_by: ClassVar[TrainedBy]
     is_zero_shot: ClassVar[bool] = False
+    answers_in_words: ClassVar[bool] = False
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: Any) -> None:
         super().__init__()
@@ -79,8 +82,13 @@ class Method(nn.Module):
 
     @classmethod
     def modalities(cls) -> Subset:
-        """Those it can use; no other is read. By default, what the Thinker can be shown."""
+        """Those it can use. By default, what the Thinker can be shown."""
         return frozenset(name for name, row in MODALITIES.items() if row.is_token)
+
+    @classmethod
+    def unused_modalities(cls) -> Subset:
+        """Those it cannot use, which need not be read."""
+        return frozenset(MODALITIES) - cls.modalities()
 
     @classmethod
     def num_parameters(cls, width: int, options: Any, label_space: LabelSpace) -> int:
@@ -90,7 +98,15 @@ class Method(nn.Module):
     def question(self) -> str:
         """What the prompt asks; where the model itself writes the answer, also in which words."""
         space = self.label_space
-        return prompt.question(space.low, space.high, space.classes, in_words=self.is_zero_shot)
+        return prompt.question(space.low, space.high, space.classes, self.answers_in_words)
+
+    def scoring_options(self) -> dict[str, Any]:
+        """Options that change a score and are not in the weights: a fingerprint covers them."""
+        return {
+            field.name: getattr(self.options, field.name)
+            for field in fields(self.options)
+            if not field.metadata.get("in_weights")
+        }
 
     def parameter_groups(self, learning_rate: float) -> list[ParameterGroup]:
         """Its own parameters, for training by gradients.
@@ -126,8 +142,15 @@ class Method(nn.Module):
         raise NotImplementedError
 
 
+def in_weights(default: Any) -> Any:
+    """An option whose whole effect is in the weights, such as the shape of a head."""
+    return field(default=default, metadata={"in_weights": True})
+
+
 def parse_options(method: type[Method], values: Mapping[str, Any]) -> Any:
     """A method's options, from text (`--set NAME=VALUE`) or from JSON.
+
+    Options are of type str, int, float or bool, or one of these and None ("none" as text).
 
     Raises:
         ConfigError: an option that the method does not have, or a value that it does not take.
@@ -143,14 +166,39 @@ def parse_options(method: type[Method], values: Mapping[str, Any]) -> Any:
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
-    """Text as the type that an option is declared with; other values as they are."""
-    if not isinstance(value, str) or kind is str:
+    """A value as the type that an option is declared with."""
+    kinds = get_args(kind) or (kind,)
+    if value is None or (value == "none" and str not in kinds):
+        if type(None) in kinds:
+            return None
+    elif str in kinds and isinstance(value, str):
         return value
-    if kind is bool:
-        check_choice(name, value, ("true", "false"))
-        return value == "true"
-    number = int if kind is int else float
-    try:
-        return number(value)
-    except ValueError as error:
-        raise ConfigError(f"{name}={value}: it takes a number, such as {name}=1") from error
+    elif bool in kinds and (isinstance(value, bool) or value in ("true", "false")):
+        return value in (True, "true")
+    elif not isinstance(value, bool):
+        for number in (int, float):
+            if number in kinds and (converted := _number(value, number)) is not None:
+                return converted
+    allowed = " or ".join(_KIND_NAMES[k] for k in kinds if k in _KIND_NAMES)
+    raise ConfigError(f"{name}={value}: it takes {allowed}")
+
+
+_KIND_NAMES = {
+    str: "a word",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "none",
+}
+
+
+def _number(value: Any, kind: type) -> Any:
+    """Text or a JSON number as an int or a float; None if it is none."""
+    if isinstance(value, str):
+        try:
+            return kind(value)
+        except ValueError:
+            return None
+    if isinstance(value, int) or (kind is float and isinstance(value, float)):
+        return kind(value)
+    return None

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods.method import Method, Reading, TrainedBy
+from omni_msa.methods.method import Method, Reading, TrainedBy, in_weights
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
@@ -47,8 +47,8 @@ HEADS: dict[str, Callable[[int, float, int], nn.Module]] = {"mlp": mlp_head, "li
 class RegressionOptions:
     """Of the head."""
 
-    head: str = "mlp"  # a key of HEADS
-    dropout: float = HEAD_DROPOUT
+    head: str = in_weights("mlp")  # a key of HEADS
+    dropout: float = in_weights(HEAD_DROPOUT)
 
     def __post_init__(self) -> None:
         check_choice("head", self.head, HEADS)

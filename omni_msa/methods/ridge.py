@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from omni_msa.errors import ConfigError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods.method import Method, Reading, TrainedBy
+from omni_msa.methods.method import Method, Reading, TrainedBy, in_weights
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
@@ -38,7 +38,7 @@ class RidgeFit:
 class RidgeOptions:
     """Of the fit."""
 
-    penalty: float | None = None  # None: that with the smallest leave-one-out error
+    penalty: float | None = in_weights(None)  # None: that with the smallest leave-one-out error
 
     def __post_init__(self) -> None:
         if self.penalty is not None and not 0 < self.penalty < inf:

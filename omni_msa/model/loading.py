@@ -53,7 +53,7 @@ def load_thinker(
     where = _device(device)
     how = resolve_quantize(quantize, count_parameters(config))
     if loaded is not None and loaded.base.holds(folder, how, where):
-        return loaded.beside(name)
+        return loaded.beside(name, folder)
     from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 
     try:
@@ -81,6 +81,17 @@ def load_thinker(
         keep_packing(model)
     model.eval().requires_grad_(False)
     return Thinker(model, processor, LoadedBase(name, folder, how, where))
+
+
+def is_held(loaded: Thinker, name: str, quantize: str, device: str) -> bool:
+    """Whether a Thinker in memory is what `load_thinker` would load.
+
+    Raises:
+        ModelError, ConfigError: as it does, for a base or a device that is not there.
+    """
+    folder = base_folder(name)
+    parameters = count_parameters(_thinker_config(name, folder))
+    return loaded.base.holds(folder, resolve_quantize(quantize, parameters), _device(device))
 
 
 def keep_packing(model: Any) -> None:

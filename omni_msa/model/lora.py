@@ -65,6 +65,9 @@ def load_adapter(folder: Path, thinker: Thinker) -> None:
             _put_on(thinker, config)
             set_adapter(folder, thinker)
     except UNLOADABLE as error:
+        _take_off(thinker)
+        if isinstance(error, ModelError):
+            raise
         raise ModelError(
             f"checkpoint {folder}: the adapter does not load ({first_line(error)})"
         ) from error
@@ -104,8 +107,17 @@ def set_adapter(folder: Path, thinker: Thinker) -> None:
     if wrong:
         raise ModelError(
             f"checkpoint {folder}: {len(wrong)} adapter tensors are missing or foreign, "
-            f"such as {wrong[0]}"
+            f"such as {wrong[0].replace(f'.{thinker.adapter}.', '.')}"
         )
+
+
+def _take_off(thinker: Thinker) -> None:
+    """Removes an adapter that did not load, if other Thinkers have theirs on the same base."""
+    name, thinker.adapter = thinker.adapter, None
+    others = [other for other in getattr(thinker.model, "peft_config", ()) if other != name]
+    if name is not None and others:
+        thinker.shared.activate(others[0])
+        thinker.model.delete_adapter(name)
 
 
 def _put_on(thinker: Thinker, config: Any) -> None:

@@ -42,7 +42,10 @@ class LoadedBase:
 
 @dataclass
 class SharedModel:
-    """A base in memory, with every adapter that was put on it; one of them, or none, is active."""
+    """A base in memory, with every adapter that was put on it; one of them, or none, is active.
+
+    One thread computes at a time: which adapter is active is a state of the base.
+    """
 
     model: Any  # Qwen2_5OmniThinkerForConditionalGeneration, or PEFT around it
     active: str | None = None
@@ -74,14 +77,14 @@ class Thinker:
         pad = processor.tokenizer.pad_token_id
         self.pad_token_id = pad if pad is not None else 0
 
-    def beside(self, name: str) -> Thinker:
+    def beside(self, name: str, folder: Path) -> Thinker:
         """Another Thinker on the same weights in memory, without an adapter.
 
         Args:
-            name: of the base, as the user wrote it this time.
+            name, folder: of the base, as the user wrote them this time.
         """
         other = copy(self)
-        other.base = replace(self.base, name=name)
+        other.base = replace(self.base, name=name, folder=folder)
         other.adapter = None
         return other
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods import Method, make_method
+from omni_msa.methods import Method, make_method, parse_options
 from omni_msa.model.identity import base_sha256, file_sha256
 from omni_msa.model.lora import ADAPTER_FILES, load_adapter, save_adapter, set_adapter
 from omni_msa.model.thinker import Thinker
@@ -70,11 +70,29 @@ class CheckpointInfo:
         """
         values = {name: row[key] for name, key in _JSON_NAMES.items() if key in row}
         values |= {key: value for key, value in row.items() if key not in _JSON_NAMES.values()}
-        values["label_space"] = LabelSpace(**values["label_space"])
+        values["label_space"] = LabelSpace(**row[_JSON_NAMES["label_space"]])
+        if isinstance(values.get("training"), dict):
+            values["training"] = _training_record(values["training"])
         for name, kind in _KINDS.items():
             if name in values and not isinstance(values[name], kind):
                 raise TypeError(f"{_JSON_NAMES.get(name, name)} is {values[name]!r}")
         return cls(**values)
+
+
+def _training_record(record: dict[str, Any]) -> dict[str, Any]:
+    """How training is recorded now; 0.1.0 wrote a method's options among the others, and a fitted
+    penalty where a chosen one would stand."""
+    record = dict(record)
+    if "method_options" in record:
+        return record
+    if "readout" in record:
+        record["method"] = record.pop("readout")
+        own = {"head": record.pop("head", None), "dropout": record.pop("head_dropout", None)}
+        record["method_options"] = own if record["method"] == "regression" else {}
+    elif "penalty" in record:
+        del record["penalty"]
+        record["method_options"] = {"penalty": None}
+    return record
 
 
 # Format 1 has these names for three of the fields.
@@ -205,6 +223,8 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
         "classes": info.label_space.classes,
         "settings": info.method_options,
     }
+    if info.method == method.name:  # options that came later have their defaults
+        stored["settings"] = asdict(parse_options(type(method), info.method_options))
     for name in ("rank", "alpha", "scope"):
         fresh[f"LoRA {name}"], stored[f"LoRA {name}"] = lora[name], info.lora.get(name)
     unlike = [name for name in fresh if fresh[name] != stored[name]]

@@ -22,7 +22,7 @@ from omni_msa.methods import METHODS, Reading, make_method, method_named
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.inputs import ThinkerInputs
-from omni_msa.model.loading import TINY, load_thinker, local_folder
+from omni_msa.model.loading import TINY, is_held, load_thinker, local_folder
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import (
     PROMPT_VERSION,
@@ -74,7 +74,7 @@ class Scorer:
         self.method = checkpoint.method
         self.label_space = checkpoint.info.label_space
         self.untrained: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
-        self.hidden = self.untrained | (frozenset(MODALITIES) - self.method.modalities())
+        self.hidden = self.untrained | self.method.unused_modalities()
         self.builder = thinker.builder(self.method.question())
 
     @classmethod
@@ -105,8 +105,7 @@ class Scorer:
         chosen = media_options(info, media)
         if options.model is None:
             _check_base(folder, info.base)
-        quantize = info.quantize if options.quantize == "auto" else options.quantize
-        thinker = load_thinker(options.model or info.base, quantize, options.device, loaded)
+        thinker = load_thinker(*_base(options, info), options.device, loaded)
         return cls(thinker, load_checkpoint(folder, thinker, options.readout), chosen)
 
     @classmethod
@@ -114,7 +113,7 @@ class Scorer:
         cls, options: ModelOptions, media: dict[str, Any] | None, loaded: Thinker | None
     ) -> Scorer:
         """A bare base, read by a method that has no weights."""
-        thinker = load_thinker(options.model or "tiny", options.quantize, options.device, loaded)
+        thinker = load_thinker(*_base(options, None), options.device, loaded)
         space = LabelSpace(*options.label_range) if options.label_range else LabelSpace()
         info = CheckpointInfo(
             base=thinker.base.lasting_name,
@@ -125,6 +124,12 @@ class Scorer:
         )
         method = make_method(info.method, thinker, info.label_space).eval()
         return cls(thinker, Checkpoint(None, info, method), media_options(info, media))
+
+    def has_base_of(self, options: ModelOptions) -> bool:
+        """Whether a scorer of these options, loaded beside this one, would share its base."""
+        folder = _checkpoint_folder(options)
+        name, quantize = _base(options, read_info(folder) if folder is not None else None)
+        return is_held(self.thinker, name, quantize, options.device)
 
     @property
     def notice(self) -> str | None:
@@ -175,6 +180,8 @@ class Scorer:
             "ablation": [ablation.enabled, sorted(ablation.drop)],
             "hide": sorted(hide | self.hidden),
         }
+        if options := self.method.scoring_options():
+            parts["options"] = options
         return json_sha256(parts)[:16]
 
     @torch.inference_mode()
@@ -331,6 +338,14 @@ def _checkpoint_folder(options: ModelOptions) -> Path | None:
             f"with --readout {ZERO_SHOT}"
         )
     return None
+
+
+def _base(options: ModelOptions, info: CheckpointInfo | None) -> tuple[str, str]:
+    """Name and quantization of the base: as the user says, else as the checkpoint does."""
+    if info is None:
+        return options.model or "tiny", options.quantize
+    quantize = info.quantize if options.quantize == "auto" else options.quantize
+    return options.model or info.base, quantize
 
 
 def _check_base(folder: Path, base: str) -> None:

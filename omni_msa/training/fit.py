@@ -76,7 +76,6 @@ def calibrate(
     info = replace(scorer.checkpoint.info, method=fitted.name, label_space=label_space)
     checkpoint = replace(scorer.checkpoint, info=info, method=fitted)
     model = Scorer(scorer.thinker, checkpoint, scorer.media)  # it asks for these labels
-    hide = hide | model.hidden
     with RunFolder(out, "calibrate", fresh, clears=False):  # nobody else writes here meanwhile
         states, labels = last_states(model, feed, hide, progress)
         if len(states) < FEWEST:
@@ -89,15 +88,17 @@ def calibrate(
             media=scorer.media.to_json(),
             quantize=scorer.thinker.base.quantize,
             notice=None,
-            hide=sorted(hide),
+            hide=sorted(hide | model.untrained),
             training={
                 "clips": len(states),
-                **asdict(fitted.options),
+                "method_options": asdict(parse_options(type(fitted), options.method_options)),
                 "data_sha256": data_sha256(train=feed),
                 "adapter": info.training,  # how it was trained, where there is one
             },
             metrics=_leave_one_out(scores, labels, bool(label_space.classes)),
-            self_check=check_scores(model.thinker, fitted, model.builder, scorer.media, hide),
+            self_check=check_scores(
+                model.thinker, fitted, model.builder, scorer.media, hide | model.hidden
+            ),
         )
         return save_checkpoint(out, scorer.thinker, fitted, info)
 

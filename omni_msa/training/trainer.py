@@ -9,7 +9,7 @@ ends with the same weights, bit for bit on a CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,6 @@ import torch
 from omni_msa.errors import ConfigError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.methods import TrainedBy, method_trained_by, parse_options
-from omni_msa.modalities import MODALITIES
 from omni_msa.model.loading import count_parameters, is_large, load_thinker
 from omni_msa.model.lora import add_lora
 from omni_msa.model.memory import return_large_blocks
@@ -54,8 +53,7 @@ class Trainer:
         media: MediaOptions,
         progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> None:
-        _check_method(options)
-        self.options = options
+        self.options = _with_method_options(options)
         self.media = media
         self.progress = progress
         self.processes = Processes(model.device)
@@ -116,12 +114,12 @@ class Trainer:
         builder = self.thinker.builder(method.question())
         if start is not None:
             load_weights(start, self.thinker, method, self.lora)
-        hide = data.hide | (frozenset(MODALITIES) - method.modalities())
+        hide = data.hide | method.unused_modalities()
         return TrainedModel(self.thinker, method, builder, self.media, hide)
 
 
-def _check_method(options: TrainOptions) -> None:
-    """What can be said before anything is loaded."""
+def _with_method_options(options: TrainOptions) -> TrainOptions:
+    """All of the method's own options, the defaults too; checked before anything is loaded."""
     method = method_trained_by(TrainedBy.GRADIENTS, options.method)
     own = parse_options(method, options.method_options)
     chose_rate = options.head_learning_rate != TrainOptions.head_learning_rate
@@ -129,3 +127,4 @@ def _check_method(options: TrainOptions) -> None:
         raise ConfigError(
             f"head_learning_rate: {options.method} has no parameters of its own; leave it out"
         )
+    return replace(options, method_options=asdict(own))
