@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,27 @@ def json_sha256(value: Any) -> str:
 
 
 def content_sha256(path: Path) -> str | None:
-    """SHA-256 of a file's bytes, in hexadecimal; None when it cannot be read."""
-    if not os.path.isfile(path):  # opening a pipe would wait for ever
-        return None
+    """SHA-256 of a file's bytes, in hexadecimal; None when it cannot be read.
+
+    The last files are remembered, as long as their size and time stay the same: the windows of a
+    long recording are hashed once.
+    """
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        return None
+    try:
+        return _file_sha256(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    except (OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _file_sha256(path: Path, version: tuple[int, int, int]) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def clip_sha256(clip: Clip) -> str | None:

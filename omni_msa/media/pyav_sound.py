@@ -5,6 +5,7 @@ Shapes: C channels, S samples.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
@@ -44,25 +45,40 @@ def read_sound(
     Returns:
         mono samples at 16 kHz, float32 [S], S may be 0, and warnings.
     """
+    span, num_damaged = None, 0
+    if start_seconds > SEEK_GAP_SECONDS:
+        span, num_damaged = _read_span(path, index, deadline, start_seconds, stop_seconds)
+    if span is None:
+        span, num_damaged = _read_span(path, index, deadline, None, stop_seconds)
+    span = span or []
+    warnings = []
+    if num_damaged:
+        warnings.append(f"{num_damaged} damaged audio packets were skipped")
+    begin = span[0].place * SAMPLE_RATE // span[0].sample_rate if span else 0
+    return _resample_blocks(span)[max(int(start_seconds * SAMPLE_RATE) - begin, 0) :], warnings
+
+
+def _read_span(
+    path: Path, index: int, deadline: Deadline, sought_seconds: float | None, stop_seconds: float
+) -> tuple[list[_Block] | None, int]:
+    """Blocks from the start, or from before a moment, to a stop; and how many packets are damaged.
+
+    None where that moment cannot be sought.
+    """
     with open_container(path) as container:
         decoder = _SoundDecoder(container, container.streams[index], deadline)
-        from_start = decoder.blocks()
-        head = list(islice(from_start, HEAD_BLOCKS))
-        blocks = None
-        if start_seconds > SEEK_GAP_SECONDS:
-            blocks = decoder.blocks_before(start_seconds, head)
-        if blocks is None:  # nothing was sought, or the container did not move
-            blocks = chain(head, from_start)
+        blocks: Iterator[_Block] | None = decoder.blocks()
+        if sought_seconds is not None:
+            head = list(islice(decoder.blocks(), HEAD_BLOCKS))
+            blocks = decoder.blocks_before(sought_seconds, head)
+        if blocks is None:
+            return None, 0
         span: list[_Block] = []
         for block in blocks:
             span.append(block)
             if block.place + len(block.samples) > stop_seconds * block.sample_rate:
                 break
-    warnings = []
-    if decoder.num_damaged:
-        warnings.append(f"{decoder.num_damaged} damaged audio packets were skipped")
-    begin = span[0].place * SAMPLE_RATE // span[0].sample_rate if span else 0
-    return _resample_blocks(span)[max(int(start_seconds * SAMPLE_RATE) - begin, 0) :], warnings
+    return span, decoder.num_damaged
 
 
 @dataclass(frozen=True)
@@ -88,9 +104,9 @@ class _SoundDecoder:
     def blocks_before(self, start_seconds: float, head: list[_Block]) -> Iterator[_Block] | None:
         """Blocks from a second before that moment on, where the codec has nothing left to warm up,
         from a sample that a resampler meets which starts at the beginning. None: cannot seek."""
-        if not head or head[0].pts_seconds is None:
+        if (origin := _origin(head)) is None:
             return None
-        origin = head[0].pts_seconds
+        rate = head[0].sample_rate
         for step_back in SEEK_BACK_SECONDS:
             seconds = max(start_seconds - WARM_UP_SECONDS - step_back, 0.0)
             try:
@@ -99,14 +115,16 @@ class _SoundDecoder:
             except LIBAV_ERRORS:
                 return None
             blocks = self.blocks()
-            block = next(blocks, None)
-            if block is None or block.pts_seconds is None:
+            tail = list(islice(blocks, HEAD_BLOCKS))
+            place = _place_of_run(tail, head, origin)
+            if place is None or place > (start_seconds - WARM_UP_SECONDS / 2) * rate:
                 continue
-            place = _place(block.pts_seconds - origin, head)
-            if place > (start_seconds - WARM_UP_SECONDS / 2) * block.sample_rate:
-                continue
-            self._num_samples = place + len(block.samples)
-            return _in_phase(chain([replace(block, place=place)], blocks))
+            self._num_samples = place
+            run = []
+            for block in tail:
+                run.append(replace(block, place=self._num_samples))
+                self._num_samples += len(block.samples)
+            return _in_phase(chain(run, blocks))
         return None
 
     def blocks(self) -> Iterator[_Block]:
@@ -128,6 +146,29 @@ class _SoundDecoder:
             raise  # the deadline
         except LIBAV_ERRORS:
             self.num_damaged += 1
+
+
+def _origin(head: list[_Block]) -> float | None:
+    """When the track's first sample is played, as most of the first blocks say: the very first may
+    carry a time from before the start, or none."""
+    origins = [
+        block.pts_seconds - block.place / block.sample_rate
+        for block in head
+        if block.pts_seconds is not None
+    ]
+    return float(np.median(origins)) if origins else None
+
+
+def _place_of_run(tail: list[_Block], head: list[_Block], origin: float) -> int | None:
+    """Where a run of blocks begins: as most of them say, since the first after a seek may carry the
+    time of a block that was cut. None where they carry no times."""
+    votes: Counter[int] = Counter()
+    num_before = 0
+    for block in tail:
+        if block.pts_seconds is not None:
+            votes[_place(block.pts_seconds - origin, head) - num_before] += 1
+        num_before += len(block.samples)
+    return votes.most_common(1)[0][0] if votes else None
 
 
 def _place(seconds: float, head: list[_Block]) -> int:

@@ -20,6 +20,7 @@ from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 MIN_SAMPLES = 480  # three mel frames: the least that the audio tower turns into one token
 BLOCK_SECONDS = 30
+LOOK_AHEAD_SECONDS = 0.1  # read beyond a window, for the resampler
 
 
 def read_waveform(
@@ -37,7 +38,7 @@ def read_waveform(
     start = max((window[0] or 0.0) - track.start_seconds, 0.0)
     stop = np.inf if window[1] is None else max(window[1] - track.start_seconds, 0.0)
     limit = start + options.max_audio_seconds
-    span = start, min(stop, limit + 1.0)
+    span = start, min(stop + LOOK_AHEAD_SECONDS, limit + 1.0)
     samples, reader, warnings = _read_samples(facts, track, span, deadline)
     if np.isfinite(stop):
         samples = samples[: max(round((stop - start) * SAMPLE_RATE), 0)]
