@@ -267,11 +267,14 @@ def _json_number(value: float) -> float | None:
 def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
     """The folder of a checkpoint and its metrics on validation clips."""
     figures = {name: round(value, 4) for name, value in info.metrics.items()}
-    left_out = info.training.get("left_out", [])
+    left_out, epoch = info.training.get("left_out", []), info.training.get("best_epoch")
     if as_json:
         document = {"checkpoint": str(folder), "readout": info.method, "metrics": figures}
+        document |= {"epoch": epoch} if epoch is not None else {}
         print_json(document | {"left_out": left_out})
         return
     summary = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+    if epoch is not None:
+        summary = f"epoch {epoch} is kept, the best on the validation clips: {summary}"
     summary += f", {len(left_out)} clips left out" if left_out else ""
     show_parts(Text(f"{folder}: {info.method}, {summary}"))
