@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "commands.md"
 COMMANDS = (
     "", "score", "ablate", "train", "calibrate", "evaluate", "inspect", "plan", "data",
-    "data import",
+    "data import", "data split",
 )  # fmt: skip
 
 

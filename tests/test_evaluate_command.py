@@ -103,3 +103,36 @@ def test_a_probe_counts_its_own_clips_and_its_adapters(manifest, trained, tmp_pa
     asked = ["evaluate", str(fitted), "--checkpoint", str(probe), *QUICK]
     [run] = document(capsys, *asked)["runs"]
     assert run["overlap_with_training"] == {"train": 6, "valid": 0}
+
+
+def test_a_users_own_columns_and_a_cache(manifest, trained, tmp_path, capsys):
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    own = manifest.parent / "own.jsonl"
+    own.write_text(
+        "".join(
+            json.dumps(
+                {("rating" if k == "label" else k): v for k, v in row.items()} | {"label": 0}
+            )
+            + "\n"
+            for row in rows
+        )
+    )
+    asked = ["evaluate", str(own), "--checkpoint", str(trained), "--label-column", "rating", *QUICK]
+    plain = document(capsys, "evaluate", str(manifest), "--checkpoint", str(trained), *QUICK)
+    cache = ["--cache", str(tmp_path / "cache")]
+    assert document(capsys, *asked, *cache) == plain
+    files = list((tmp_path / "cache").glob("*/*.npz"))
+    assert len(files) == 4
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert document(capsys, *asked, *cache) == plain  # read from there
+    assert all(path.stat().st_mtime_ns > before[path] for path in files)
+    assert main([*asked, *cache, "--cache-gb", "0"]) == 2
+    assert "--cache-gb" in capsys.readouterr().err
+
+
+def test_speakers_in_two_splits_are_said(manifest, trained, capsys):
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    leaky = manifest.parent / "leaky.jsonl"
+    leaky.write_text("".join(json.dumps(row | {"speaker": "Ann"}) + "\n" for row in rows))
+    assert main(["evaluate", str(leaky), "--checkpoint", str(trained), *QUICK]) == 0
+    assert "1 of 1 speakers are in more than one split, such as Ann" in capsys.readouterr().err

@@ -47,4 +47,5 @@ for _command, _examples in (
 ):
     app.command(epilog=_examples)(_command)
 data.data_app.command("import")(data.import_data)
+data.data_app.command("split", epilog=data.SPLIT_EXAMPLES)(data.split_data)
 app.add_typer(data.data_app, name="data")

@@ -20,7 +20,7 @@ from omni_msa.commands.flags import (
     parse_modalities,
     takes_flags,
 )
-from omni_msa.commands.labelled import Manifest, note_splits
+from omni_msa.commands.labelled import CachedBatchFlags, ColumnFlags, Manifest, note_splits
 from omni_msa.modalities import Subset
 from omni_msa.options import (
     METRIC_FAMILIES,
@@ -128,8 +128,9 @@ def evaluate(
     data: Manifest,
     model: ModelFlags,
     measured: EvaluateFlags,
+    columns: ColumnFlags,
     media: MediaFlags,
-    batch: BatchFlags,
+    batch: CachedBatchFlags,
     show: ShowFlags,
 ) -> None:
     """Compare scores with labels: metrics by their conventions, intervals, the mean predictor."""
@@ -143,7 +144,7 @@ def evaluate(
         check_table(measured.table)
     options, hide = measured.options(), parse_modalities(measured.drop or [])
     first, also = model.options(), measured.also or []
-    clips = read_manifest(data)
+    clips = read_manifest(data, columns=columns.names())
     chosen, split = select(clips, options.split)
     note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
     compared = systems(first, also, measured.against or [], clips, chosen, options.family)
