@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from test_evaluate import ABLATE, CONSTANT, MOSI, QUICK, TABLE, constant_scores, scored
 
+from omni_msa.display.tables import evaluation_document, print_evaluation
 from omni_msa.errors import ConfigError
-from omni_msa.evaluation.evaluate import ablation_over_seeds, evaluate
+from omni_msa.evaluation.evaluate import ablation_over_seeds, compare, evaluate, over_seeds
 from omni_msa.evaluation.flat_table import check_table, table_rows, write_table
 
 
@@ -73,3 +74,28 @@ def test_seeds_have_a_mean_and_a_deviation_of_each_subset():
     deviation = (sum((v - mean) ** 2 for v in values) / 2) ** 0.5
     assert spread["TA"]["mae"] == pytest.approx((mean, deviation))
     assert ablation_over_seeds([measured("a"), measured("b")]) == {}
+
+
+def test_every_comparison_and_each_subset_over_seeds_are_printed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    runs = [measured(f"seed{i}", ABLATE, scored(seed=i)) for i in range(2)]
+    rivals = [measured(name, clips=scored(seed=i)) for i, name in ((5, "old"), (6, "older"))]
+    comparisons = [
+        (rival, *compare(scored(seed=i), scored(seed=0), MOSI, QUICK))
+        for i, rival in ((5, rivals[0]), (6, rivals[1]))
+    ]
+    subsets = ablation_over_seeds(runs)
+    print_evaluation(runs, over_seeds(runs), comparisons, subsets)
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("old", "older"):
+        assert f"{name} (regression), split test: 12 clips" in lines
+        words = f"difference to {name} (regression), split test, on 12 clips"
+        assert any(line.startswith(words) for line in lines)
+    start = lines.index("ablation over 2 seeds (mean ± sample deviation)")
+    mean, deviation = subsets["T"]["mae"]
+    assert lines[start + 2].startswith("T ") and f"{mean:.3f} ±{deviation:.3f}" in lines[start + 2]
+
+    told = evaluation_document(runs, over_seeds(runs), comparisons, subsets)
+    assert [row["against"]["system"] for row in told["comparisons"]] == [r.system for r in rivals]
+    assert {name: told[name] for name in ("against", "difference")} == told["comparisons"][0]
+    assert told["ablation_over_seeds"]["T"]["mae"]["mean"] == round(mean, 6)
