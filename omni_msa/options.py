@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import ConfigError, check_choice
@@ -140,6 +141,8 @@ class BatchOptions:
     workers: int = 1  # decoding processes
     retry_failed: bool = False  # a rerun tries failed clips again
     fresh: bool = False  # a rerun starts the output file anew
+    cache: Path | None = None  # a folder that keeps what was read
+    cache_bytes: int = 20_000_000_000  # its size at most
 
     def __post_init__(self) -> None:
         _require(

@@ -13,8 +13,8 @@ from omni_msa.commands.app import app
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "commands.md"
 COMMANDS = (
-    "", "score", "ablate", "train", "calibrate", "evaluate", "inspect", "plan", "data",
-    "data import",
+    "", "score", "ablate", "train", "calibrate", "evaluate", "inspect", "plan", "plot", "data",
+    "data import", "data split",
 )  # fmt: skip
 
 

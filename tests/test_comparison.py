@@ -32,7 +32,7 @@ def seeds(checkpoint_folder, tmp_path):
             path.write_text(json.dumps(info))
         clips = [Clip(transcript="fine", label=1.0)]
         asked = ModelOptions(checkpoint=str(first))
-        return systems(asked, [str(second)], None, clips, clips, "auto")
+        return systems(asked, [str(second)], [], clips, clips, "auto")
 
     return compare
 

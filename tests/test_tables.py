@@ -77,7 +77,7 @@ def line(lines, start) -> str:
 
 def test_a_metric_a_line_with_its_interval_the_mean_predictor_and_its_name(shown):
     found = measured()
-    lines = shown(print_evaluation, [found], {}, None)
+    lines = shown(print_evaluation, [found], {}, [])
     assert lines[0] == "seed0 (regression): 10 clips"
     assert lines[1].split() == ["value", "95", "%", "mean", "what", "it", "is"]
     for key, text in zip(MOSI.titles, lines[2:], strict=False):
@@ -93,7 +93,7 @@ def test_a_metric_a_line_with_its_interval_the_mean_predictor_and_its_name(shown
 def test_failed_clips_notices_and_unread_answers_are_said(shown):
     found = measured(clips=answered(scored(), unparsable=[0]), failed=3)
     notice = "2 labels lie outside the checkpoint's range -1..1"
-    lines = shown(print_evaluation, [replace(found, notices=(notice,))], {}, None)
+    lines = shown(print_evaluation, [replace(found, notices=(notice,))], {}, [])
     assert lines[0] == "seed0 (regression): 10 clips, 3 more could not be scored"
     assert "10.0% unparsable, 0.0% out of range" in line(lines, "said:")
     told = line(lines, "unparsable excluded (9 clips):")
@@ -103,14 +103,14 @@ def test_failed_clips_notices_and_unread_answers_are_said(shown):
 
 def test_answers_that_are_all_unparsable_can_be_printed(shown):
     clips = answered(scored(), unparsable=range(10))
-    lines = shown(print_evaluation, [measured(clips=clips)], {}, None)
+    lines = shown(print_evaluation, [measured(clips=clips)], {}, [])
     assert "100.0% unparsable" in line(lines, "said:")
     assert not any("unparsable excluded" in text for text in lines)
 
 
 def test_the_ablation_has_a_row_a_subset_and_what_it_changes(shown):
     found = replace(measured(ablate=True), protocol="test-time drop")
-    lines = shown(print_evaluation, [found], {}, None)
+    lines = shown(print_evaluation, [found], {}, [])
     head = line(lines, "ablation on the 10 clips that have TAV")
     assert head.endswith("; test-time drop")
     rows = lines[lines.index(head) + 2 : lines.index(head) + 9]
@@ -128,7 +128,7 @@ def test_seeds_and_a_comparison_follow_the_first_table(shown):
     spread = over_seeds(runs)
     other = measured(7)
     change, clips = compare(scored(7), scored(1), MOSI, OPTIONS)
-    lines = shown(print_evaluation, runs, spread, (other, change, clips))
+    lines = shown(print_evaluation, runs, spread, [(other, change, clips)])
     assert [text for text in lines if text.endswith(": 10 clips")] == [
         f"seed{seed} (regression): 10 clips" for seed in (1, 2, 3, 7)
     ]
@@ -145,7 +145,7 @@ def test_seeds_and_a_comparison_follow_the_first_table(shown):
 def test_what_is_undefined_is_said_and_never_nan(shown):
     found = measured(clips=constant())
     change, clips = compare(constant(), scored()[:6], MOSI, OPTIONS)
-    lines = shown(print_evaluation, [found], over_seeds([found]), (found, change, clips))
+    lines = shown(print_evaluation, [found], over_seeds([found]), [(found, change, clips)])
     assert not any("nan" in text for text in lines)
     correlations = [text.split()[1] for text in lines if text.startswith("Corr")]
     assert correlations == ["undefined"] * 4  # two systems, their seeds, their difference
@@ -153,7 +153,7 @@ def test_what_is_undefined_is_said_and_never_nan(shown):
 
 def test_names_are_printed_as_they_are(shown):
     found = replace(measured(), system="runs/[bold]x[/bold]", baseline_name="[red]")
-    lines = shown(print_evaluation, [found], {}, (found, {}, 1))
+    lines = shown(print_evaluation, [found], {}, [(found, {}, 1)])
     assert lines[0].startswith("runs/[bold]x[/bold]: ") and "mean: [red]" in lines
     assert line(lines, "difference to runs/[bold]x[/bold]")
 
@@ -163,7 +163,7 @@ def test_names_are_printed_as_they_are(shown):
 def test_the_document_is_json_with_everything_in_it(clips, ablate):
     runs = [measured(1, clips, ablate), measured(2, clips[::-1], ablate)]
     change, shared = compare(clips, clips, MOSI, OPTIONS)
-    document = evaluation_document(runs, over_seeds(runs), (measured(3, clips), change, shared))
+    document = evaluation_document(runs, over_seeds(runs), [(measured(3, clips), change, shared)])
     told = json.loads(json.dumps(document, allow_nan=False))
     assert [run["system"] for run in told["runs"]] == ["seed1 (regression)", "seed2 (regression)"]
     assert told["over_seeds"].keys() == MOSI.titles.keys()
@@ -174,9 +174,9 @@ def test_the_document_is_json_with_everything_in_it(clips, ablate):
 
 
 def test_the_document_has_only_what_was_asked_for():
-    single = evaluation_document([measured()], {}, None)
+    single = evaluation_document([measured()], {}, [])
     assert list(single) == ["runs"]
-    spread = evaluation_document([measured()], over_seeds([measured()]), None)["over_seeds"]
+    spread = evaluation_document([measured()], over_seeds([measured()]), [])["over_seeds"]
     assert spread["mae"]["mean"] > 0 and spread["mae"]["deviation"] is None
 
 

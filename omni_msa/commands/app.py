@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from omni_msa import __version__
-from omni_msa.commands import ablate, calibrate, data, evaluate, inspect, plan, score, train
+from omni_msa.commands import ablate, calibrate, data, evaluate, inspect, plan, plot, score, train
 
 app = typer.Typer(
     help="A raw clip in, a sentiment score out, and what words, voice and face contributed.",
@@ -44,7 +44,9 @@ for _command, _examples in (
     (calibrate.calibrate, None),
     (inspect.inspect, None),
     (plan.plan, plan.EXAMPLES),
+    (plot.plot, plot.EXAMPLES),
 ):
     app.command(epilog=_examples)(_command)
 data.data_app.command("import")(data.import_data)
+data.data_app.command("split", epilog=data.SPLIT_EXAMPLES)(data.split_data)
 app.add_typer(data.data_app, name="data")

@@ -51,7 +51,7 @@ def calibrate(
     """Fit a ridge probe on frozen states: some fifty labelled clips, one pass each."""
     from omni_msa.files.manifest import read_manifest
 
-    clips = read_manifest(data)
+    clips = read_manifest(data, columns=read.names())
     note_splits(clips, {"train": "to fit on", None: "without a split to fit on too"}, show)
     from omni_msa.display.progress import count_progress, working
     from omni_msa.display.tables import print_trained

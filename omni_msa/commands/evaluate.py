@@ -20,8 +20,7 @@ from omni_msa.commands.flags import (
     parse_modalities,
     takes_flags,
 )
-from omni_msa.commands.labelled import Manifest, note_splits
-from omni_msa.errors import ConfigError
+from omni_msa.commands.labelled import CachedBatchFlags, ColumnFlags, Manifest, note_splits
 from omni_msa.modalities import Subset
 from omni_msa.options import (
     METRIC_FAMILIES,
@@ -31,6 +30,7 @@ from omni_msa.options import (
 )
 
 if TYPE_CHECKING:
+    from omni_msa.display.tables import Comparison
     from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
     from omni_msa.scoring.scorer import Scorer
     from omni_msa.values import Clip
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "Examples:\n\nomni-msa evaluate mosi.jsonl --checkpoint DIR --ablate\n\n"
     "omni-msa evaluate mosi.jsonl --checkpoint seed0 --also seed1 --also seed2\n\n"
-    "omni-msa evaluate mosi.jsonl --checkpoint new --against old"
+    "omni-msa evaluate mosi.jsonl --checkpoint new --against old --against older --table all.csv"
 )
 
 
@@ -66,12 +66,12 @@ class EvaluateFlags:
         ),
     ] = None
     against: Annotated[
-        str | None,
+        list[str] | None,
         option(
             "--against",
             metavar="DIR",
             panel=_EVALUATE,
-            help="Compare with this checkpoint, on the same clips.",
+            help="Compare with this checkpoint, on the same clips; may be given several times.",
         ),
     ] = None
     drop: Annotated[
@@ -106,6 +106,17 @@ class EvaluateFlags:
         ),
     ] = EvaluateOptions.resamples
 
+    table: Annotated[
+        Path | None,
+        option(
+            "--table",
+            metavar="FILE",
+            panel=_EVALUATE,
+            help="All systems' metrics and intervals in one table, .csv or .md: a row a system, "
+            "with --ablate also one a subset.",
+        ),
+    ] = None
+
     def options(self) -> EvaluateOptions:
         """The checked options that the library takes."""
         return EvaluateOptions(self.split, self.metrics, self.ablate, self.resamples)
@@ -117,46 +128,66 @@ def evaluate(
     data: Manifest,
     model: ModelFlags,
     measured: EvaluateFlags,
+    columns: ColumnFlags,
     media: MediaFlags,
-    batch: BatchFlags,
+    batch: CachedBatchFlags,
     show: ShowFlags,
 ) -> None:
     """Compare scores with labels: metrics by their conventions, intervals, the mean predictor."""
-    from omni_msa.evaluation.evaluate import compare, over_seeds, require_labels, select
+    from omni_msa.evaluation.comparison import systems
+    from omni_msa.evaluation.evaluate import compare, require_labels, select
+    from omni_msa.evaluation.flat_table import check_table
     from omni_msa.files.manifest import read_manifest
 
-    if batch.output is not None and batch.output.suffix != ".jsonl":
-        raise ConfigError(f"-o {batch.output}: evaluate writes its rows as .jsonl")
+    batch.options()  # checked before anything is read
+    if measured.table is not None:
+        check_table(measured.table)
     options, hide = measured.options(), parse_modalities(measured.drop or [])
     first, also = model.options(), measured.also or []
-    clips = read_manifest(data)
+    clips = read_manifest(data, columns=columns.names())
     chosen, split = select(clips, options.split)
-    from omni_msa.evaluation.comparison import systems
-
     note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
-    compared = systems(first, also, measured.against, clips, chosen, options.family)
+    compared = systems(first, also, measured.against or [], clips, chosen, options.family)
     space = compared[0].label_space
     chosen = space.labelled(chosen)
     clips = space.labelled([c for c in clips if not space.classes or c.emotion in space.classes])
     require_labels(chosen)
     job = _Job(clips, chosen, split, options, hide)
     runs = [job.run(system.model, media, batch, show) for system in compared[: 1 + len(also)]]
-    difference = None
-    if measured.against is not None:
-        against, scored = job.run(compared[-1].model, media, batch, show)
-        change, shared = compare(scored, runs[0][1], against.family, options)
-        difference = (against, change, shared)
+    comparisons = []
+    for system in compared[1 + len(also) :]:
+        against, scored = job.run(system.model, media, batch, show)
+        comparisons.append((against, *compare(scored, runs[0][1], against.family, options)))
+    evaluations = [evaluation for evaluation, _ in runs]
+    _report(evaluations, comparisons, measured.table, show)
+    everything = [*evaluations, *(against for against, *_ in comparisons)]
+    raise typer.Exit(3 if any(e.failed for e in everything) else 0)
+
+
+def _report(
+    evaluations: Sequence[Evaluation],
+    comparisons: Sequence[Comparison],
+    table: Path | None,
+    show: ShowFlags,
+) -> None:
+    """Writes the table of all systems, and prints everything."""
     from omni_msa.display.output import print_json
     from omni_msa.display.tables import evaluation_document, print_evaluation
+    from omni_msa.evaluation.evaluate import ablation_over_seeds, over_seeds
+    from omni_msa.evaluation.flat_table import table_rows, write_table
 
-    evaluations = [evaluation for evaluation, _ in runs]
-    spread = over_seeds(evaluations) if measured.also else {}
+    if table is not None:
+        first, *seeds = evaluations
+        rivals = [against for against, *_ in comparisons]
+        write_table(table, table_rows({"system": [first], "seed": seeds, "against": rivals}))
+        show.note(f"{table}: {1 + len(seeds) + len(rivals)} systems")
+    several = len(evaluations) > 1
+    spread = over_seeds(evaluations) if several else {}
+    subsets = ablation_over_seeds(evaluations) if several else {}
     if show.json:
-        print_json(evaluation_document(evaluations, spread, difference))
+        print_json(evaluation_document(evaluations, spread, comparisons, subsets))
     else:
-        print_evaluation(evaluations, spread, difference)
-    everything = [*evaluations, *([difference[0]] if difference else [])]
-    raise typer.Exit(3 if any(e.failed for e in everything) else 0)
+        print_evaluation(evaluations, spread, comparisons, subsets)
 
 
 @dataclass
@@ -173,6 +204,7 @@ class _Job:
     hide: Subset
     num_runs: int = 0
     scorer: Scorer | None = None  # of the last run
+    hashes: list[str | None] | None = None  # of the chosen clips, once a checkpoint lists its own
 
     def run(
         self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
@@ -201,8 +233,21 @@ class _Job:
             failed,
             protocol=protocol_of(scorer.checkpoint.info),
         )
-        notices = [n for n in (notice, self._foreign(space.range), self._seen(model)) if n]
-        return replace(evaluation, notices=(*notices, *scorer.remarks)), scored
+        overlap = self._overlap(scorer)
+        notices = [notice, self._foreign(space.range), self._seen(model, overlap)]
+        if done.summary.skipped and system["readout"] == "generative" and not evaluation.answers:
+            notices.append(
+                f"{batch.output} has rows of an earlier run without their answers in words, whose "
+                "shares are not given; a .jsonl file keeps them"
+            )
+        evaluation = replace(
+            evaluation,
+            notices=(*filter(None, notices), *scorer.remarks),
+            checkpoint=str(system["checkpoint"] or system["base"]),
+            split=self.split,
+            overlap=overlap,
+        )
+        return evaluation, scored
 
     def _output(self, output: Path | None) -> Path | None:
         """Rows of further checkpoints go to files of their own."""
@@ -222,8 +267,26 @@ class _Job:
         mean = sum(labels) / len(labels)
         return mean, f"always {mean:+.2f} (mean of {of})"
 
-    def _seen(self, model: ModelOptions) -> str | None:
-        """Whether the checkpoint may have been made with these very clips."""
+    def _overlap(self, scorer: Scorer) -> dict[str, int] | None:
+        """How many of the chosen clips the checkpoint was made with; None where it does not say."""
+        from omni_msa.scoring.trained_clips import TrainedClips, clip_hashes
+
+        clips = TrainedClips.recorded(scorer.checkpoint.info.training)
+        if clips is None:
+            return None
+        if self.hashes is None:
+            self.hashes = clip_hashes(self.chosen)
+        return clips.overlap(self.hashes)
+
+    def _seen(self, model: ModelOptions, overlap: dict[str, int] | None) -> str | None:
+        """Whether the checkpoint was, or may have been, made with these very clips."""
+        if overlap is not None:
+            if not any(overlap.values()):
+                return None
+            return (
+                f"{overlap['train']} of {len(self.chosen)} clips were trained on, "
+                f"{overlap['valid']} validated on: the figures flatter it"
+            )
         if model.checkpoint is None or self.split == "test":
             return None
         return (

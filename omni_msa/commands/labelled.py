@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ import typer
 
 from omni_msa.commands.flags import (
     MODALITY_NAMES,
+    BatchFlags,
     ShowFlags,
     option,
     parse_modalities,
@@ -26,9 +27,15 @@ from omni_msa.options import (
 )
 
 if TYPE_CHECKING:
+    from omni_msa.media.cache import ContentCache
     from omni_msa.media.feed import FileFeed
     from omni_msa.values import Clip
 
+# Of a manifest: those that a user's file may call otherwise.
+COLUMNS = (
+    "clip", "text", "start_seconds", "end_seconds", "label", "split", "speaker", "emotion",
+    "dataset",
+)  # fmt: skip
 
 Manifest = Annotated[
     Path, typer.Argument(metavar="DATA", help="A manifest (.jsonl, .csv) with labels and splits.")
@@ -44,10 +51,92 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, whatever the f
 
 
 _READ = "Reading many clips"
+_COLUMNS = "Columns of the manifest"
 
 
 @dataclass(frozen=True)
-class ReadFlags:
+class ColumnFlags:
+    """What the manifest calls its columns."""
+
+    label_column: Annotated[
+        str | None,
+        option(
+            "--label-column",
+            metavar="NAME",
+            panel=_COLUMNS,
+            help="Holds the labels. Default: label.",
+        ),
+    ] = None
+    column: Annotated[
+        list[str] | None,
+        option(
+            "--column",
+            metavar="OURS=NAME",
+            panel=_COLUMNS,
+            help=f"What it calls any column of ours: {', '.join(COLUMNS)}.",
+        ),
+    ] = None
+
+    def names(self) -> dict[str, str]:
+        """The manifest's names of our columns, where they differ."""
+        names = {} if self.label_column is None else {"label": self.label_column}
+        for value in self.column or []:
+            ours, equals, name = value.partition("=")
+            ours = ours.strip().lower()
+            if not equals or not name.strip() or ours not in COLUMNS or ours in names:
+                raise ConfigError(
+                    f"--column {value}: give each once as OURS=NAME, such as clip=file; ours are "
+                    f"{', '.join(COLUMNS)}"
+                )
+            names[ours] = name
+        if len({name.strip().lower() for name in names.values()}) < len(names):
+            raise ConfigError("--column: one column of the manifest cannot be two of ours")
+        return names
+
+
+@dataclass(frozen=True)
+class CacheFlags:
+    """Where clips are kept that were read."""
+
+    cache: Annotated[
+        Path | None,
+        option(
+            "--cache",
+            metavar="DIR",
+            panel=_READ,
+            help="Keep what was read: later epochs and runs do not decode again.",
+        ),
+    ] = None
+    cache_gb: Annotated[
+        float, option("--cache-gb", metavar="GB", panel=_READ, help="Size of the cache at most.")
+    ] = 20.0
+
+    def open(self) -> ContentCache | None:
+        """The cache, if one was named."""
+        from omni_msa.media.cache import ContentCache
+
+        return ContentCache(self.cache, self.size()) if self.cache else None
+
+    def size(self) -> int:
+        """Bytes that it may have at most."""
+        if not 0 < self.cache_gb < inf:
+            raise ConfigError(f"--cache-gb must be positive and finite, got {self.cache_gb}")
+        return int(self.cache_gb * 1e9)
+
+
+@dataclass(frozen=True)
+class CachedBatchFlags(CacheFlags, BatchFlags):
+    """A batch whose clips may be read from a cache."""
+
+    def options(self) -> BatchOptions:
+        """The checked options that the library takes; the cache's folder can be written."""
+        self.open()
+        options = BatchFlags.options(self)
+        return replace(options, cache=self.cache, cache_bytes=self.size())
+
+
+@dataclass(frozen=True)
+class ReadFlags(CacheFlags, ColumnFlags):
     """How labelled clips are read, again and again."""
 
     task: Annotated[
@@ -71,18 +160,6 @@ class ReadFlags:
     workers: Annotated[
         int, option("--workers", metavar="N", panel=_READ, help="Processes that read clips.")
     ] = BatchOptions.workers
-    cache: Annotated[
-        Path | None,
-        option(
-            "--cache",
-            metavar="DIR",
-            panel=_READ,
-            help="Keep what was read: later epochs and runs do not decode again.",
-        ),
-    ] = None
-    cache_gb: Annotated[
-        float, option("--cache-gb", metavar="GB", panel=_READ, help="Size of the cache at most.")
-    ] = 20.0
     label_range: Annotated[
         tuple[float, float] | None,
         option(
@@ -107,19 +184,17 @@ def file_feed(
     Args:
         unused: modalities that the method cannot use, beside those that are dropped.
     """
-    from omni_msa.media.cache import ContentCache
     from omni_msa.media.feed import FileFeed
 
     BatchOptions(workers=read.workers)  # checked there
-    if not 0 < read.cache_gb < inf:
-        raise ConfigError(f"--cache-gb must be positive and finite, got {read.cache_gb}")
-    size = int(read.cache_gb * 1e9)
-    cache = ContentCache(read.cache, size) if read.cache is not None else None
-    return FileFeed(clips, media, read.workers, cache, read.hide | unused)
+    return FileFeed(clips, media, read.workers, read.open(), read.hide | unused)
 
 
 def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFlags) -> None:
-    """How many clips each split has, and which ones this command leaves alone."""
+    """How many clips each split has, and which ones this command leaves alone; and what is in
+    several splits and should not be."""
+    from omni_msa.files.splits import leaks
+
     counts = Counter(clip.split for clip in clips)
     phrases = [f"{counts[name]} clips {purpose}" for name, purpose in used.items() if counts[name]]
     rest = {name: count for name, count in counts.items() if name not in used}
@@ -127,3 +202,5 @@ def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFl
         unused = (f"{n} of {f'split {s!r}' if s else 'no split'}" for s, n in rest.items())
         phrases.append(f"not used: {', '.join(unused)}")
     show.note("; ".join(phrases))
+    for leak in leaks(clips):
+        show.note(leak)

@@ -163,7 +163,7 @@ def train(
 
     options, model = train.options(), base.options()
     chosen = MediaOptions.over({}, media.overrides())
-    clips = read_manifest(data)
+    clips = read_manifest(data, columns=read.names())
     show = replace(show, quiet=show.quiet or world_rank() > 0)
     note_splits(clips, {"train": "to train on", "valid": "to validate on"}, show)
     from omni_msa.display.progress import train_progress, working

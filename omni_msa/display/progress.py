@@ -195,6 +195,8 @@ def _epoch_line(now: TrainProgress) -> str:
     metrics = now.metrics or {}
     name, error = next(iter(metrics.items()))
     words = f"epoch {now.epoch}: validation {'MAE' if name == 'mae' else 'error'} {error:.4f}"
+    if "corr" in metrics:
+        words += f", correlation {metrics['corr']:.3f}"
     if "unparsable" in metrics:
         words += f", {metrics['unparsable']:.1%} unparsable"
         words += f", {metrics['out_of_range']:.1%} out of range"

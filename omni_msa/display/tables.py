@@ -21,35 +21,54 @@ if TYPE_CHECKING:
     from omni_msa.scoring.planning import Plan
 
 Comparison = tuple["Evaluation", Mapping[str, "Difference"], int]  # with, changes, number of clips
+Spread = Mapping[str, tuple[float, float]]  # mean and deviation over seeds, by metric
 
 
 def evaluation_document(
     evaluations: Sequence[Evaluation],
-    spread: Mapping[str, tuple[float, float]],
-    comparison: Comparison | None,
+    spread: Spread,
+    comparisons: Sequence[Comparison],
+    ablation_spread: Mapping[str, Spread] | None = None,
 ) -> dict[str, Any]:
-    """Everything that `evaluate` prints, as one JSON document."""
+    """Everything that `evaluate` prints, as one JSON document.
+
+    `against` and `difference` are those of the first comparison; `comparisons` has all of them.
+    """
     from omni_msa.evaluation.evaluate import differences_json
 
     document: dict[str, Any] = {"runs": [evaluation.to_json() for evaluation in evaluations]}
     if spread:
-        document["over_seeds"] = {
-            key: {"mean": _json_number(mean), "deviation": _json_number(deviation)}
-            for key, (mean, deviation) in spread.items()
+        document["over_seeds"] = _spread_json(spread)
+    if ablation_spread:
+        document["ablation_over_seeds"] = {
+            name: _spread_json(row) for name, row in ablation_spread.items()
         }
-    if comparison:
-        other, change, clips = comparison
-        document["against"] = other.to_json()
-        document["difference"] = {"clips": clips, **differences_json(change)}
+    if comparisons:
+        document["comparisons"] = [
+            {
+                "against": other.to_json(),
+                "difference": {"clips": clips, **differences_json(change)},
+            }
+            for other, change, clips in comparisons
+        ]
+        document |= document["comparisons"][0]
     return document
+
+
+def _spread_json(spread: Spread) -> dict[str, Any]:
+    return {
+        key: {"mean": _json_number(mean), "deviation": _json_number(deviation)}
+        for key, (mean, deviation) in spread.items()
+    }
 
 
 def print_evaluation(
     evaluations: Sequence[Evaluation],
-    spread: Mapping[str, tuple[float, float]],
-    comparison: Comparison | None,
+    spread: Spread,
+    comparisons: Sequence[Comparison],
+    ablation_spread: Mapping[str, Spread] | None = None,
 ) -> None:
-    """One table a checkpoint; then means over seeds, and differences to another checkpoint."""
+    """One table a checkpoint; then means over seeds, and differences to other checkpoints."""
     for evaluation in evaluations:
         show_parts(*_evaluation_parts(evaluation))
     first = evaluations[0]
@@ -62,14 +81,30 @@ def print_evaluation(
                 first.family.short[key], _four_digits(mean), _four_digits(deviation), baseline
             )
         show_parts(Text(f"over {len(evaluations)} seeds (mean, sample deviation)"), table, Text())
-    if comparison:
-        other, change, clips = comparison
+    if ablation_spread:
+        headline = f"ablation over {len(evaluations)} seeds (mean ± sample deviation)"
+        show_parts(Text(headline), _ablation_spread_table(first, ablation_spread), Text())
+    for other, change, clips in comparisons:
         show_parts(*_evaluation_parts(other))
         show_parts(
             Text(f"difference to {other.system}, on {clips} clips (95 % paired bootstrap)"),
             _difference_table(first, change),
             Text(),
         )
+
+
+def _ablation_spread_table(evaluation: Evaluation, spread: Mapping[str, Spread]) -> Table:
+    keys = list(evaluation.family.titles)
+    table = Table("shown", box=None, pad_edge=False)
+    for key in keys:
+        table.add_column(evaluation.family.short[key], justify="right")
+    for name, row in spread.items():
+        table.add_row(name, *(_mean_and_deviation(*row[key]) for key in keys))
+    return table
+
+
+def _mean_and_deviation(mean: float, deviation: float) -> str:
+    return "undefined" if math.isnan(mean) else f"{mean:.3f} ±{deviation:.3f}"
 
 
 def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
@@ -232,11 +267,14 @@ def _json_number(value: float) -> float | None:
 def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
     """The folder of a checkpoint and its metrics on validation clips."""
     figures = {name: round(value, 4) for name, value in info.metrics.items()}
-    left_out = info.training.get("left_out", [])
+    left_out, epoch = info.training.get("left_out", []), info.training.get("best_epoch")
     if as_json:
         document = {"checkpoint": str(folder), "readout": info.method, "metrics": figures}
+        document |= {"epoch": epoch} if epoch is not None else {}
         print_json(document | {"left_out": left_out})
         return
     summary = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+    if epoch is not None:
+        summary = f"epoch {epoch} is kept, the best on the validation clips: {summary}"
     summary += f", {len(left_out)} clips left out" if left_out else ""
     show_parts(Text(f"{folder}: {info.method}, {summary}"))

@@ -17,7 +17,7 @@ from omni_msa.scoring.checkpoint import CheckpointInfo, read_info
 from omni_msa.values import Clip
 
 # Of a run's record: what may differ between two seeds of the same training.
-OF_A_SEED = ("seed", "left_out", "save_every", "checkpointing")
+OF_A_SEED = ("seed", "left_out", "save_every", "checkpointing", "clips_sha256", "best_epoch")
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class System:
 def systems(
     model: ModelOptions,
     also: Sequence[str],
-    against: str | None,
+    against: Sequence[str],
     clips: Sequence[Clip],
     chosen: Sequence[Clip],
     family: str,
 ) -> list[System]:
-    """The first system, its other seeds, and the one that it is compared with, in this order.
+    """The first system, its other seeds, and those that it is compared with, in this order.
 
     Args:
         model: the first; a base without a checkpoint answers as the clips are labelled.
@@ -53,11 +53,11 @@ def systems(
         ConfigError: they cannot be measured side by side, and why.
         ModelError: a folder holds no checkpoint.
     """
-    folders = [*also, *([against] if against is not None else [])]
-    others = [replace(model, checkpoint=folder, label_range=None) for folder in folders]
-    if against is not None:
-        others[-1] = replace(others[-1], readout=None)
-    compared = [_system(options, clips, family) for options in (model, *others)]
+    seeds = [replace(model, checkpoint=folder, label_range=None) for folder in also]
+    rivals = [
+        replace(model, checkpoint=folder, label_range=None, readout=None) for folder in against
+    ]
+    compared = [_system(options, clips, family) for options in (model, *seeds, *rivals)]
     names = ", ".join(system.name for system in compared)
     if family == "emotion" and not compared[0].label_space.classes:
         raise ConfigError(f"--metrics emotion: {compared[0].name} gives scores, not emotions")

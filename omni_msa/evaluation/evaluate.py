@@ -86,6 +86,9 @@ class Evaluation:
     ablation: dict[str, Ablated] = field(default_factory=dict)
     ablation_baseline: dict[str, float] = field(default_factory=dict)  # on the ablation's clips
     protocol: str = ""  # of the ablation: how the one model that is shown less was trained
+    checkpoint: str = ""
+    split: str = ""
+    overlap: dict[str, int] | None = None  # clips the checkpoint was trained or validated on
     notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -100,6 +103,8 @@ class Evaluation:
             row["protocol"] = self.protocol
             row["ablation"] = {name: part.to_json() for name, part in self.ablation.items()}
             row["ablation_baseline"] = _numbers(self.ablation_baseline)
+        if self.overlap is not None:
+            row["overlap_with_training"] = self.overlap
         return row | {"titles": self.family.titles, "notices": list(self.notices)}
 
 
@@ -198,7 +203,8 @@ def evaluate(
     labels = np.array([clip.label for clip in scored])
     answers: dict[str, float] = {}
     parsable_only = None
-    if with_answers := [clip for clip in scored if clip.answer is not None]:
+    with_answers = [clip for clip in scored if clip.answer is not None]
+    if len(with_answers) == len(scored):  # rows of a .csv do not hold them
         parsable = [clip for clip in with_answers if clip.answer and clip.answer.parsable]
         outside = sum(not clip.answer.in_range for clip in with_answers if clip.answer)
         answers = {
@@ -252,6 +258,18 @@ def compare(
 def over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, tuple[float, float]]:
     """Mean and sample deviation of each metric over checkpoints that differ by their seed."""
     return mean_and_deviation([evaluation.figures.values for evaluation in evaluations])
+
+
+def ablation_over_seeds(
+    evaluations: Sequence[Evaluation],
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """The same of each subset that every checkpoint's ablation has; empty without ablations."""
+    first, *others = (evaluation.ablation for evaluation in evaluations)
+    shared = [name for name in first if all(name in other for other in others)]
+    return {
+        name: mean_and_deviation([e.ablation[name].figures.values for e in evaluations])
+        for name in shared
+    }
 
 
 def differences_json(change: Mapping[str, Difference]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ Columns, each of which may be empty, but a row needs a clip or a text:
 
 - `id`, or the column that `--id` names: your name of the row; it is copied into its record.
 
-Other columns are ignored.
+Other columns are ignored. A manifest that calls a column otherwise is read with `columns`.
 Every row is checked before anything runs, and one error lists everything that is wrong.
 """
 
@@ -34,7 +34,9 @@ MAX_PROBLEMS_SHOWN = 20
 SPLIT_SYNONYMS = {"val": "valid", "dev": "valid", "validation": "valid", "training": "train"}
 
 
-def read_manifest(path: Path, id_column: str = "id") -> list[Clip]:
+def read_manifest(
+    path: Path, id_column: str = "id", columns: Mapping[str, str] | None = None
+) -> list[Clip]:
     """Read and check a manifest; relative clip paths start at its folder.
 
     A media file that does not exist is no error here: it becomes a failed row when it is read, so
@@ -43,20 +45,16 @@ def read_manifest(path: Path, id_column: str = "id") -> list[Clip]:
     Args:
         path: The manifest.
         id_column: The column with the user's own names of rows; it may be absent.
+        columns: Our columns by the names that the manifest has for them (`{"label": "rating"}`);
+            its own column of our name, if there is one, is then not read.
 
     Raises:
         ManifestError: The file cannot be read, or has bad rows; the message lists them.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ManifestError(f"{path}: a manifest ends in one of {', '.join(SUFFIXES)}")
-    text = _read_text(path)
-    rows = (
-        _json_rows(text) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(text, path)
-    )
     clips: list[Clip] = []
     problems: list[str] = []
-    for line_number, columns in rows:
-        row = _Row(path, line_number, columns, id_column)
+    for line_number, cells in _rows(path, columns or {}):
+        row = _Row(path, line_number, cells, id_column)
         clip = row.to_clip()
         problems += row.problems
         if clip is not None:
@@ -66,6 +64,11 @@ def read_manifest(path: Path, id_column: str = "id") -> list[Clip]:
     if not clips:
         raise ManifestError(f"{path}: holds no rows; give one sample a row, for example {_EXAMPLE}")
     return distinct_names(clips)
+
+
+def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """The rows of a manifest that was checked, with all their columns, under our names."""
+    return [dict(cells) for _, cells in _rows(path, columns or {}) if not isinstance(cells, str)]
 
 
 def distinct_names(clips: Sequence[Clip]) -> list[Clip]:
@@ -213,6 +216,38 @@ class _Row:
 # --- files -----------------------------------------------------------------------------------
 
 
+def _rows(path: Path, columns: Mapping[str, str]) -> list[tuple[int, _Columns]]:
+    """Line numbers and cells, or why a line is no row; the user's names of columns become ours.
+
+    Raises:
+        ManifestError: the file cannot be read, or lacks a column that the user names.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ManifestError(f"{path}: a manifest ends in one of {', '.join(SUFFIXES)}")
+    ours = {theirs.strip().lower(): name for name, theirs in columns.items()}
+    text = _read_text(path)
+    rows = list(
+        _json_rows(text) if suffix in (".jsonl", ".ndjson") else _csv_rows(text, path, ours)
+    )
+    names = {name for _, cells in rows if not isinstance(cells, str) for name in cells}
+    absent = sorted(ours.keys() - names)
+    if absent and names:
+        raise ManifestError(
+            f"{path}: has no column {absent[0]!r}; it has: {', '.join(sorted(names))}"
+        )
+    return [(n, c if isinstance(c, str) else _renamed(c, ours)) for n, c in rows]
+
+
+def _renamed(cells: Mapping[str, Any], ours: Mapping[str, str]) -> Mapping[str, Any]:
+    """A row under our names; a column that one of ours replaces is left out."""
+    if not ours:
+        return cells
+    replaced = {*ours, *ours.values()}
+    others = {name: value for name, value in cells.items() if name not in replaced}
+    return others | {ours[name]: value for name, value in cells.items() if name in ours}
+
+
 def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
@@ -241,11 +276,11 @@ def _json_rows(text: str) -> Iterator[tuple[int, _Columns]]:
             yield line_number, f"is no JSON object, expected {_EXAMPLE}"
 
 
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, _Columns]]:
+def _csv_rows(text: str, path: Path, ours: Mapping[str, str]) -> Iterator[tuple[int, _Columns]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, path))
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(header, path)
+        _check_header(header, path, ours)
         line_number = reader.line_num + 1  # of the row's first line: quoted cells may span several
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -272,11 +307,11 @@ def _delimiter(text: str, path: Path) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
-def _check_header(header: list[str], path: Path) -> None:
+def _check_header(header: list[str], path: Path, ours: Mapping[str, str]) -> None:
     duplicates = sorted({name for name in header if name and header.count(name) > 1})
     if duplicates:
         raise ManifestError(f"{path}: the header names a column twice: {', '.join(duplicates)}")
-    if not {"clip", "text"} & set(header):
+    if not {"clip", "text"} & {ours.get(name, name) for name in header}:
         raise ManifestError(
             f"{path}: the first line must name the columns, clip or text among them; "
             f"it reads {reprlib.repr(','.join(header))}"

@@ -8,18 +8,21 @@ written as soon as it is known. So a run can be stopped at any moment, and memor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from omni_msa.errors import OmniMSAError
 from omni_msa.files.results import Results
+from omni_msa.media.cache import ContentCache
+from omni_msa.media.feed import FileFeed
 from omni_msa.media.identity import clip_sha256
 from omni_msa.media.readers import ClipReaders
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions, BatchOptions
 from omni_msa.scoring.grouping import Grouping
 from omni_msa.scoring.guarded import GuardedScorer
-from omni_msa.values import Clip, Record
+from omni_msa.values import Clip, ClipContent, Record
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer
@@ -110,21 +113,33 @@ def run_batch(
 def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) -> None:
     """Read clips in other processes, and score those that are alike in one pass."""
     grouping: Grouping[Prepared] = Grouping(options.batch_size)
-    workers = min(options.workers, len(todo))
-    scorer = batch.guarded.scorer
-    with ClipReaders(scorer.media, workers) as readers:
-        clips = [batch.clips[index] for index in todo]
-        for position, content in readers.read(clips, batch.guarded.hide | scorer.hidden):
-            index = todo[position]
-            outcome = batch.guarded.prepare(batch.clips[index], content)
-            if isinstance(outcome, Record):
-                batch.finish(index, outcome)
-            else:
-                grouping.add(index, outcome)
-                batch.score(grouping.ready())
+    clips = [batch.clips[index] for index in todo]
+    for position, content in _read(batch.guarded, clips, options):
+        index = todo[position]
+        outcome = batch.guarded.prepare(batch.clips[index], content)
+        if isinstance(outcome, Record):
+            batch.finish(index, outcome)
+        else:
+            grouping.add(index, outcome)
+            batch.score(grouping.ready())
     # the last clips wait for nobody
     while group := grouping.oldest():
         batch.score(group)
+
+
+def _read(
+    guarded: GuardedScorer, clips: Sequence[Clip], options: BatchOptions
+) -> Iterator[tuple[int, ClipContent | OmniMSAError]]:
+    """Clips as they are read, each with its place; with a cache, in their order."""
+    scorer, workers = guarded.scorer, min(options.workers, len(clips))
+    hide = guarded.hide | scorer.hidden
+    if options.cache is None:
+        with ClipReaders(scorer.media, workers) as readers:
+            yield from readers.read(clips, hide)
+        return
+    cache = ContentCache(options.cache, options.cache_bytes)
+    feed = FileFeed(clips, scorer.media, workers, cache, hide)
+    yield from enumerate(feed.read(range(len(clips))))
 
 
 @dataclass

@@ -23,6 +23,7 @@ from omni_msa.options import FitOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
 from omni_msa.scoring.scorer import ZERO_SHOT, Scorer
 from omni_msa.scoring.self_check import check_scores
+from omni_msa.scoring.trained_clips import KEY, TrainedClips
 from omni_msa.training.data import data_sha256
 from omni_msa.training.run_folder import RunFolder
 
@@ -93,6 +94,7 @@ def calibrate(
                 "clips": len(states),
                 "method_options": asdict(parse_options(type(fitted), options.method_options)),
                 "data_sha256": data_sha256(train=feed),
+                KEY: TrainedClips.of(feed.clips).to_json(),
                 "adapter": info.training,  # how it was trained, where there is one
             },
             metrics=_leave_one_out(scores, labels, bool(label_space.classes)),

@@ -11,6 +11,7 @@ from omni_msa.model.identity import base_sha256
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions, TrainOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, read_info
+from omni_msa.scoring.trained_clips import KEY, TrainedClips
 from omni_msa.training.data import TrainingData, data_sha256
 
 
@@ -53,6 +54,20 @@ def run_fingerprint(info: CheckpointInfo, processes: int) -> str:
     parts: list[Any] = [info.base_sha256, info.quantize, info.training, info.media, info.hide]
     parts += [info.label_space.to_json(), processes]
     return json_sha256(parts)
+
+
+def clips_record(data: TrainingData, start: Path | None) -> dict[str, Any]:
+    """Hashes of the clips that the weights have seen, for the checkpoint's training record.
+
+    Nothing where a run goes on from a checkpoint that does not say what it was trained on.
+    """
+    clips = TrainedClips.of(data.train.clips, data.valid.clips)
+    if start is not None:
+        before = TrainedClips.recorded(read_info(start).training)
+        if before is None:
+            return {}
+        clips |= before
+    return {KEY: clips.to_json()}
 
 
 def _weights_sha256(folder: Path) -> str:

@@ -83,7 +83,9 @@ class Run:
         while position.epoch <= options.epochs and position.waited < options.patience:
             try:
                 self._train_epoch()
+                start_time = time.perf_counter()
                 metrics = self.validate(self.data.valid)
+                position.seconds += time.perf_counter() - start_time
             except TrainingError as error:
                 raise self._stop(error) from error
             self._end_epoch(metrics)
@@ -134,10 +136,11 @@ class Run:
         shares = [self.processes.share(places) for places in steps[position.place :]]
         if not position.place:
             position.left_out = {}
+            position.loss_sum, position.num_clips, position.seconds = 0.0, 0, 0.0
         contents = self.data.train.read([i for share in shares for i in share])
         self.model.set_training(True)
         packed = options.subsets == "packed"
-        start_time, num_clips = time.perf_counter(), 0
+        start_time, num_clips, seconds_before = time.perf_counter(), 0, position.seconds
         losses: list[float] = []
         with gentle_interrupt(self.processes.count) as is_interrupted:
             for share in shares:
@@ -148,8 +151,12 @@ class Run:
                 figures = self.stepper.take([item for item in batch if item is not None])
                 position.step, position.place = position.step + 1, position.place + 1
                 num_clips += figures.clips
+                position.loss_sum += figures.loss * figures.clips
+                position.num_clips += figures.clips
                 losses = [*losses, figures.loss][-RECENT:]
-                rate = num_clips / (time.perf_counter() - start_time)
+                elapsed_seconds = time.perf_counter() - start_time
+                position.seconds = seconds_before + elapsed_seconds
+                rate = num_clips / elapsed_seconds
                 self.reporter.step(sum(losses) / len(losses), rate)
                 self._log_step(figures, rate)
                 stop = is_interrupted()
@@ -191,17 +198,34 @@ class Run:
         position = self.position
         self.reporter.epoch(metrics)
         left_out = position.left_out | position.unseen
-        self.folder.log(
-            "epoch", epoch=position.epoch, step=position.step, left_out=left_out, **metrics
-        )
+        self._log_epoch(metrics, left_out)
         error = next(iter(metrics.values()))
         position.waited += 1
         if error < position.best:
             position.best, position.waited = error, 0
-            training = self.info.training | {"left_out": sorted(left_out)}
+            training = self.info.training | {
+                "left_out": sorted(left_out),
+                "best_epoch": position.epoch,
+            }
             self._save_checkpoint(replace(self.info, metrics=metrics, training=training))
         position.epoch, position.place = position.epoch + 1, 0
         self._save_state()
+
+    def _log_epoch(self, metrics: dict[str, float], left_out: dict[str, str]) -> None:
+        """An epoch's line in the log: the mean loss of its steps, and its validation."""
+        position = self.position
+        lora, *own = (group["lr"] for group in self.optimizer.param_groups)
+        self.folder.log(
+            "epoch",
+            epoch=position.epoch,
+            step=position.step,
+            training_loss=round(position.loss_sum / max(position.num_clips, 1), 6),
+            lora_learning_rate=lora,
+            head_learning_rate=own[0] if own else None,
+            seconds=round(position.seconds, 3),
+            left_out=left_out,
+            **metrics,
+        )
 
     # --- the folder ----------------------------------------------------------------------------
 

@@ -26,6 +26,10 @@ class Position:
     micro: int = 1  # clips a forward pass
     left_out: dict[str, str] = field(default_factory=dict)  # clips of this epoch, and why
     unseen: dict[str, str] = field(default_factory=dict)  # the same of its validation
+    # of this epoch so far, for its line in the log
+    loss_sum: float = 0.0
+    num_clips: int = 0
+    seconds: float = 0.0
 
 
 def pack_state(

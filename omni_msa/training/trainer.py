@@ -27,7 +27,7 @@ from omni_msa.training.data import TrainingData
 from omni_msa.training.model import TrainedModel, fresh_method
 from omni_msa.training.processes import Processes
 from omni_msa.training.progress import TrainProgress
-from omni_msa.training.record import first_info, run_fingerprint
+from omni_msa.training.record import clips_record, first_info, run_fingerprint
 from omni_msa.training.run import Run
 from omni_msa.training.run_folder import RunFolder
 
@@ -103,6 +103,8 @@ class Trainer:
         info = replace(info, base=base_name or info.base, notice=notice)
         fingerprint = run_fingerprint(info, self.processes.count)
         with RunFolder(out, fingerprint, fresh, writes=self.processes.leads) as folder:
+            if self.processes.leads:  # after the fingerprint, which does not depend on it
+                info = replace(info, training=info.training | clips_record(data, start))
             run = Run(
                 model, self.options, data, folder, info, self.processes, progress or self.progress
             )

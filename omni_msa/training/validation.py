@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from omni_msa.errors import ManifestError, TrainingError
 from omni_msa.methods import Method
@@ -11,7 +14,16 @@ from omni_msa.model.thinker import Thinker
 from omni_msa.training.data import LabelledInputs
 from omni_msa.values import Answer
 
-Miss = tuple[float, Answer | None]  # how far one clip's score is off, and the answer in words
+
+@dataclass(frozen=True)
+class Miss:
+    """One clip's score and label, how far they are apart (of classes: 1 or 0), and the answer in
+    words."""
+
+    error: float
+    score: float
+    label: float
+    answer: Answer | None = None
 
 
 def clip_misses(thinker: Thinker, method: Method, batch: Sequence[LabelledInputs]) -> list[Miss]:
@@ -21,14 +33,18 @@ def clip_misses(thinker: Thinker, method: Method, batch: Sequence[LabelledInputs
     reading = method.read(thinker, [b.inputs for b in batch], [b.subsets for b in batch])
     answers = [row[0] for row in reading.answers] if reading.answers else [None] * len(batch)
     scores = reading.scores[:, 0].tolist()
-    errors = [abs(score - b.labels[0]) for score, b in zip(scores, batch, strict=True)]
-    if method.label_space.classes:
-        errors = [float(error > 0) for error in errors]
-    return list(zip(errors, answers, strict=True))
+    misses = []
+    for score, item, answer in zip(scores, batch, answers, strict=True):
+        error = abs(score - item.labels[0])
+        if method.label_space.classes:
+            error = float(error > 0)
+        misses.append(Miss(error, score, item.labels[0], answer))
+    return misses
 
 
 def validation_metrics(misses: Sequence[Miss], method: Method) -> dict[str, float]:
-    """The figure that counts first (MAE or error rate), then which answers could not be read.
+    """The figure that counts first (MAE or error rate); then the correlation, where scores and
+    labels both vary, and which answers could not be read.
 
     Raises:
         ManifestError: not one clip could be read.
@@ -37,10 +53,14 @@ def validation_metrics(misses: Sequence[Miss], method: Method) -> dict[str, floa
     if not misses:
         raise ManifestError("no validation clip could be read; check the files it names")
     name = "error_rate" if method.label_space.classes else "mae"
-    metrics = {name: math.fsum(error for error, _ in misses) / len(misses)}
+    metrics = {name: math.fsum(miss.error for miss in misses) / len(misses)}
     if not math.isfinite(metrics[name]):
         raise TrainingError("the scores of the validation clips are no numbers (NaN)")
-    answers = [answer for _, answer in misses if answer is not None]
+    if name == "mae":
+        with suppress(statistics.StatisticsError):  # undefined for a constant
+            scores, labels = [m.score for m in misses], [m.label for m in misses]
+            metrics["corr"] = statistics.correlation(scores, labels)
+    answers = [miss.answer for miss in misses if miss.answer is not None]
     if answers:
         metrics["unparsable"] = sum(not a.parsable for a in answers) / len(answers)
         metrics["out_of_range"] = sum(not a.in_range for a in answers) / len(answers)

@@ -1,0 +1,40 @@
+"""The command `plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from omni_msa.commands.flags import ShowFlags, takes_flags
+
+EXAMPLES = (
+    "Examples:\n\nomni-msa plot mosi-checkpoint -o curves.svg\n\n"
+    "omni-msa plot seed0 seed1 seed2 -o curves.png"
+)
+
+
+@takes_flags
+def plot(
+    *,
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders of train -o, finished or not.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The picture, .svg or .png.")
+    ],
+    show: ShowFlags,
+) -> None:
+    """Draw the curves of training runs from their logs; needs the extra plot (matplotlib)."""
+    from omni_msa.display.curves import check_picture, draw_curves, read_curves
+    from omni_msa.display.output import print_json
+
+    check_picture(output)
+    runs = [read_curves(folder) for folder in folders]
+    draw_curves(runs, output)
+    epochs = {str(folder): len(run.epochs) for folder, run in zip(folders, runs, strict=True)}
+    if show.json:
+        print_json({"picture": str(output), "epochs": epochs})
+    else:
+        typer.echo(f"{output}: {', '.join(f'{n} epochs of {name}' for name, n in epochs.items())}")
