@@ -48,6 +48,8 @@ class Clip:
     row_id: str | None = None  # the user's own name, copied into the record
 
     def __post_init__(self) -> None:
+        if isinstance(self.path, str):  # Clip("clip.mp4")
+            object.__setattr__(self, "path", Path(self.path))
         if self.path is None and self.transcript is None:
             raise ValueError("a clip needs a path, a transcript, or both")
         start = self.start_seconds or 0.0

@@ -218,6 +218,16 @@ class MediaFlags:
         ),
     ] = None
 
+    deadline_seconds: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            metavar="SECONDS",
+            panel=_MEDIA,
+            help="Longest time that reading one clip may take; then it fails. Default: 120.",
+        ),
+    ] = None
+
     def overrides(self) -> dict[str, Any]:
         """The media options that were given, by their names in `MediaOptions`."""
         values = {option.name: getattr(self, option.name) for option in fields(self)}

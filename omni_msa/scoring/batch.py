@@ -16,7 +16,7 @@ from omni_msa.files.results import Results
 from omni_msa.media.identity import clip_sha256
 from omni_msa.media.readers import ClipReaders
 from omni_msa.modalities import Subset
-from omni_msa.options import AblationOptions, BatchOptions
+from omni_msa.options import AblationOptions, BatchOptions, MediaOptions, checked_modalities
 from omni_msa.scoring.grouping import Grouping
 from omni_msa.scoring.guarded import GuardedScorer
 from omni_msa.values import Clip, Record
@@ -92,12 +92,12 @@ def run_batch(
     """
     options = options or BatchOptions()
     ablation = ablation or AblationOptions()
+    hide = checked_modalities("hide", hide)
     # with one clip there is nobody else to protect: a bug is shown
     guarded = GuardedScorer(scorer, ablation, hide, lets_bugs_through=len(clips) == 1)
     batch = _Batch(clips, guarded, results, progress, keep_records)
     todo = batch.leave_out_done()
-    # one clip is not worth a process, unless its decoder has to be killable
-    if len(clips) == 1 and scorer.media.decoder != "decord":
+    if len(clips) == 1 and not _must_be_killable(scorer.media):
         for index in todo:
             batch.finish(index, guarded.score(clips[index]))
     elif todo:
@@ -105,6 +105,12 @@ def run_batch(
     if results is not None:
         results.put_in_order([clip.name for clip in clips])
     return batch.summary()
+
+
+def _must_be_killable(media: MediaOptions) -> bool:
+    """One clip is not worth a process, unless the user limits its time or its decoder may hang."""
+    is_limited = media.deadline_seconds < MediaOptions.deadline_seconds
+    return is_limited or media.decoder == "decord"
 
 
 def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) -> None:

@@ -13,17 +13,17 @@ import shutil
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file, save_file
+from typing import TYPE_CHECKING, Any
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods import Method, make_method
-from omni_msa.model.identity import base_sha256, file_sha256
-from omni_msa.model.lora import ADAPTER_FILES, load_adapter, save_adapter, set_adapter
-from omni_msa.model.thinker import Thinker
+from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256
 from omni_msa.options import PROMPT_VERSION, MediaOptions
+
+# Not imported before they are needed: what a checkpoint says of itself is read without torch.
+if TYPE_CHECKING:
+    from omni_msa.methods import Method
+    from omni_msa.model.thinker import Thinker
 
 FORMAT_VERSION = 1
 
@@ -99,6 +99,10 @@ def save_checkpoint(
     folder: Path, thinker: Thinker, method: Method, info: CheckpointInfo
 ) -> CheckpointInfo:
     """Writes the folder; `omni_msa.json` comes last, so a folder that has it is whole."""
+    from safetensors.torch import save_file
+
+    from omni_msa.model.lora import save_adapter
+
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "saving.partial"  # the old checkpoint stays whole while the new one is written
     shutil.rmtree(new, ignore_errors=True)
@@ -163,6 +167,11 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     Raises:
         ModelError: made for another base, damaged, or with missing or foreign tensors.
     """
+    from safetensors.torch import load_file
+
+    from omni_msa.methods import make_method
+    from omni_msa.model.lora import load_adapter
+
     info = read_info(folder)
     own_sha256 = base_sha256(thinker.base.folder)
     if own_sha256 != info.base_sha256:
@@ -191,6 +200,10 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
     Raises:
         ModelError: no checkpoint, a damaged one, or one of another base, method or LoRA.
     """
+    from safetensors.torch import load_file
+
+    from omni_msa.model.lora import set_adapter
+
     info = read_info(folder)
     _check_files(folder, info)
     fresh: dict[str, Any] = {
@@ -230,12 +243,20 @@ def _check_files(folder: Path, info: CheckpointInfo) -> None:
             raise ModelError(f"checkpoint {folder}: {name} {state}; copy the whole folder again")
 
 
-def media_options(info: CheckpointInfo, overrides: dict[str, Any] | None = None) -> MediaOptions:
+def media_options(
+    info: CheckpointInfo, overrides: MediaOptions | dict[str, Any] | None = None
+) -> MediaOptions:
     """How this checkpoint's clips are read, with the user's own choices on top.
+
+    Args:
+        overrides: some of the options by name; or all of them, which leaves nothing to the
+            checkpoint.
 
     Raises:
         ConfigError: an option that this version does not know, or a value it does not allow.
     """
+    if isinstance(overrides, MediaOptions):
+        return overrides
     chosen = {k: v for k, v in (overrides or {}).items() if v is not None}
     unknown = sorted({*info.media, *chosen} - {f.name for f in fields(MediaOptions)})
     if unknown:

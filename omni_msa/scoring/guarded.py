@@ -75,7 +75,11 @@ class GuardedScorer:
             clip_sha256(clip),
             score=None,
             model=self.scorer.describe() | {"fingerprint": fingerprint},
-            error={"type": type(error).__name__, "message": _message(error)},
+            error={
+                "type": type(error).__name__,
+                "code": _code(error),
+                "message": _message(error),
+            },
             label=clip.label,
             id=clip.row_id,
         )
@@ -92,6 +96,15 @@ class GuardedScorer:
             if self._lets_bugs_through:
                 raise
             errors.append(error)
+
+
+def _code(error: Exception) -> str:
+    """A key of `ERROR_CODES`."""
+    if isinstance(error, OmniMSAError):
+        return error.code
+    from omni_msa.model.memory import is_out_of_memory
+
+    return "memory" if is_out_of_memory(error) else OmniMSAError.code
 
 
 def _message(error: Exception) -> str:
