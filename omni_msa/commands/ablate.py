@@ -41,7 +41,7 @@ def ablate(
 ) -> None:
     """Score clips with and without modalities; with no --drop, every subset of them."""
     ablation, hide = AblationOptions(drop=parse_modalities(drop or [])), frozenset[str]()
-    batch.options()  # checked before the model is loaded
+    batch.check(show)  # before the model is loaded
     inputs = gather_inputs(clips, show)
     scorer = load_scorer(model.options(), media.overrides(), show)
     keep = inputs.are_shown(batch, show)

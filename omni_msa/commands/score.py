@@ -44,7 +44,7 @@ def score(
 ) -> None:
     """Score clips: how negative or positive they are, and what each modality contributed."""
     ablation, hide = AblationOptions(enabled=ablate), parse_modalities(drop or [])
-    batch.options()  # checked before the model is loaded
+    batch.check(show)  # before the model is loaded
     inputs = gather_inputs(clips, show)
     scorer = load_scorer(model.options(), media.overrides(), show)
     keep = inputs.are_shown(batch, show)

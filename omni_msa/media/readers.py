@@ -195,7 +195,13 @@ def _start_reader() -> _Reader:
     parent_end, child_end = Pipe()
     command = [sys.executable, "-m", "omni_msa.media.worker", str(child_end.fileno())]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, pass_fds=[child_end.fileno()], env=environment)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[child_end.fileno()],
+        env=environment,
+        process_group=0,  # Ctrl-C is for the parent alone, also while this one starts
+    )
     child_end.close()
     return _Reader(process, parent_end)
 

@@ -7,6 +7,7 @@ written as soon as it is known. So a run can be stopped at any moment, and memor
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from omni_msa.values import Clip, Record
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def run_batch(
     guarded = GuardedScorer(scorer, ablation, hide, lets_bugs_through=len(clips) == 1)
     batch = _Batch(clips, guarded, results, progress, keep_records)
     todo = batch.leave_out_done()
+    logger.info("batch of %d clips: %d to score, %d done", len(clips), len(todo), batch.skipped)
     if len(clips) == 1 and not _must_be_killable(scorer.media):
         for index in todo:
             batch.finish(index, guarded.score(clips[index]))
@@ -104,6 +108,8 @@ def run_batch(
         _score_in_groups(batch, todo, options)
     if results is not None:
         results.put_in_order([clip.name for clip in clips])
+    seconds = time.perf_counter() - batch.started_seconds
+    logger.info("batch: %d scored, %d failed in %.1f s", batch.scored, batch.failed, seconds)
     return batch.summary()
 
 

@@ -6,6 +6,7 @@ anything else that must go on after a bad clip.
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from omni_msa.values import Clip, ClipContent, Record
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer
+
+logger = logging.getLogger(__name__)
 
 
 class GuardedScorer:
@@ -69,6 +72,7 @@ class GuardedScorer:
 
     def failed_record(self, clip: Clip, error: Exception) -> Record:
         """The row of a clip that could not be scored, and why."""
+        logger.warning("clip failed (%s): %s: %s", _code(error), clip.name, _message(error))
         fingerprint = self.scorer.fingerprint(self.ablation, self.hide)
         return Record(
             clip.name,
