@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -193,3 +194,16 @@ def test_another_base_or_precision_is_not_shared(base_folder, checkpoint_folder,
     assert first.thinker.shared is not tiny.thinker.shared
     assert packed.thinker.shared is not first.thinker.shared
     assert packed.thinker.base.quantize == "8bit"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_have_the_permissions_of_ordinary_ones(base_folder, tmp_path, mask):
+    from conftest import make_checkpoint
+
+    before = os.umask(mask)
+    try:
+        folder = make_checkpoint(base_folder, tmp_path / "checkpoint")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert len(modes) == 4 and set(modes.values()) == {0o666 & ~mask}

@@ -207,7 +207,7 @@ def test_given_words_replace_those_beside_the_clip(run, folder):
 
 def test_score_without_ablation(run, folder):
     _, out, _ = run("score", folder / "b.wav", "--no-ablate", "--json")
-    assert "ablation" not in json.loads(out)
+    assert json.loads(out)["ablation"] is None
 
 
 def test_score_drop_hides_a_modality_altogether(run, folder):
@@ -328,7 +328,7 @@ def test_other_settings_are_not_mixed_into_a_file_unless_it_is_started_anew(run,
     assert (code, out) == (2, "") and "--fresh" in err and err.count("\n") == 1
     assert output.read_bytes() == before
     code, _, _ = run("score", folder, "-o", output, "--no-ablate", "--fresh")
-    assert code == 3 and all("ablation" not in row for row in read_rows(output) if row["score"])
+    assert code == 3 and all(row["ablation"] is None for row in read_rows(output) if row["score"])
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -123,11 +124,20 @@ def save_checkpoint(
     (new / "omni_msa.json").write_text(text, encoding="utf-8")
     for name in (*ADAPTER_FILES, "readout.safetensors", "omni_msa.json"):
         if (new / name).exists():
+            _set_ordinary_permissions(new / name)
             os.replace(new / name, folder / name)
         else:
             (folder / name).unlink(missing_ok=True)  # of an earlier checkpoint with an adapter
     shutil.rmtree(new)
     return complete
+
+
+def _set_ordinary_permissions(path: Path) -> None:
+    """Those of a file that is simply opened for writing; safetensors lets its owner alone read."""
+    sibling = path.with_name("ordinary.partial")
+    sibling.touch()
+    path.chmod(stat.S_IMODE(sibling.stat().st_mode))
+    sibling.unlink()
 
 
 def read_info(folder: Path) -> CheckpointInfo:
