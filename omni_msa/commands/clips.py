@@ -20,6 +20,7 @@ from omni_msa.options import AblationOptions, ModelOptions
 if TYPE_CHECKING:
     from omni_msa.files.results import Results
     from omni_msa.scoring.batch import BatchSummary
+    from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Scorer
     from omni_msa.values import Clip, Record
 
@@ -123,6 +124,19 @@ def load_scorer(
     return scorer
 
 
+def defer_scorer(
+    options: ModelOptions, media: dict[str, Any], show: ShowFlags
+) -> Scorer | DeferredScorer:
+    """The scorer, loaded only when a clip needs it, where what it will be is known before."""
+    from omni_msa.scoring.deferred import DeferredScorer
+    from omni_msa.scoring.identity import identity_before_loading
+
+    identity = identity_before_loading(options, media)
+    if identity is None:
+        return load_scorer(options, media, show)
+    return DeferredScorer(identity, lambda: load_scorer(options, media, show))
+
+
 @dataclass(frozen=True)
 class Done:
     """A batch that has ended; `failed_in_all` counts failed rows of earlier runs too."""
@@ -132,7 +146,7 @@ class Done:
 
 
 def score_clips(
-    scorer: Scorer,
+    scorer: Scorer | DeferredScorer,
     clips: Sequence[Clip],
     ablation: AblationOptions,
     hide: Subset,

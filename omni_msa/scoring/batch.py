@@ -8,6 +8,7 @@ written as soon as it is known. So a run can be stopped at any moment, and memor
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from omni_msa.scoring.guarded import GuardedScorer
 from omni_msa.values import Clip, Record
 
 if TYPE_CHECKING:
+    from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Prepared, Scorer
 
 logger = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ class BatchSummary:
 
 def run_batch(
     clips: Sequence[Clip],
-    scorer: Scorer,
+    scorer: Scorer | DeferredScorer,
     results: Results | None = None,
     options: BatchOptions | None = None,
     ablation: AblationOptions | None = None,
@@ -79,7 +81,7 @@ def run_batch(
 
     Args:
         clips: What to score; each ends as one row.
-        scorer: The model.
+        scorer: The model; one that is deferred is loaded only if a clip has to be scored.
         results: The open output file, if there is one.
         options: How many clips are held at once.
         ablation: Which subsets are scored beside the clip itself.
@@ -101,6 +103,8 @@ def run_batch(
     batch = _Batch(clips, guarded, results, progress, keep_records)
     todo = batch.leave_out_done()
     logger.info("batch of %d clips: %d to score, %d done", len(clips), len(todo), batch.skipped)
+    if any(_may_be_scored(clips[index]) for index in todo):
+        guarded.scorer = scorer.loaded()  # what is wrong with the model is no clip's failure
     if len(clips) == 1 and not _must_be_killable(scorer.media):
         for index in todo:
             batch.finish(index, guarded.score(clips[index]))
@@ -111,6 +115,11 @@ def run_batch(
     seconds = time.perf_counter() - batch.started_seconds
     logger.info("batch: %d scored, %d failed in %.1f s", batch.scored, batch.failed, seconds)
     return batch.summary()
+
+
+def _may_be_scored(clip: Clip) -> bool:
+    """Words, or a file that is there; of others it is known that they fail, without the model."""
+    return clip.path is None or os.path.exists(clip.path)
 
 
 def _must_be_killable(media: MediaOptions) -> bool:

@@ -20,6 +20,7 @@ from omni_msa.options import AblationOptions
 from omni_msa.values import Clip, ClipContent, Record
 
 if TYPE_CHECKING:
+    from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Prepared, Scorer
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class GuardedScorer:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: Scorer | DeferredScorer,
         ablation: AblationOptions,
         hide: Subset = frozenset(),
         lets_bugs_through: bool = False,

@@ -161,6 +161,10 @@ class Scorer:
         """The method's name."""
         return self.method.name
 
+    def loaded(self) -> Scorer:
+        """Itself: a `DeferredScorer` is loaded by this."""
+        return self
+
     @property
     def identity(self) -> ScorerIdentity:
         """What it is, as its records say it."""
