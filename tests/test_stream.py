@@ -201,6 +201,7 @@ def test_codes_that_are_raised_are_documented():
         assert any(f'"{code}"' in source for source in sources)
 
 
+@pytest.mark.slow
 def test_types_are_shipped(tmp_path):
     assert (Path(omni_msa.__path__[0]) / "py.typed").is_file()
     program = tmp_path / "service.py"
