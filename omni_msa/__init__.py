@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what a type checker sees; at run time, `__getattr__` imports them
+    from omni_msa.errors import (
+        ConfigError,
+        ManifestError,
+        MediaError,
+        ModelError,
+        OmniMSAError,
+        ResultsError,
+        TrainingError,
+        TranscriptError,
+    )
+    from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
+    from omni_msa.scoring.scorer import Scorer
+    from omni_msa.values import Clip, Record
 
 __version__ = "0.1.0"
 
@@ -15,8 +30,31 @@ _HOMES = {
     "ModelOptions": "omni_msa.options",
     "AblationOptions": "omni_msa.options",
     "OmniMSAError": "omni_msa.errors",
+    "MediaError": "omni_msa.errors",
+    "TranscriptError": "omni_msa.errors",
+    "ManifestError": "omni_msa.errors",
+    "ConfigError": "omni_msa.errors",
+    "ResultsError": "omni_msa.errors",
+    "ModelError": "omni_msa.errors",
+    "TrainingError": "omni_msa.errors",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = [  # a list of texts, because type checkers read it
+    "AblationOptions",
+    "Clip",
+    "ConfigError",
+    "ManifestError",
+    "MediaError",
+    "MediaOptions",
+    "ModelError",
+    "ModelOptions",
+    "OmniMSAError",
+    "Record",
+    "ResultsError",
+    "Scorer",
+    "TrainingError",
+    "TranscriptError",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,21 @@
 """The program `omni-msa`: runs a command, and turns a user's error into one line and an exit code.
 
 0 all done, 1 a bug (traceback), 2 usage, 3 some or all clips failed, 4 no model, 5 training
-stopped, 130 interrupted.
+stopped, 130 interrupted by Ctrl-C, 143 ended by SIGTERM in the same way.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from omni_msa.errors import OmniMSAError
+
+TERMINATED = 128 + signal.SIGTERM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A file name may hold what the terminal's encoding cannot say: show it escaped.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    with _termination_as_interrupt() as terminations:
+        code = _run(arguments)
+    return TERMINATED if terminations else code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The command's exit code."""
     try:
         from omni_msa.commands.app import app
 
@@ -30,6 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[list[int]]:
+    """SIGTERM ends what runs as Ctrl-C does; the list holds the signals that came."""
+    terminations: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        terminations.append(number)
+        handler = signal.getsignal(signal.SIGINT)
+        if not callable(handler):  # a shell that starts a program with & has Ctrl-C ignored
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)  # training finishes its step
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield terminations
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield terminations
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

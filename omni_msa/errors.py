@@ -8,6 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# What `error.code` of a record, and the attribute `code` of an error, can be.
+ERROR_CODES = {
+    "missing": "there is no such file",
+    "denied": "the file may not be read by this user",
+    "damaged": "the file is no media, is cut off, or nothing of it decodes",
+    "unsupported": "a folder, a pipe or another thing that is no file, or a format that is refused",
+    "timeout": "reading took longer than the time limit of a clip",
+    "crashed": "the process that read the clip ended, as a damaged file can make it do",
+    "no_words": "words alone were to be scored, and there are none",
+    "nothing_to_score": "nothing is left: the clip is empty, or all that it has is hidden",
+    "transcript": "the file with its words cannot be read",
+    "memory": "memory did not suffice for this clip alone",
+    "model": "the model cannot be loaded, or gave no number",
+    "options": "an option, or a combination of options, is not allowed",
+    "manifest": "a manifest has bad rows",
+    "results": "an output file cannot be used",
+    "training": "training cannot go on",
+    "bug": "an error that nobody foresaw; please report its message",
+}
+
 
 def first_line(error: BaseException) -> str:
     """What an error says, without what libraries add below; its type where it says nothing."""
@@ -18,44 +38,59 @@ class OmniMSAError(Exception):
     """Base of every error that is shown as one line instead of a traceback."""
 
     exit_code = 3
+    code = "bug"  # a key of ERROR_CODES
+
+    def __init__(self, *message: object, code: str | None = None) -> None:
+        super().__init__(*message)
+        if code is not None:
+            self.code = code
 
 
 class MediaError(OmniMSAError, ValueError):
     """A clip could not be read: missing, damaged, encrypted, or nothing in it can be scored."""
 
+    code = "damaged"
+
 
 class TranscriptError(OmniMSAError, ValueError):
     """A transcript file was named or found but could not be read."""
+
+    code = "transcript"
 
 
 class ManifestError(OmniMSAError, ValueError):
     """A manifest has bad rows; the message lists all of them."""
 
     exit_code = 2
+    code = "manifest"
 
 
 class ConfigError(OmniMSAError, ValueError):
     """An option, or a combination of options, is not allowed."""
 
     exit_code = 2
+    code = "options"
 
 
 class ResultsError(OmniMSAError, ValueError):
     """An output file cannot be used: unknown type, or rows from other settings in it."""
 
     exit_code = 2
+    code = "results"
 
 
 class ModelError(OmniMSAError, RuntimeError):
     """The base model or the checkpoint could not be loaded."""
 
     exit_code = 4
+    code = "model"
 
 
 class TrainingError(OmniMSAError, ArithmeticError):
     """Training cannot go on: no number came out, or memory does not even hold one clip."""
 
     exit_code = 5
+    code = "training"
 
 
 def check_choice(option: str, name: object, choices: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ Only `commands` turns flags into these.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite
 from pathlib import Path
@@ -70,6 +71,20 @@ class MediaOptions:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "deadline_seconds"}
 
 
+def checked_modalities(option: str, names: Iterable[str]) -> Subset:
+    """The modalities that an option names, as a set.
+
+    Raises:
+        ConfigError: a name is not known, or a text stands where a set is wanted.
+    """
+    _require(
+        not isinstance(names, str), f"{option} {names!r} is a text; give a set, such as {{'audio'}}"
+    )
+    for name in (names := list(names)):
+        check_choice(option, name, MODALITIES)
+    return frozenset(names)
+
+
 DEFAULT_RANGE = (-3.0, 3.0)  # of labels: that of CMU-MOSI
 
 
@@ -129,8 +144,7 @@ class AblationOptions:
     drop: Subset = frozenset()
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.drop) - set(MODALITIES))
-        _require(not unknown, f"cannot drop {unknown}; choose among: {', '.join(MODALITIES)}")
+        object.__setattr__(self, "drop", checked_modalities("drop", self.drop))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class Clip:
     row_id: str | None = None  # the user's own name, copied into the record
 
     def __post_init__(self) -> None:
+        if isinstance(self.path, str):  # Clip("clip.mp4")
+            object.__setattr__(self, "path", Path(self.path))
         if self.path is None and self.transcript is None:
             raise ValueError("a clip needs a path, a transcript, or both")
         start = self.start_seconds or 0.0
@@ -310,22 +312,25 @@ class Record:
     id: str | None = None  # the user's own name of the clip
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values, in the order of docs/formats.md, "The record"."""
-        row: dict[str, Any] = {} if self.id is None else {"id": self.id}
-        row |= {"clip": self.clip, "sha256": self.sha256, "score": self.score}
-        row["range"] = list(self.range) if self.range else None
-        row["modalities"] = self.modalities
-        if self.ablation is not None:
-            row["ablation"] = self.ablation.to_json()
-        if self.emotion is not None:
-            row["emotion"] = self.emotion
-        if self.answer is not None:
-            row["answer"] = self.answer.to_json()
-        if self.label is not None:
-            row["label"] = self.label
-        row |= {"media": self.media, "tokens": self.tokens, "seconds": self.seconds}
-        row |= {"model": self.model, "warnings": list(self.warnings), "error": self.error}
-        return row
+        """The record as plain JSON values: always every key of `files/record.schema.json`."""
+        return {
+            "clip": self.clip,  # first: how the files room knows a row that was cut short
+            "id": self.id,
+            "sha256": self.sha256,
+            "score": self.score,
+            "range": list(self.range) if self.range else None,
+            "modalities": self.modalities,
+            "ablation": self.ablation.to_json() if self.ablation is not None else None,
+            "emotion": self.emotion,
+            "answer": self.answer.to_json() if self.answer is not None else None,
+            "label": self.label,
+            "media": self.media,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "model": self.model,
+            "warnings": list(self.warnings),
+            "error": self.error,
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Record:

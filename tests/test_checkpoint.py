@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -248,3 +249,14 @@ def test_options_that_the_method_does_not_take(base_folder, copy, settings):
     (copy / "omni_msa.json").write_text(json.dumps(info))
     with pytest.raises(ModelError, match="readout does not fit"):
         load(base_folder, copy)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_have_the_permissions_of_ordinary_ones(base_folder, tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        folder = make_checkpoint(base_folder, tmp_path / "checkpoint")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert len(modes) == 4 and set(modes.values()) == {0o666 & ~mask}

@@ -207,7 +207,7 @@ def test_given_words_replace_those_beside_the_clip(run, folder):
 
 def test_score_without_ablation(run, folder):
     _, out, _ = run("score", folder / "b.wav", "--no-ablate", "--json")
-    assert "ablation" not in json.loads(out)
+    assert json.loads(out)["ablation"] is None
 
 
 def test_score_drop_hides_a_modality_altogether(run, folder):
@@ -328,7 +328,7 @@ def test_other_settings_are_not_mixed_into_a_file_unless_it_is_started_anew(run,
     assert (code, out) == (2, "") and "--fresh" in err and err.count("\n") == 1
     assert output.read_bytes() == before
     code, _, _ = run("score", folder, "-o", output, "--no-ablate", "--fresh")
-    assert code == 3 and all("ablation" not in row for row in read_rows(output) if row["score"])
+    assert code == 3 and all(row["ablation"] is None for row in read_rows(output) if row["score"])
 
 
 @pytest.mark.slow
@@ -341,7 +341,8 @@ def test_a_failed_clip_is_tried_again_on_request(run, folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_finished_rows_and_ends_with_130(run, tmp_path, model):
+@pytest.mark.parametrize(("number", "ending"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_ended_run_keeps_finished_rows(run, tmp_path, model, number, ending):
     clips = tmp_path / "clips"
     clips.mkdir()
     for seed in range(30):
@@ -360,9 +361,9 @@ def test_ctrl_c_keeps_finished_rows_and_ends_with_130(run, tmp_path, model):
         if output.exists() and output.read_bytes().count(b"\n") >= 3:
             break
         time.sleep(0.02)
-    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+    os.killpg(program.pid, number)  # as a terminal does: to the workers as well
     out, err = program.communicate(timeout=60)
-    assert (program.returncode, out) == (130, "")
+    assert (program.returncode, out) == (ending, "")
     assert "interrupted; finished rows are in" in err and "Traceback" not in err
     kept = len(read_rows(output))
     assert 3 <= kept < 30

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from omni_msa.commands.clips import ClipFlags, gather_inputs, load_scorer, print_scores, score_clips
+from omni_msa.commands.clips import (
+    ClipFlags,
+    defer_scorer,
+    gather_inputs,
+    print_scores,
+    score_clips,
+)
 from omni_msa.commands.flags import (
     MODALITY_NAMES,
     BatchFlags,
@@ -41,9 +47,9 @@ def ablate(
 ) -> None:
     """Score clips with and without modalities; with no --drop, every subset of them."""
     ablation, hide = AblationOptions(drop=parse_modalities(drop or [])), frozenset[str]()
-    batch.options()  # checked before the model is loaded
+    batch.check(show)  # before the model is loaded
     inputs = gather_inputs(clips, show)
-    scorer = load_scorer(model.options(), media.overrides(), show)
+    scorer = defer_scorer(model.options(), media.overrides(), show)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
     print_scores(done, inputs, batch.output, show)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omni_msa.commands.flags import BatchFlags, ShowFlags
+from omni_msa.commands.streams import also_printing_rows, is_stdout, with_lines_of_stdin
 from omni_msa.environment import quiet_notice
 from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
@@ -19,6 +20,7 @@ from omni_msa.options import AblationOptions, ModelOptions
 if TYPE_CHECKING:
     from omni_msa.files.results import Results
     from omni_msa.scoring.batch import BatchSummary
+    from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Scorer
     from omni_msa.values import Clip, Record
 
@@ -30,7 +32,9 @@ class ClipFlags:
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PATH...", help="Clips, folders, globs, or a manifest (.jsonl, .csv)."
+            metavar="PATH...",
+            help="Clips, folders, globs, or a manifest (.jsonl, .csv); - takes paths from stdin, "
+            "one a line.",
         ),
     ] = None
     transcript: Annotated[
@@ -58,6 +62,8 @@ class Inputs:
 
     def are_shown(self, batch: BatchFlags, show: ShowFlags) -> bool:
         """Whether their records are printed, beside the output file that they are written to."""
+        if is_stdout(batch.output):
+            return False  # each is printed as it is known
         return batch.output is None or show.json or len(self.clips) == 1
 
 
@@ -65,7 +71,7 @@ def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
     """Find the clips that the arguments name, and give the one clip its words."""
     from omni_msa.files.sources import expand_inputs
 
-    arguments, words = flags.paths or [], flags.transcript
+    arguments, words = with_lines_of_stdin(flags.paths or []), flags.transcript
     if not arguments and words is None:
         raise ConfigError(
             "nothing to score: give clips, folders, globs or a manifest, or words alone "
@@ -77,7 +83,7 @@ def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
         notices = [*notices, *more]
     for notice in notices:
         show.note(notice)
-    files = [Path(argument) for argument in arguments]
+    files = [Path(argument) for argument in flags.paths or []]
     single = len(clips) == 1 and [clip.path for clip in clips if clip.path] == files
     return Inputs(clips, single=single)
 
@@ -118,6 +124,19 @@ def load_scorer(
     return scorer
 
 
+def defer_scorer(
+    options: ModelOptions, media: dict[str, Any], show: ShowFlags
+) -> Scorer | DeferredScorer:
+    """The scorer, loaded only when a clip needs it, where what it will be is known before."""
+    from omni_msa.scoring.deferred import DeferredScorer
+    from omni_msa.scoring.identity import identity_before_loading
+
+    identity = identity_before_loading(options, media)
+    if identity is None:
+        return load_scorer(options, media, show)
+    return DeferredScorer(identity, lambda: load_scorer(options, media, show))
+
+
 @dataclass(frozen=True)
 class Done:
     """A batch that has ended; `failed_in_all` counts failed rows of earlier runs too."""
@@ -127,7 +146,7 @@ class Done:
 
 
 def score_clips(
-    scorer: Scorer,
+    scorer: Scorer | DeferredScorer,
     clips: Sequence[Clip],
     ablation: AblationOptions,
     hide: Subset,
@@ -142,6 +161,8 @@ def score_clips(
     fingerprint = scorer.fingerprint(ablation, hide)
     try:
         with _opened(batch, fingerprint, show) as results, batch_progress(show.quiet) as progress:
+            if is_stdout(batch.output):
+                progress = also_printing_rows(progress)
             summary = run_batch(
                 clips, scorer, results, batch.options(), ablation, hide, progress, keep
             )
@@ -160,7 +181,7 @@ def _opened(batch: BatchFlags, fingerprint: str, show: ShowFlags) -> Iterator[Re
     """The output file, if one was named."""
     from omni_msa.files.results import open_results
 
-    if batch.output is None:
+    if batch.output is None or is_stdout(batch.output):
         yield None
         return
     rerun = {"fresh": batch.fresh, "retry_failed": batch.retry_failed}
@@ -171,6 +192,9 @@ def _opened(batch: BatchFlags, fingerprint: str, show: ShowFlags) -> Iterator[Re
 
 
 def _say_interrupted(output: Path | None) -> None:
+    if is_stdout(output):
+        typer.echo("omni-msa: interrupted; finished rows are on stdout", err=True)
+        return
     rest = (
         f"finished rows are in {output}; the same command goes on from there"
         if output
@@ -195,10 +219,11 @@ def print_scores(done: Done, inputs: Inputs, output: Path | None, show: ShowFlag
     elif output is None:
         print_lines(records)
     if output is not None:
+        name = "stdout" if is_stdout(output) else str(output)
         counts = f"{summary.scored} scored, {summary.failed} failed"
         if summary.skipped:
             counts += f", {summary.skipped} already there"
-        show.note(f"{output}: {counts}")
+        show.note(f"{name}: {counts}")
     raise typer.Exit(3 if done.failed_in_all else 0)
 
 

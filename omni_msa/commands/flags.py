@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from omni_msa.commands.streams import is_stdout
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.options import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
@@ -220,6 +221,16 @@ class MediaFlags:
         ),
     ] = None
 
+    deadline_seconds: Annotated[
+        float | None,
+        option(
+            "--timeout",
+            metavar="SECONDS",
+            panel=_MEDIA,
+            help="Longest time that reading one clip may take; then it fails. Default: 120.",
+        ),
+    ] = None
+
     def overrides(self) -> dict[str, Any]:
         """The media options that were given, by their names in `MediaOptions`."""
         values = {option.name: getattr(self, option.name) for option in fields(self)}
@@ -237,7 +248,8 @@ class BatchFlags:
             "-o",
             metavar="FILE",
             panel=_BATCH,
-            help="Write rows to a .jsonl, .csv or .parquet file. A rerun goes on where it stopped.",
+            help="Write rows to a .jsonl, .csv or .parquet file. A rerun goes on where it stopped. "
+            "With -, rows go to stdout as lines of JSON.",
         ),
     ] = None
     batch_size: Annotated[
@@ -259,13 +271,24 @@ class BatchFlags:
 
     def options(self) -> BatchOptions:
         """The checked options that the library takes."""
-        if self.output is None and (self.retry_failed or self.fresh):
+        has_file = self.output is not None and not is_stdout(self.output)
+        if not has_file and (self.retry_failed or self.fresh):
             raise ConfigError("--retry-failed and --fresh are about an output file: add -o FILE")
-        if self.output is not None:
+        if self.output is not None and has_file:
             from omni_msa.files.results import check_suffix
 
             check_suffix(self.output)  # also when it is opened, but the model is loaded before that
         return BatchOptions(self.batch_size, self.workers, self.retry_failed, self.fresh)
+
+    def check(self, show: ShowFlags) -> None:
+        """That the options fit together.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        if show.json and is_stdout(self.output):
+            raise ConfigError("--json and -o - both write to stdout; leave --json out")
+        self.options()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from omni_msa.commands.clips import ClipFlags, gather_inputs, load_scorer, print_scores, score_clips
+from omni_msa.commands.clips import (
+    ClipFlags,
+    defer_scorer,
+    gather_inputs,
+    print_scores,
+    score_clips,
+)
 from omni_msa.commands.flags import (
     MODALITY_NAMES,
     BatchFlags,
@@ -44,9 +50,9 @@ def score(
 ) -> None:
     """Score clips: how negative or positive they are, and what each modality contributed."""
     ablation, hide = AblationOptions(enabled=ablate), parse_modalities(drop or [])
-    batch.options()  # checked before the model is loaded
+    batch.check(show)  # before the model is loaded
     inputs = gather_inputs(clips, show)
-    scorer = load_scorer(model.options(), media.overrides(), show)
+    scorer = defer_scorer(model.options(), media.overrides(), show)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
     print_scores(done, inputs, batch.output, show)

@@ -11,6 +11,7 @@ from typing import Any
 from omni_msa.errors import MediaError
 from omni_msa.media.container import Deadline
 from omni_msa.media.decord import read_frames_decord
+from omni_msa.media.error_codes import with_error_codes
 from omni_msa.media.identity import clip_sha256
 from omni_msa.media.probe import probe
 from omni_msa.media.pyav import read_cues, read_frames
@@ -55,6 +56,7 @@ class OpenClip:
         return self.clip.start_seconds, self.clip.end_seconds
 
 
+@with_error_codes
 def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> ClipContent:
     """Reads what the model can be shown of a clip.
 
@@ -87,10 +89,12 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
         decode_seconds=time.perf_counter() - start,
     )
     if not parts and clip.path is None:
-        raise MediaError(f"{clip.name}: an empty transcript and no media; give one of them")
+        message = f"{clip.name}: an empty transcript and no media; give one of them"
+        raise MediaError(message, code="no_words")
     if not parts and not hide:
         reasons = f" ({'; '.join(content.warnings)})" if content.warnings else ""
-        raise MediaError(f"{clip.path}: nothing in it can be scored{reasons}")
+        message = f"{clip.path}: nothing in it can be scored{reasons}"
+        raise MediaError(message, code="nothing_to_score")
     return content
 
 

@@ -108,11 +108,15 @@ class ClipReaders:
         results: queue.Queue[Result | None],
     ) -> None:
         numbered_clips = enumerate(clips)
-        next_clip = next(numbered_clips, None)
+        clips_left = True
         while not self._stop.is_set():
-            while next_clip is not None and (reader := self._idle_reader()) is not None:
-                self._send(reader, *next_clip, hide)
+            # no clip is taken before a reader can have it: the next may be long in coming
+            while clips_left and self._has_room():
                 next_clip = next(numbered_clips, None)
+                if next_clip is None:
+                    clips_left = False
+                elif (reader := self._idle_reader()) is not None:
+                    self._send(reader, *next_clip, hide)
             busy = [r for r in self._readers if r.index is not None]
             if not busy:
                 return
@@ -122,7 +126,7 @@ class ClipReaders:
                     result = self._receive(reader)
                 elif time.monotonic() > reader.kill_time:
                     reason = f"gave no result within {self._limit_seconds():.0f} s"
-                    result = self._discard(reader, reason)
+                    result = self._discard(reader, reason, "timeout")
                 else:
                     continue
                 self._put(results, result)
@@ -140,6 +144,10 @@ class ClipReaders:
 
     def _limit_seconds(self) -> float:
         return self.options.deadline_seconds + GRACE_SECONDS
+
+    def _has_room(self) -> bool:
+        idle = any(reader.index is None for reader in self._readers)
+        return idle or len(self._readers) < self.workers
 
     def _idle_reader(self) -> _Reader | None:
         for reader in self._readers:
@@ -164,7 +172,8 @@ class ClipReaders:
         try:
             result = reader.connection.recv()
         except (EOFError, OSError):
-            return self._discard(reader, f"crashed the reader ({_exit_reason(reader.process)})")
+            reason = f"crashed the reader ({_exit_reason(reader.process)})"
+            return self._discard(reader, reason, "crashed")
         index, reader.index = reader.index, None
         reader.num_read += 1
         if reader.num_read >= CLIPS_A_PROCESS:
@@ -172,13 +181,13 @@ class ClipReaders:
             _kill(reader)
         return index, result
 
-    def _discard(self, reader: _Reader, reason: str) -> Result:
+    def _discard(self, reader: _Reader, reason: str, code: str) -> Result:
         """Kills a reader; the result of its clip is an error."""
         assert reader.index is not None and reader.clip is not None
         self._readers.remove(reader)
         _kill(reader)
-        error = MediaError(f"{reader.clip.name}: {reason}; the clip is skipped, check the file")
-        return reader.index, error
+        message = f"{reader.clip.name}: {reason}; the clip is skipped, check the file"
+        return reader.index, MediaError(message, code=code)
 
 
 def _start_reader() -> _Reader:
@@ -186,7 +195,13 @@ def _start_reader() -> _Reader:
     parent_end, child_end = Pipe()
     command = [sys.executable, "-m", "omni_msa.media.worker", str(child_end.fileno())]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, pass_fds=[child_end.fileno()], env=environment)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[child_end.fileno()],
+        env=environment,
+        process_group=0,  # Ctrl-C is for the parent alone, also while this one starts
+    )
     child_end.close()
     return _Reader(process, parent_end)
 

@@ -30,5 +30,6 @@ def serve(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent handles Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are the parent's, which ends this process
+        signal.signal(number, signal.SIG_IGN)
     serve(Connection(int(sys.argv[1])))

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # PEFT's names
 FULL_HASH_BYTES = 256 * 1024**2  # weight files up to this size are hashed whole
 
 

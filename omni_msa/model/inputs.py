@@ -92,10 +92,11 @@ class InputBuilder:
                 warnings += encoded.warnings
         if not parts:
             hidden = " and ".join(m for m in MODALITIES if m in hide) or "nothing"
-            raise MediaError(
+            message = (
                 f"{content.clip.name}: nothing is left to score when {hidden} is not shown; "
                 "drop less"
             )
+            raise MediaError(message, code="nothing_to_score")
         return ThinkerInputs(self.prefix, parts, self.suffix, features, tuple(warnings))
 
     def patches(self, frames: Frames) -> Patches:

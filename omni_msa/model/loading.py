@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 
 from omni_msa.environment import offline, prefer_huge_pages
 from omni_msa.errors import ConfigError, ModelError, first_line
+from omni_msa.model.folders import TINY, local_folder
 from omni_msa.model.thinker import LoadedBase, Thinker
 
-TINY = Path(__file__).parent / "assets" / "tiny"
-
+__all__ = ["TINY", "load_thinker", "local_folder"]
 
 FOUR_BIT_ABOVE = 1_000_000_000  # parameters: what `--quantize auto` goes by
 
@@ -103,24 +103,6 @@ def keep_packing(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def local_folder(name: str) -> Path | None:
-    """The folder that a name means on this machine; None for what may be a hub id.
-
-    Raises:
-        ModelError: it is neither.
-    """
-    if name == "tiny":
-        return TINY / "base"
-    if Path(name).is_dir():
-        return Path(name)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(
-            f"model {name!r}: no such folder; give 'tiny', a folder in the Qwen2.5-Omni layout, "
-            "or a hub id such as Qwen/Qwen2.5-Omni-7B"
-        )
-    return None
 
 
 def base_folder(name: str) -> Path:

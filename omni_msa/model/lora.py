@@ -9,11 +9,11 @@ from typing import Any
 from safetensors.torch import load_file
 
 from omni_msa.errors import ModelError, first_line
+from omni_msa.model.identity import ADAPTER_FILES
 from omni_msa.model.loading import UNLOADABLE, quiet_loading
 from omni_msa.model.thinker import Thinker
 
 # Plain suffixes over the whole Thinker, as published: 1.14 % of the 7B model at rank 32.
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 LORA_SUFFIXES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class SharedModel:
 
     model: Any  # Qwen2_5OmniThinkerForConditionalGeneration, or PEFT around it
     active: str | None = None
+    lock: Any = field(default_factory=RLock, repr=False)  # held by who computes with it
 
     def activate(self, adapter: str | None) -> None:
         """Computes with this adapter from now on; with None, as if there were none."""

@@ -2,3 +2,7 @@
 
 It imports `methods` and what is below it.
 """
+
+import logging
+
+logging.getLogger("omni_msa").addHandler(logging.NullHandler())  # silent, unless it is configured

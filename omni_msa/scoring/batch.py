@@ -7,6 +7,8 @@ written as soon as it is known. So a run can be stopped at any moment, and memor
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +21,16 @@ from omni_msa.media.feed import FileFeed
 from omni_msa.media.identity import clip_sha256
 from omni_msa.media.readers import ClipReaders
 from omni_msa.modalities import Subset
-from omni_msa.options import AblationOptions, BatchOptions
+from omni_msa.options import AblationOptions, BatchOptions, MediaOptions, checked_modalities
 from omni_msa.scoring.grouping import Grouping
 from omni_msa.scoring.guarded import GuardedScorer
 from omni_msa.values import Clip, ClipContent, Record
 
 if TYPE_CHECKING:
+    from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Prepared, Scorer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class BatchSummary:
 
 def run_batch(
     clips: Sequence[Clip],
-    scorer: Scorer,
+    scorer: Scorer | DeferredScorer,
     results: Results | None = None,
     options: BatchOptions | None = None,
     ablation: AblationOptions | None = None,
@@ -79,7 +84,7 @@ def run_batch(
 
     Args:
         clips: What to score; each ends as one row.
-        scorer: The model.
+        scorer: The model; one that is deferred is loaded only if a clip has to be scored.
         results: The open output file, if there is one.
         options: How many clips are held at once.
         ablation: Which subsets are scored beside the clip itself.
@@ -95,19 +100,35 @@ def run_batch(
     """
     options = options or BatchOptions()
     ablation = ablation or AblationOptions()
+    hide = checked_modalities("hide", hide)
     # with one clip there is nobody else to protect: a bug is shown
     guarded = GuardedScorer(scorer, ablation, hide, lets_bugs_through=len(clips) == 1)
     batch = _Batch(clips, guarded, results, progress, keep_records)
     todo = batch.leave_out_done()
-    # one clip is not worth a process, unless its decoder has to be killable
-    if len(clips) == 1 and scorer.media.decoder != "decord":
+    logger.info("batch of %d clips: %d to score, %d done", len(clips), len(todo), batch.skipped)
+    if any(_may_be_scored(clips[index]) for index in todo):
+        guarded.scorer = scorer.loaded()  # what is wrong with the model is no clip's failure
+    if len(clips) == 1 and not _must_be_killable(scorer.media):
         for index in todo:
             batch.finish(index, guarded.score(clips[index]))
     elif todo:
         _score_in_groups(batch, todo, options)
     if results is not None:
         results.put_in_order([clip.name for clip in clips])
+    seconds = time.perf_counter() - batch.started_seconds
+    logger.info("batch: %d scored, %d failed in %.1f s", batch.scored, batch.failed, seconds)
     return batch.summary()
+
+
+def _may_be_scored(clip: Clip) -> bool:
+    """Words, or a file that is there; of others it is known that they fail, without the model."""
+    return clip.path is None or os.path.exists(clip.path)
+
+
+def _must_be_killable(media: MediaOptions) -> bool:
+    """One clip is not worth a process, unless the user limits its time or its decoder may hang."""
+    is_limited = media.deadline_seconds < MediaOptions.deadline_seconds
+    return is_limited or media.decoder == "decord"
 
 
 def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) -> None:

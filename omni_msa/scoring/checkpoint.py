@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file, save_file
+from typing import TYPE_CHECKING, Any
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods import Method, make_method, parse_options
-from omni_msa.model.identity import base_sha256, file_sha256
-from omni_msa.model.lora import ADAPTER_FILES, load_adapter, save_adapter, set_adapter
-from omni_msa.model.thinker import Thinker
+from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256
 from omni_msa.options import PROMPT_VERSION, MediaOptions
+
+# Not imported before they are needed: what a checkpoint says of itself is read without torch.
+if TYPE_CHECKING:
+    from omni_msa.methods import Method
+    from omni_msa.model.thinker import Thinker
 
 FORMAT_VERSION = 1
 
@@ -51,6 +52,8 @@ class CheckpointInfo:
     metrics: dict[str, float] = field(default_factory=dict)
     self_check: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    # what of the method is in no weight: options that change a score, modalities it cannot use
+    scoring: dict[str, Any] = field(default_factory=dict)
     notice: str | None = None  # one line for stderr when this checkpoint is used
     readout_sha256: str = ""
     adapter_sha256: str = ""
@@ -99,7 +102,7 @@ def _training_record(record: dict[str, Any]) -> dict[str, Any]:
 _JSON_NAMES = {"method": "readout", "method_options": "readout_settings", "label_space": "scale"}
 _KINDS: dict[str, type] = {
     "base": str, "base_sha256": str, "method": str, "media": dict, "quantize": str, "lora": dict,
-    "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
+    "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict, "scoring": dict,
     "readout_sha256": str, "adapter_sha256": str, "adapter_config_sha256": str,
 }  # fmt: skip
 
@@ -117,6 +120,10 @@ def save_checkpoint(
     folder: Path, thinker: Thinker, method: Method, info: CheckpointInfo
 ) -> CheckpointInfo:
     """Writes the folder; `omni_msa.json` comes last, so a folder that has it is whole."""
+    from safetensors.torch import save_file
+
+    from omni_msa.model.lora import save_adapter
+
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "saving.partial"  # the old checkpoint stays whole while the new one is written
     shutil.rmtree(new, ignore_errors=True)
@@ -129,6 +136,7 @@ def save_checkpoint(
         info,
         versions=package_versions(),
         method_options=asdict(method.options),
+        scoring=_scoring(method),
         readout_sha256=file_sha256(new / "readout.safetensors"),
         adapter_sha256=file_sha256(new / ADAPTER_FILES[0]) if thinker.adapted else "",
         adapter_config_sha256=file_sha256(new / ADAPTER_FILES[1]) if thinker.adapted else "",
@@ -137,11 +145,26 @@ def save_checkpoint(
     (new / "omni_msa.json").write_text(text, encoding="utf-8")
     for name in (*ADAPTER_FILES, "readout.safetensors", "omni_msa.json"):
         if (new / name).exists():
+            _set_ordinary_permissions(new / name)
             os.replace(new / name, folder / name)
         else:
             (folder / name).unlink(missing_ok=True)  # of an earlier checkpoint with an adapter
     shutil.rmtree(new)
     return complete
+
+
+def _set_ordinary_permissions(path: Path) -> None:
+    """Those of a file that is simply opened for writing; safetensors lets its owner alone read."""
+    sibling = path.with_name("ordinary.partial")
+    sibling.touch()
+    path.chmod(stat.S_IMODE(sibling.stat().st_mode))
+    sibling.unlink()
+
+
+def _scoring(method: Method) -> dict[str, Any]:
+    """What a record depends on and neither weights nor name tell; empty for most methods."""
+    facts = {"options": method.scoring_options(), "unused": sorted(method.unused_modalities())}
+    return {name: value for name, value in facts.items() if value}
 
 
 def read_info(folder: Path) -> CheckpointInfo:
@@ -181,6 +204,11 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     Raises:
         ModelError: made for another base, damaged, or with missing or foreign tensors.
     """
+    from safetensors.torch import load_file
+
+    from omni_msa.methods import make_method
+    from omni_msa.model.lora import load_adapter
+
     info = read_info(folder)
     own_sha256 = base_sha256(thinker.base.folder)
     if own_sha256 != info.base_sha256:
@@ -209,6 +237,11 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
     Raises:
         ModelError: no checkpoint, a damaged one, or one of another base, method or LoRA.
     """
+    from safetensors.torch import load_file
+
+    from omni_msa.methods import parse_options
+    from omni_msa.model.lora import set_adapter
+
     info = read_info(folder)
     _check_files(folder, info)
     fresh: dict[str, Any] = {
@@ -250,12 +283,20 @@ def _check_files(folder: Path, info: CheckpointInfo) -> None:
             raise ModelError(f"checkpoint {folder}: {name} {state}; copy the whole folder again")
 
 
-def media_options(info: CheckpointInfo, overrides: dict[str, Any] | None = None) -> MediaOptions:
+def media_options(
+    info: CheckpointInfo, overrides: MediaOptions | dict[str, Any] | None = None
+) -> MediaOptions:
     """How this checkpoint's clips are read, with the user's own choices on top.
+
+    Args:
+        overrides: some of the options by name; or all of them, which leaves nothing to the
+            checkpoint.
 
     Raises:
         ConfigError: an option that this version does not know, or a value it does not allow.
     """
+    if isinstance(overrides, MediaOptions):
+        return overrides
     chosen = {k: v for k, v in (overrides or {}).items() if v is not None}
     unknown = sorted({*info.media, *chosen} - {f.name for f in fields(MediaOptions)})
     if unknown:

@@ -6,6 +6,7 @@ anything else that must go on after a bad clip.
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,10 @@ from omni_msa.options import AblationOptions
 from omni_msa.values import Clip, ClipContent, Record
 
 if TYPE_CHECKING:
+    from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Prepared, Scorer
+
+logger = logging.getLogger(__name__)
 
 
 class GuardedScorer:
@@ -35,7 +39,7 @@ class GuardedScorer:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: Scorer | DeferredScorer,
         ablation: AblationOptions,
         hide: Subset = frozenset(),
         lets_bugs_through: bool = False,
@@ -69,13 +73,18 @@ class GuardedScorer:
 
     def failed_record(self, clip: Clip, error: Exception) -> Record:
         """The row of a clip that could not be scored, and why."""
+        logger.warning("clip failed (%s): %s: %s", _code(error), clip.name, _message(error))
         fingerprint = self.scorer.fingerprint(self.ablation, self.hide)
         return Record(
             clip.name,
             clip_sha256(clip),
             score=None,
             model=self.scorer.describe() | {"fingerprint": fingerprint},
-            error={"type": type(error).__name__, "message": _message(error)},
+            error={
+                "type": type(error).__name__,
+                "code": _code(error),
+                "message": _message(error),
+            },
             label=clip.label,
             id=clip.row_id,
         )
@@ -92,6 +101,15 @@ class GuardedScorer:
             if self._lets_bugs_through:
                 raise
             errors.append(error)
+
+
+def _code(error: Exception) -> str:
+    """A key of `ERROR_CODES`."""
+    if isinstance(error, OmniMSAError):
+        return error.code
+    from omni_msa.model.memory import is_out_of_memory
+
+    return "memory" if is_out_of_memory(error) else OmniMSAError.code
 
 
 def _message(error: Exception) -> str:

@@ -6,31 +6,31 @@ Scorer.score -> read_clip -> Scorer.prepare (inputs) -> Method.read (Thinker.for
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import isfinite
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 
-from omni_msa.errors import ConfigError, MediaError, ModelError
+from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media import read_clip
-from omni_msa.media.identity import json_sha256
-from omni_msa.methods import METHODS, Reading, make_method, method_named
-from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
+from omni_msa.methods import METHODS, make_method, method_named
+from omni_msa.modalities import Subset, in_order, subset_name
+from omni_msa.model.folders import local_folder
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.inputs import ThinkerInputs
-from omni_msa.model.loading import TINY, is_held, load_thinker, local_folder
+from omni_msa.model.loading import is_held, load_thinker
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import (
-    PROMPT_VERSION,
     AblationOptions,
+    BatchOptions,
     MediaOptions,
     ModelOptions,
+    checked_modalities,
 )
-from omni_msa.scoring.ablation import subsets_to_score, summarise
 from omni_msa.scoring.checkpoint import (
     Checkpoint,
     CheckpointInfo,
@@ -38,7 +38,11 @@ from omni_msa.scoring.checkpoint import (
     media_options,
     read_info,
 )
-from omni_msa.values import Ablation, Clip, ClipContent, Record
+from omni_msa.scoring.guarded import GuardedScorer
+from omni_msa.scoring.identity import ScorerIdentity, named_checkpoint
+from omni_msa.scoring.records import records_of, subsets_of
+from omni_msa.scoring.stream import as_clip, score_stream
+from omni_msa.values import Clip, ClipContent, Record
 
 ZERO_SHOT = "verbalizer"  # how a base without a checkpoint is read
 
@@ -64,7 +68,8 @@ class Prepared:
 class Scorer:
     """A Thinker with its checkpoint and the question that its method asks.
 
-    Make it with `Scorer.load()`.
+    Make it with `Scorer.load()`. Several threads may share one: what they do to the model is done
+    one after another, and clips are read side by side.
     """
 
     def __init__(self, thinker: Thinker, checkpoint: Checkpoint, media: MediaOptions) -> None:
@@ -76,19 +81,21 @@ class Scorer:
         self.untrained: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
         self.hidden = self.untrained | self.method.unused_modalities()
         self.builder = thinker.builder(self.method.question())
+        self._building = Lock()  # a tokenizer is not made for several threads
 
     @classmethod
     def load(
         cls,
         model: ModelOptions | None = None,
-        media: dict[str, Any] | None = None,
+        media: MediaOptions | dict[str, Any] | None = None,
         beside: Scorer | None = None,
     ) -> Scorer:
         """Loads a base and its checkpoint; with no options, the embedded `tiny`.
 
         Args:
             model: which model, and how it is held in memory.
-            media: choices that replace the checkpoint's own ways of reading clips.
+            media: how clips are read: by exactly these options, or, given as a dict of some of
+                them, by the checkpoint's own ones with these in their place.
             beside: a scorer whose base is shared, if it is the same: it is in memory once.
 
         Raises:
@@ -110,7 +117,10 @@ class Scorer:
 
     @classmethod
     def _zero_shot(
-        cls, options: ModelOptions, media: dict[str, Any] | None, loaded: Thinker | None
+        cls,
+        options: ModelOptions,
+        media: MediaOptions | dict[str, Any] | None,
+        loaded: Thinker | None,
     ) -> Scorer:
         """A bare base, read by a method that has no weights."""
         thinker = load_thinker(*_base(options, None), options.device, loaded)
@@ -156,33 +166,32 @@ class Scorer:
         """The method's name."""
         return self.method.name
 
+    def loaded(self) -> Scorer:
+        """Itself: a `DeferredScorer` is loaded by this."""
+        return self
+
+    @property
+    def identity(self) -> ScorerIdentity:
+        """What it is, as its records say it."""
+        base, checkpoint = self.thinker.base, self.checkpoint
+        return ScorerIdentity(
+            base.name,
+            checkpoint.folder,
+            checkpoint.info,
+            self.name,
+            base.quantize,
+            self.media,
+            self.hidden,
+            self.method.scoring_options(),
+        )
+
     def describe(self) -> dict[str, Any]:
         """The `model` object of a record, without its fingerprint."""
-        base, folder = self.thinker.base, self.checkpoint.folder
-        embedded = folder is not None and folder.parent == TINY
-        return {
-            "base": base.name,
-            "checkpoint": "tiny" if embedded else str(folder) if folder is not None else None,
-            "readout": self.name,
-            "quantize": base.quantize,
-        }
+        return self.identity.describe()
 
     def fingerprint(self, ablation: AblationOptions, hide: Subset = frozenset()) -> str:
         """Hash of everything but the clip that changes a row: rows of one file share it."""
-        info = self.checkpoint.info
-        parts = {
-            "base": info.base_sha256,
-            "adapter": info.adapter_sha256,
-            "readout": [self.name, info.readout_sha256, info.label_space.to_json()],
-            "quantize": self.thinker.base.quantize,
-            "media": self.media.to_json(),
-            "prompt": PROMPT_VERSION,
-            "ablation": [ablation.enabled, sorted(ablation.drop)],
-            "hide": sorted(hide | self.hidden),
-        }
-        if options := self.method.scoring_options():
-            parts["options"] = options
-        return json_sha256(parts)[:16]
+        return self.identity.fingerprint(ablation, hide)
 
     @torch.inference_mode()
     def score(
@@ -201,22 +210,51 @@ class Scorer:
         Raises:
             MediaError: the clip cannot be read or has nothing to score.
             TranscriptError: its transcript file cannot be read.
+            ConfigError: a modality is not known.
         """
-        if not isinstance(clip, Clip):
-            clip = Clip(path=Path(clip))
-        ablation = ablation or AblationOptions()
-        content = read_clip(clip, self.media, hide=hide | self.hidden)
-        prepared = [self.prepare(content, hide)]
-        subsets = _subsets(prepared, ablation)
-        start = time.perf_counter()
-        reading = self.method.read(self.thinker, [prepared[0].inputs], subsets)
+        hide = checked_modalities("hide", hide)
+        content = read_clip(as_clip(clip), self.media, hide | self.hidden)
+        prepared, ablation = [self.prepare(content, hide)], ablation or AblationOptions()
+        subsets = subsets_of(prepared, ablation)
+        with self.thinker.shared.lock:  # adapters of one base take turns
+            start = time.perf_counter()
+            reading = self.method.read(self.thinker, [prepared[0].inputs], subsets)
         seconds = time.perf_counter() - start
-        return self._records(prepared, subsets, reading, seconds, ablation, hide)[0]
+        return records_of(self, prepared, subsets, reading, seconds, ablation, hide)[0]
+
+    def score_many(
+        self,
+        clips: Iterable[Clip | str | Path],
+        batch_size: int = 8,
+        ablation: AblationOptions | None = None,
+        hide: Subset = frozenset(),
+    ) -> Iterator[Record]:
+        """Scores clips as they come: a record each, in their order, a failed one included.
+
+        A process of its own reads them; one that takes longer than the time limit
+        (`MediaOptions.deadline_seconds`, and 5 s of grace) is ended, and its clip becomes a failed
+        record. Memory holds one batch, however many clips there are.
+
+        Args:
+            clips: paths or clips; a batch of them is taken at a time, in the caller's thread.
+            batch_size: clips that are read before they are scored, those alike in one pass.
+            ablation: which subsets are scored in the same pass.
+            hide: modalities that the model is not shown at all.
+
+        Raises:
+            ConfigError: a modality is not known, or the batch size is not possible.
+        """
+        BatchOptions(batch_size)
+        hide = checked_modalities("hide", hide)
+        guarded = GuardedScorer(self, ablation or AblationOptions(), hide)
+        return score_stream(guarded, clips, batch_size)
 
     def prepare(self, content: ClipContent, hide: Subset = frozenset()) -> Prepared:
         """The CPU work before the forward pass: tokens, positions, patches, log-mel."""
+        hide = checked_modalities("hide", hide)
         start = time.perf_counter()
-        inputs = self.builder.build(content, self.media, hide | self.hidden)
+        with self._building:
+            inputs = self.builder.build(content, self.media, hide | self.hidden)
         return Prepared(content, inputs, time.perf_counter() - start)
 
     @torch.inference_mode()
@@ -227,108 +265,18 @@ class Scorer:
         hide: Subset = frozenset(),
     ) -> list[Record]:
         """One forward pass of the language model over all clips and all their subsets."""
-        subsets = _subsets(prepared, ablation)
-        start = time.perf_counter()
-        reading = self.method.read(self.thinker, [p.inputs for p in prepared], subsets)
+        subsets = subsets_of(prepared, ablation)
+        with self.thinker.shared.lock:
+            start = time.perf_counter()
+            reading = self.method.read(self.thinker, [p.inputs for p in prepared], subsets)
         seconds = (time.perf_counter() - start) / len(prepared)
-        return self._records(prepared, subsets, reading, seconds, ablation, hide)
-
-    def _records(
-        self,
-        prepared: Sequence[Prepared],
-        subsets: Sequence[tuple[Subset, ...]],
-        reading: Reading,
-        seconds: float,
-        ablation: AblationOptions,
-        hide: Subset,
-    ) -> list[Record]:
-        """A record each clip; `seconds` is its share of the forward pass."""
-        rows = [row[: len(k)] for row, k in zip(reading.scores.tolist(), subsets, strict=True)]
-        for item, row in zip(prepared, rows, strict=True):
-            if not all(map(isfinite, row)):
-                raise ModelError(
-                    f"{item.content.clip.name}: the model gave no number (NaN); its weights or the "
-                    "precision do not fit (try --quantize none)"
-                )
-        fingerprint = self.fingerprint(ablation, hide)
-        records = [
-            self._record(p, dict(zip(k, row, strict=True)), ablation, seconds, fingerprint, hide)
-            for p, k, row in zip(prepared, subsets, rows, strict=True)
-        ]
-        if reading.answers is None:
-            return records
-        whole_clips = [row[len(k) - 1] for row, k in zip(reading.answers, subsets, strict=True)]
-        return [
-            replace(record, answer=answer)
-            for record, answer in zip(records, whole_clips, strict=True)
-        ]
-
-    def _record(
-        self,
-        prepared: Prepared,
-        scores: dict[Subset, float],
-        ablation: AblationOptions,
-        forward_seconds: float,
-        fingerprint: str,
-        hide: Subset,
-    ) -> Record:
-        content, inputs = prepared.content, prepared.inputs
-        shown, classes = inputs.present, self.label_space.classes
-        seconds = {
-            "decode": round(content.decode_seconds, 4),
-            "inputs": round(prepared.input_seconds, 4),
-            "forward": round(forward_seconds, 4),
-        }
-        # what the checkpoint is never shown is said by its own remark
-        dropped = tuple(f"{m} dropped on request" for m in MODALITIES if m in hide - self.hidden)
-        return Record(
-            clip=content.clip.name,
-            sha256=content.sha256,
-            score=scores[shown],
-            range=self.label_space.range,
-            modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
-            ablation=self._ablation(scores, shown, ablation) if ablation.enabled else None,
-            media=content.media,
-            tokens=inputs.num_tokens,
-            seconds=seconds,
-            model=self.describe() | {"fingerprint": fingerprint},
-            warnings=content.warnings + inputs.warnings + dropped + self.remarks,
-            label=content.clip.label,
-            id=content.clip.row_id,
-            emotion=classes[round(scores[shown])] if classes else None,
-        )
-
-    def _ablation(
-        self, scores: dict[Subset, float], shown: Subset, options: AblationOptions
-    ) -> Ablation:
-        """What each subset gives; numbers of classes have no differences."""
-        if self.label_space.classes:
-            return Ablation({subset_name(s): score for s, score in scores.items()})
-        return summarise(scores, shown, options)
-
-
-def _subsets(prepared: Sequence[Prepared], ablation: AblationOptions) -> list[tuple[Subset, ...]]:
-    """What is scored of each clip; nothing would be left of one whose modalities are all dropped.
-
-    Raises:
-        MediaError: there is such a clip.
-    """
-    for item in prepared:
-        if ablation.drop and item.inputs.present <= ablation.drop:
-            present = " and ".join(in_order(item.inputs.present))
-            raise MediaError(
-                f"{item.content.clip.name}: it has {present} only, and all of it is dropped; "
-                "drop less"
-            )
-    return [subsets_to_score(item.inputs.present, ablation) for item in prepared]
+        return records_of(self, prepared, subsets, reading, seconds, ablation, hide)
 
 
 def _checkpoint_folder(options: ModelOptions) -> Path | None:
     """The checkpoint to load; None to read the bare base."""
-    if options.checkpoint is not None:
-        return Path(options.checkpoint)
-    if options.embedded:
-        return TINY / "checkpoint"
+    if (folder := named_checkpoint(options)) is not None:
+        return folder
     local_folder(options.model or "tiny")  # a wrong path is the first thing to say
     method = options.readout or ZERO_SHOT
     if not method_named(method).is_zero_shot:

@@ -2,3 +2,7 @@
 
 It imports `scoring` and what is below it; never `evaluation`.
 """
+
+import logging
+
+logging.getLogger("omni_msa").addHandler(logging.NullHandler())  # silent, unless it is configured

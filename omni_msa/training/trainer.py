@@ -8,6 +8,7 @@ ends with the same weights, bit for bit on a CPU.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from omni_msa.training.progress import TrainProgress
 from omni_msa.training.record import clips_record, first_info, run_fingerprint
 from omni_msa.training.run import Run
 from omni_msa.training.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -108,7 +111,10 @@ class Trainer:
             run = Run(
                 model, self.options, data, folder, info, self.processes, progress or self.progress
             )
-            return run.train()
+            logger.info("training on %d clips into %s", len(data.train.clips), out)
+            trained = run.train()
+        logger.info("training ended: %s", trained.metrics)
+        return trained
 
     def _model(self, data: TrainingData, start: Path | None) -> TrainedModel:
         """The Thinker with a fresh method for these labels, or with the weights to start from."""

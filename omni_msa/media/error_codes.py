@@ -1,0 +1,46 @@
+"""What kind of failure an error of a reader is, where its cause is enough to tell."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar, cast
+
+from omni_msa.errors import MediaError
+from omni_msa.modalities import Subset
+from omni_msa.options import MediaOptions
+from omni_msa.values import Clip, ClipContent
+
+ReadClip = TypeVar("ReadClip", bound=Callable[..., ClipContent])
+
+
+def with_error_codes(read: ReadClip) -> ReadClip:
+    """Has a function that reads a clip give its errors a code, unless they already have one."""
+
+    @wraps(read)
+    def read_with_codes(
+        clip: Clip, options: MediaOptions, hide: Subset = frozenset()
+    ) -> ClipContent:
+        start = time.monotonic()
+        try:
+            return read(clip, options, hide)
+        except MediaError as error:
+            if error.code == MediaError.code:
+                is_late = time.monotonic() - start >= options.deadline_seconds
+                error.code = "timeout" if is_late else code_of(clip, error)
+            raise
+
+    return cast(ReadClip, read_with_codes)
+
+
+def code_of(clip: Clip, error: MediaError) -> str:
+    """The code of an error, by what made it."""
+    if isinstance(error.__cause__, FileNotFoundError):
+        return "missing"
+    if isinstance(error.__cause__, PermissionError):
+        return "denied"
+    if clip.path is not None and os.path.exists(clip.path) and not os.path.isfile(clip.path):
+        return "unsupported"
+    return error.code

@@ -1,0 +1,92 @@
+"""What a scorer is, as far as its records say it: known without torch, before it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omni_msa.media.identity import json_sha256
+from omni_msa.modalities import Subset
+from omni_msa.model.folders import TINY
+from omni_msa.options import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
+from omni_msa.scoring.checkpoint import CheckpointInfo, media_options, read_info
+
+
+@dataclass(frozen=True)
+class ScorerIdentity:
+    """Everything but the clip that changes a row; a zero-shot base has no folder."""
+
+    base: str  # its name as the user or the checkpoint gives it
+    folder: Path | None
+    info: CheckpointInfo
+    method: str
+    quantize: str  # what is really done: none, 4bit or 8bit
+    media: MediaOptions
+    hidden: Subset  # modalities that it never shows
+    options: dict[str, Any]  # of the method, that change a score and are not in the weights
+
+    def describe(self) -> dict[str, Any]:
+        """The `model` object of a record, without its fingerprint."""
+        embedded = self.folder is not None and self.folder.parent == TINY
+        folder = str(self.folder) if self.folder is not None else None
+        return {
+            "base": self.base,
+            "checkpoint": "tiny" if embedded else folder,
+            "readout": self.method,
+            "quantize": self.quantize,
+        }
+
+    def fingerprint(self, ablation: AblationOptions, hide: Subset = frozenset()) -> str:
+        """Hash of everything but the clip that changes a row: rows of one file share it."""
+        info = self.info
+        parts = {
+            "base": info.base_sha256,
+            "adapter": info.adapter_sha256,
+            "readout": [self.method, info.readout_sha256, info.label_space.to_json()],
+            "quantize": self.quantize,
+            "media": self.media.to_json(),
+            "prompt": PROMPT_VERSION,
+            "ablation": [ablation.enabled, sorted(ablation.drop)],
+            "hide": sorted(hide | self.hidden),
+        }
+        if self.options:
+            parts["options"] = self.options
+        return json_sha256(parts)[:16]
+
+
+def named_checkpoint(options: ModelOptions) -> Path | None:
+    """The checkpoint that the options mean; None for a bare base."""
+    if options.checkpoint is not None:
+        return Path(options.checkpoint)
+    return TINY / "checkpoint" if options.embedded else None
+
+
+def identity_before_loading(
+    options: ModelOptions, media: MediaOptions | dict[str, Any] | None = None
+) -> ScorerIdentity | None:
+    """What `Scorer.load` would give, by the checkpoint's own account; None if only loading tells.
+
+    Raises:
+        ModelError: the checkpoint's account cannot be read.
+        ConfigError: the options do not fit together.
+    """
+    folder = named_checkpoint(options)
+    if folder is None:
+        return None
+    info = read_info(folder)
+    quantize = info.quantize if options.quantize == "auto" else options.quantize
+    if quantize == "auto":
+        return None
+    if options.readout not in (None, info.method):
+        return None
+    return ScorerIdentity(
+        options.model or info.base,
+        folder,
+        info,
+        info.method,
+        quantize,
+        media_options(info, media),
+        frozenset(info.hide) | frozenset(info.scoring.get("unused", ())),
+        info.scoring.get("options", {}),
+    )
