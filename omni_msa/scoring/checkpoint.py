@@ -102,8 +102,8 @@ def _training_record(record: dict[str, Any]) -> dict[str, Any]:
 _JSON_NAMES = {"method": "readout", "method_options": "readout_settings", "label_space": "scale"}
 _KINDS: dict[str, type] = {
     "base": str, "base_sha256": str, "method": str, "media": dict, "quantize": str, "lora": dict,
-    "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict, "scoring": dict,
-    "readout_sha256": str, "adapter_sha256": str, "adapter_config_sha256": str,
+    "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
+    "scoring": dict, "readout_sha256": str, "adapter_sha256": str, "adapter_config_sha256": str,
 }  # fmt: skip
 
 
