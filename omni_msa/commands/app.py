@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 
 from omni_msa import __version__
-from omni_msa.commands import ablate, calibrate, data, evaluate, inspect, plan, score, train
+from omni_msa.commands import (
+    ablate,
+    calibrate,
+    data,
+    evaluate,
+    explain,
+    inspect,
+    plan,
+    score,
+    train,
+)
 
 app = typer.Typer(
     help="A raw clip in, a sentiment score out, and what words, voice and face contributed.",
@@ -44,6 +54,7 @@ for _command, _examples in (
     (calibrate.calibrate, None),
     (inspect.inspect, None),
     (plan.plan, plan.EXAMPLES),
+    (explain.explain, None),
 ):
     app.command(epilog=_examples)(_command)
 data.data_app.command("import")(data.import_data)
