@@ -1,4 +1,5 @@
-"""Writes docs/commands.md from the help texts: python -m scripts.commands_page"""
+"""Writes docs/commands.md from the help texts, and docs/explain.md from what `explain` prints:
+python -m scripts.commands_page"""
 
 from __future__ import annotations
 
@@ -9,12 +10,14 @@ from unittest.mock import patch
 from typer.testing import CliRunner
 
 from omni_msa.commands.app import app
+from omni_msa.display import explain
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "commands.md"
+EXPLANATION = ROOT / "docs" / "explain.md"
 COMMANDS = (
-    "", "score", "ablate", "train", "calibrate", "evaluate", "inspect", "plan", "plot", "data",
-    "data import", "data split",
+    "", "score", "ablate", "train", "calibrate", "evaluate", "inspect", "plan", "plot", "explain",
+    "data", "data import", "data split",
 )  # fmt: skip
 
 
@@ -39,3 +42,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    EXPLANATION.write_text(explain.PAGE, encoding="utf-8")

@@ -254,8 +254,10 @@ def test_several_clips_are_lines(run, folder):
     code, out, err = run("score", folder)
     assert code == 3
     lines = out.splitlines()
-    assert lines[0].split()[:2] == ["clip", "score"] and len(lines) == 4
-    assert "c.wav" in lines[3] and "c.wav" in err
+    assert lines[:2] == [f"3 clips in {folder}/", "scores from -3 (negative) to +3 (positive)"]
+    table = lines[lines.index("") + 1 :]
+    assert table[0].split()[:2] == ["clip", "score"] and table[3].split() == ["c.wav", "failed"]
+    assert err.count("c.wav") == 1 and out.count("c.wav") == 1  # why it failed is said once
     assert "3 of 3 clips" in err and "3 of 3 clips" not in out
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from test_evaluate import answered
 
+from omni_msa.display import output
 from omni_msa.display.tables import (
     evaluation_document,
     print_evaluation,
     print_inspection,
     print_plan,
 )
+from omni_msa.display.wide import WideTable
 from omni_msa.evaluation.evaluate import ScoredClip, compare, evaluate, over_seeds
 from omni_msa.evaluation.metrics import FAMILIES
 from omni_msa.files.labels import LabelSpace
@@ -79,13 +83,13 @@ def test_a_metric_a_line_with_its_interval_the_mean_predictor_and_its_name(shown
     found = measured()
     lines = shown(print_evaluation, [found], {}, [])
     assert lines[0] == "seed0 (regression): 10 clips"
-    assert lines[1].split() == ["value", "95", "%", "mean", "what", "it", "is"]
+    assert lines[1].split() == ["value", "95", "%", "mean"]
     for key, text in zip(MOSI.titles, lines[2:], strict=False):
         low, high = found.figures.intervals[key]
-        assert text.startswith(MOSI.short[key]) and text.rstrip().endswith(MOSI.titles[key])
+        assert text.startswith(MOSI.short[key])
         assert f" {found.figures.values[key]:.4f}" in text and f"[{low:.3f}, {high:.3f}]" in text
-    assert f"{found.baseline['mae']:.4f}" in line(lines, "MAE")
-    assert "undefined" in line(lines, "Corr")  # of the mean predictor
+    assert f"{found.baseline['mae']:.4f}" in lines[2]
+    assert lines[3].startswith("Corr") and "undefined" in lines[3]  # of the mean predictor
     assert line(lines, "mean:") == "mean: always +0.25 (mean of the training labels)"
     assert not any("ablation" in text or "seeds" in text for text in lines)
 
@@ -147,7 +151,8 @@ def test_what_is_undefined_is_said_and_never_nan(shown):
     change, clips = compare(constant(), scored()[:6], MOSI, OPTIONS)
     lines = shown(print_evaluation, [found], over_seeds([found]), [(found, change, clips)])
     assert not any("nan" in text for text in lines)
-    correlations = [text.split()[1] for text in lines if text.startswith("Corr")]
+    values = lines[: lines.index("what the metrics are")]
+    correlations = [text.split()[1] for text in values if text.startswith("Corr")]
     assert correlations == ["undefined"] * 4  # two systems, their seeds, their difference
 
 
@@ -178,6 +183,56 @@ def test_the_document_has_only_what_was_asked_for():
     assert list(single) == ["runs"]
     spread = evaluation_document([measured()], over_seeds([measured()]), [])["over_seeds"]
     assert spread["mae"]["mean"] > 0 and spread["mae"]["deviation"] is None
+
+
+def wide(columns: int, monkeypatch) -> None:
+    """From here on, stdout is a terminal of so many columns."""
+    monkeypatch.setattr(
+        output, "to_stdout", lambda: Console(width=columns, highlight=False, no_color=True)
+    )
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_an_evaluation_fits_the_terminal_and_no_number_is_cut(shown, columns, monkeypatch):
+    wide(columns, monkeypatch)
+    runs = [measured(seed, constant() if seed == 2 else None, ablate=True) for seed in (1, 2)]
+    change, clips = compare(scored(2), scored(1), MOSI, OPTIONS)
+    lines = shown(print_evaluation, runs, over_seeds(runs), (runs[1], change, clips))
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= columns and "…" not in text
+    for evaluation in runs:
+        for row in list(evaluation.ablation.values())[:-1]:
+            mae = row.change["mae"]
+            assert f"{mae.value:+.3f} [{mae.low:.3f}, {mae.high:.3f}]" in text
+        for low, high in evaluation.figures.intervals.values():
+            assert np.isnan(low) or f"[{low:.3f}, {high:.3f}]" in text
+    assert text.count("undef") == text.count("undefined")
+
+
+def test_what_the_metrics_are_is_printed_once(shown):
+    runs = [measured(seed) for seed in (1, 2, 3)]
+    lines = shown(print_evaluation, runs, {}, None)
+    for key, title in MOSI.titles.items():
+        [text] = [text for text in lines if title in text]
+        assert text.startswith(MOSI.short[key])
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_an_inspection_and_a_plan_fit_the_terminal(shown, plan, columns, monkeypatch):
+    wide(columns, monkeypatch)
+    lines = [*shown(print_inspection, inspection()), *shown(print_plan, plan)]
+    assert max(map(len, lines)) <= columns and "…" not in "".join(lines)
+    assert any(text.startswith("trained under  quantize 4bit") for text in lines)
+
+
+def test_a_table_that_is_too_wide_goes_on_below():
+    table = WideTable("shown", "one", "two", "three")
+    table.add_row("T", "1.0", "2.0", "[3.0, 3.5]")
+    screen = io.StringIO()
+    Console(file=screen, width=17).print(table)
+    rows = [row.split() for row in screen.getvalue().splitlines()]
+    assert rows == [["shown", "one", "two"], ["T", "1.0", "2.0"], [],
+                    ["shown", "three"], ["T", "[3.0,", "3.5]"]]  # fmt: skip
 
 
 # --- inspections ------------------------------------------------------------------------------

@@ -52,4 +52,4 @@ def ablate(
     scorer = defer_scorer(model.options(), media.overrides(), show)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
-    print_scores(done, inputs, batch.output, show)
+    print_scores(done, inputs, batch.output, show, subsets=not drop)

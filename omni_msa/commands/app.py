@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from omni_msa import __version__
-from omni_msa.commands import ablate, calibrate, data, evaluate, inspect, plan, plot, score, train
+from omni_msa.commands import (
+    ablate,
+    calibrate,
+    data,
+    evaluate,
+    explain,
+    inspect,
+    plan,
+    plot,
+    score,
+    train,
+)
 
 app = typer.Typer(
     help="A raw clip in, a sentiment score out, and what words, voice and face contributed.",
@@ -45,6 +56,7 @@ for _command, _examples in (
     (inspect.inspect, None),
     (plan.plan, plan.EXAMPLES),
     (plot.plot, plot.EXAMPLES),
+    (explain.explain, None),
 ):
     app.command(epilog=_examples)(_command)
 data.data_app.command("import")(data.import_data)

@@ -203,9 +203,16 @@ def _say_interrupted(output: Path | None) -> None:
     typer.echo(f"omni-msa: interrupted; {rest}", err=True)
 
 
-def print_scores(done: Done, inputs: Inputs, output: Path | None, show: ShowFlags) -> None:
-    """Prints the records, or where they are, and ends with the exit code."""
-    from omni_msa.display.card import print_card, print_lines
+def print_scores(
+    done: Done, inputs: Inputs, output: Path | None, show: ShowFlags, subsets: bool = False
+) -> None:
+    """Prints the records, or where they are, and ends with the exit code.
+
+    Args:
+        subsets: whether people see the score of every subset of the modalities.
+    """
+    from omni_msa.display.card import print_card
+    from omni_msa.display.lines import print_lines
     from omni_msa.display.output import print_json
 
     summary = done.summary
@@ -215,9 +222,9 @@ def print_scores(done: Done, inputs: Inputs, output: Path | None, show: ShowFlag
         print_json(rows[0] if inputs.single else rows)
     elif len(records) == 1 == len(inputs.clips):
         if not records[0].error:
-            print_card(records[0])
+            print_card(records[0], subsets)
     elif output is None:
-        print_lines(records)
+        print_lines(records, subsets)
     if output is not None:
         name = "stdout" if is_stdout(output) else str(output)
         counts = f"{summary.scored} scored, {summary.failed} failed"

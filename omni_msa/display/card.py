@@ -1,4 +1,4 @@
-"""Records as people read them in a terminal: one clip as a card, many as lines, and progress.
+"""One record as people read it in a terminal: a card.
 
 Results go to stdout; progress, notices and errors go to stderr. File names and error messages are
 shown as they are: nothing in them is read as markup.
@@ -6,7 +6,7 @@ shown as they are: nothing in them is read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from rich.console import Group
@@ -15,53 +15,66 @@ from rich.table import Table
 from rich.text import Text
 
 from omni_msa.display.output import signed, to_stdout, until_reader_leaves
-from omni_msa.modalities import MODALITIES
-from omni_msa.values import Ablation, Record
+from omni_msa.display.rounding import RoundedScore, rounded
+from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name
+from omni_msa.values import Record
 
 BAR_CELLS = 8  # each way
+SOURCE_CELLS = 24  # what 80 columns leave for where a modality came from
 
 
-def print_card(record: Record) -> None:
-    """One clip: its score, each modality's source and contribution, and warnings."""
+def print_card(record: Record, subsets: bool = False) -> None:
+    """One clip: its score, each modality's source and contribution, and warnings.
+
+    Args:
+        subsets: whether the score of every subset of its modalities is shown too.
+    """
     with until_reader_leaves():
-        to_stdout().print(card(record))
+        to_stdout().print(card(record, subsets))
 
 
-def print_lines(records: Sequence[Record]) -> None:
-    """Several clips, a line each."""
-    with until_reader_leaves():
-        to_stdout().print(lines(records))
-
-
-def card(record: Record) -> Group:
+def card(record: Record, subsets: bool = False) -> Group:
     """What `print_card` prints of one clip."""
-    score = Text("  ").append(f"score {signed(record.score)}", style="bold")
-    if record.range:
-        low, high = record.range
-        scale = f"from {low:+g} (negative) to {high:+g} (positive)"
-        score.append(f"   {record.emotion or scale}", style="" if record.emotion else "dim")
-    parts: list[Any] = [Text(record.clip), score, Text(), _modalities(record)]
-    if record.ablation and record.ablation.contribution:
-        parts.append(_sum_line(record.ablation))
+    numbers = rounded(record)
+    score = Text("  ").append(f"score {signed(numbers.score)}", style="bold")
+    if record.emotion or record.range:
+        meaning = record.emotion or scale(record.range)
+        score.append(f"   {meaning}", style="" if record.emotion else "dim")
+    parts: list[Any] = [Text(record.clip), score, Text(), _modalities(record, numbers)]
+    if numbers.contribution:
+        parts.append(_sum_line(numbers))
+    if subsets and record.ablation:
+        parts += [Text(), _subset_scores(record, numbers)]
+    if numbers.contribution or numbers.without or subsets:
+        parts += [Text(), *(Text(f"  {line}", "dim") for line in explanation(record, numbers))]
     parts += [Text(f"  warning: {warning}", style="yellow") for warning in record.warnings]
     return Group(*parts)
 
 
-def lines(records: Sequence[Record]) -> Table:
-    """A compact table, one line a clip."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("clip", overflow="fold")
-    table.add_column("score", justify="right", no_wrap=True)
-    columns = [m for m in MODALITIES if any(_contribution(r, m) is not None for r in records)]
-    for modality in columns:
-        table.add_column(modality, justify="right", no_wrap=True)
-    if any(record.error for record in records):
-        table.add_column("error", overflow="fold")
-    for record in records:
-        cells = [Text(record.clip), Text(signed(record.score))]
-        cells += [Text(signed(_contribution(record, modality))) for modality in columns]
-        table.add_row(*cells, *([Text(record.error["message"])] if record.error else []))
-    return table
+def scale(label_range: tuple[float, float] | None) -> str:
+    """`from -3 (negative) to +3 (positive)`; empty when the range is unknown."""
+    if label_range is None:
+        return ""
+    low, high = label_range
+    return f"from {low:+g} (negative) to {high:+g} (positive)"
+
+
+def explanation(record: Record, numbers: RoundedScore) -> list[str]:
+    """What the range, a contribution and `adds` mean, in two lines of at most 78 characters."""
+    words = []
+    if record.emotion:
+        words.append("the score is the number of the emotion")
+    elif record.range:
+        words.append(f"{_middle(record):g} is neutral, + pulls to positive")
+    if record.range:
+        words.append(f"a full bar is {_full_bar(record):g}")
+    meanings = []
+    if numbers.contribution:
+        meanings.append("contribution: its share of the score")
+    if numbers.without:
+        meanings.append("adds: the score minus the one without it")
+    lines = ["; ".join([*words, "more: omni-msa explain"]), "; ".join(meanings)]
+    return [line for line in lines if line]
 
 
 def bar(value: float, full: float) -> Text:
@@ -73,38 +86,71 @@ def bar(value: float, full: float) -> Text:
     return Text(" " * BAR_CELLS + "│").append(blocks, "green").append(" " * (BAR_CELLS - cells))
 
 
-def _modalities(record: Record) -> Padding:
+def _middle(record: Record) -> float:
+    return sum(record.range) / 2 if record.range else 0.0
+
+
+def _full_bar(record: Record) -> float:
+    """Half of the label range, so that bars of different clips can be compared."""
+    if record.range:
+        return (record.range[1] - record.range[0]) / 2
+    values = record.ablation.contribution.values() if record.ablation else []
+    return max((abs(value) for value in values), default=0.0)
+
+
+def _modalities(record: Record, numbers: RoundedScore) -> Padding:
     """One line a modality: its source, its contribution, the score without it."""
-    contribution = record.ablation.contribution if record.ablation else {}
-    drop = record.ablation.drop if record.ablation else {}
+    contribution, without, full = numbers.contribution, numbers.without, _full_bar(record)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("modality", no_wrap=True)
     table.add_column("from", overflow="fold")
     if contribution:
-        table.add_column("contribution", justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
-    if drop:
+        table.add_column("contribution", no_wrap=True)
+    if without:
         table.add_column("without it", justify="right", no_wrap=True)
-        table.add_column("change", justify="right", no_wrap=True)
-    full = max((abs(value) for value in contribution.values()), default=0.0)
-    for name in dict.fromkeys((*MODALITIES, *drop)):  # several modalities together: `text+audio`
+        table.add_column("adds", justify="right", no_wrap=True)
+    for name in dict.fromkeys((*MODALITIES, *without)):  # several together: `text+audio`
         source = record.modalities.get(name) if name in MODALITIES else ""
-        cells = [Text(name), Text("none" if source is None else source)]
+        cells = [Text(name), Text("none" if source is None else _short(source, record.clip))]
         if contribution:
             value = contribution.get(name)
-            cells += [Text(signed(value)), Text() if value is None else bar(value, full)]
-        if drop:
-            change = drop.get(name, {})
-            cells += [Text(signed(change.get("score"))), Text(signed(change.get("delta")))]
+            cells.append(
+                Text(f"{signed(value)} ") + bar(value, full) if value is not None else Text()
+            )
+        if without:
+            cells += [Text(signed(without.get(name))), Text(signed(numbers.adds.get(name)))]
         table.add_row(*cells)
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 
-def _sum_line(ablation: Ablation) -> Text:
-    baseline, total = ablation.subsets[""], sum(ablation.contribution.values())
-    words = f"  {signed(baseline)} with nothing shown, {signed(total)} from the clip"
-    return Text(words, style="dim")
+def _short(source: str, clip: str) -> str:
+    """A sidecar whose name is too long is named by its ending: it begins as the clip does."""
+    stem = PurePath(clip).stem
+    if len(source) <= SOURCE_CELLS or not source.startswith(f"sidecar {stem}"):
+        return source
+    return f"sidecar {source.removeprefix(f'sidecar {stem}')}"
 
 
-def _contribution(record: Record, modality: str) -> float | None:
-    return record.ablation.contribution.get(modality) if record.ablation else None
+def _sum_line(numbers: RoundedScore) -> Text:
+    """What is printed adds up: `+0.10 with nothing shown +0.40 text -1.70 audio = -1.20`."""
+    parts = [f"{signed(numbers.baseline)} with nothing shown"]
+    parts += [f"{signed(value)} {name}" for name, value in numbers.contribution.items()]
+    return Text(f"  {' '.join(parts)} = {signed(numbers.score)}", style="dim")
+
+
+def _subset_scores(record: Record, numbers: RoundedScore) -> Padding:
+    """One line a subset of the modalities: what is shown, and the score."""
+    scores = dict(record.ablation.subsets) if record.ablation else {}
+    if numbers.baseline is not None:
+        scores[""] = numbers.baseline  # as in the sum
+    middle, full = _middle(record), _full_bar(record)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("only these shown", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for subset in all_subsets(MODALITIES):
+        name = subset_name(subset)
+        if name in scores:
+            shown = " + ".join(in_order(subset)) or "nothing"
+            table.add_row(shown, signed(scores[name]), bar(scores[name] - middle, full))
+    return Padding(table, (0, 0, 0, 2), expand=False)

@@ -29,8 +29,8 @@ def say(message: str) -> None:
 
 
 def signed(value: float | None) -> str:
-    """`1.42` -> `+1.42`; None is the empty string."""
-    return "" if value is None else f"{value:+.2f}"
+    """`1.42` -> `+1.42`; None is the empty string, and zero has no minus sign."""
+    return "" if value is None else f"{round(value, 2) + 0.0:+.2f}"
 
 
 def to_stdout() -> Console:

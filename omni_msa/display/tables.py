@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omni_msa.display.output import print_json, show_parts
+from omni_msa.display.wide import WideTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,13 +69,15 @@ def print_evaluation(
     comparisons: Sequence[Comparison],
     ablation_spread: Mapping[str, Spread] | None = None,
 ) -> None:
-    """One table a checkpoint; then means over seeds, and differences to other checkpoints."""
+    """One table a checkpoint; then means over seeds, and differences to other checkpoints.
+
+    What the metrics are comes last, once.
+    """
     for evaluation in evaluations:
         show_parts(*_evaluation_parts(evaluation))
     first = evaluations[0]
     if spread:
-        headings = ("metric", "mean", "deviation", "mean predictor")
-        table = Table(*headings, box=None, pad_edge=False)
+        table = WideTable("metric", "mean", "deviation", "mean predictor")
         for key, (mean, deviation) in spread.items():
             baseline = _four_digits(first.baseline[key])
             table.add_row(
@@ -91,6 +94,7 @@ def print_evaluation(
             _difference_table(first, change),
             Text(),
         )
+    show_parts(*_definitions([*evaluations, *(other for other, *_ in comparisons)]))
 
 
 def _ablation_spread_table(evaluation: Evaluation, spread: Mapping[str, Spread]) -> Table:
@@ -112,17 +116,13 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     headline = f"{evaluation.system}: {figures.num_clips} clips"
     if evaluation.failed:
         headline += f", {evaluation.failed} more could not be scored"
-    table = Table(box=None, pad_edge=False)
-    for name, justify in (("", "left"), ("value", "right"), ("95 %", "right"), ("mean", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("what it is", overflow="fold")
-    for key, title in family.titles.items():
+    table = WideTable("", "value", "95 %", "mean")
+    for key in family.titles:
         table.add_row(
-            Text(family.short[key]),
+            family.short[key],
             _four_digits(figures.values[key]),
             _interval(*figures.intervals[key]),
             _four_digits(evaluation.baseline[key]),
-            Text(title),
         )
     parts: list[Any] = [Text(headline), table, Text(f"mean: {evaluation.baseline_name}")]
     parts += _answer_quality(evaluation)
@@ -130,6 +130,19 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     if evaluation.ablation:
         parts += [Text(), *_ablation_parts(evaluation)]
     return [*parts, Text()]
+
+
+def _definitions(evaluations: Sequence[Evaluation]) -> list[Any]:
+    """Each metric's name and its convention, of however many checkpoints."""
+    titles = {
+        (evaluation.family.short[key], title): None
+        for evaluation in evaluations
+        for key, title in evaluation.family.titles.items()
+    }
+    table = _fact_table()
+    for short, title in titles:
+        table.add_row(Text(short), Text(title))
+    return [Text("what the metrics are"), table]
 
 
 def _answer_quality(evaluation: Evaluation) -> list[Any]:
@@ -153,10 +166,8 @@ def _answer_quality(evaluation: Evaluation) -> list[Any]:
 def _ablation_parts(evaluation: Evaluation) -> list[Any]:
     family = evaluation.family
     keys = list(family.titles)
-    table = Table("shown", box=None, pad_edge=False)
-    for key in keys:
-        table.add_column(family.short[key], justify="right")
-    table.add_column(f"change of {family.short[keys[0]]} (95 %)", justify="right")
+    short = [family.short[key] for key in keys]
+    table = WideTable("shown", *short, f"change of {short[0]} (95 %)")
     for name, row in evaluation.ablation.items():
         values = [_four_digits(row.figures.values[key]) for key in keys]
         change = row.change[keys[0]]
@@ -169,18 +180,18 @@ def _ablation_parts(evaluation: Evaluation) -> list[Any]:
     return [Text(headline), table]
 
 
-def _difference_table(evaluation: Evaluation, change: Mapping[str, Difference]) -> Table:
-    table = Table("metric", "change", "95 %", box=None, pad_edge=False)
+def _difference_table(evaluation: Evaluation, change: Mapping[str, Difference]) -> WideTable:
+    table = WideTable("metric", "change", "95 %")
     for key, difference in change.items():
         short = evaluation.family.short[key]
         value = "undefined" if math.isnan(difference.value) else f"{difference.value:+.4f}"
-        table.add_row(Text(short), value, _interval(difference.low, difference.high))
+        table.add_row(short, value, _interval(difference.low, difference.high))
     return table
 
 
 def print_inspection(inspection: Inspection) -> None:
     """The facts of a checkpoint, one a line."""
-    info, table = inspection.info, Table(box=None, pad_edge=False, show_header=False)
+    info, table = inspection.info, _fact_table()
     low, high = info.label_space.range
     lora_layers = ", ".join(f"{count} in the {part}" for part, count in inspection.wrapped.items())
     lora = "none: the base as it is"
@@ -211,6 +222,14 @@ def print_inspection(inspection: Inspection) -> None:
     show_parts(table)
 
 
+def _fact_table() -> Table:
+    """Names of facts, never broken, and the facts."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
 def _self_check(inspection: Inspection) -> str:
     if inspection.check == "none":
         return "no score was recorded"
@@ -228,7 +247,7 @@ def _self_check(inspection: Inspection) -> str:
 def print_plan(plan: Plan) -> None:
     """Tokens and memory of a plan, one a line."""
     facts = plan.to_json()
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = _fact_table()
     media = f"{facts['max_frames']} frames of {facts['max_pixels']} pixels at most"
     table.add_row("model", Text(f"{facts['model']}, {facts['parameters']:,} parameters"))
     if plan.trainable:
