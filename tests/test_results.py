@@ -13,67 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from result_rows import FP, failed, good, scores, write
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.columns import columns, flatten
 from omni_msa.files.results import open_results, read_records
 from omni_msa.media.identity import clip_sha256, content_sha256
-from omni_msa.values import Ablation, Clip, Record
+from omni_msa.values import Clip
 
 FORMATS = ("jsonl", "csv", "parquet")
-FP = "f1"
 every_format = pytest.mark.parametrize("suffix", FORMATS)
 line_formats = pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-
-
-def good(name: str = "a.mp4", sha256: str = "s1", score: float = 1.25) -> Record:
-    subsets = {
-        "": 0.1,
-        "T": 0.2,
-        "A": 1 / 3,
-        "V": -0.4,
-        "TA": 1.0,
-        "TV": 0.6,
-        "AV": 0.7,
-        "TAV": 1.25,
-    }
-    ablation = Ablation(
-        subsets,
-        drop={
-            "audio": {"score": 0.6, "delta": -0.65},
-            "text+audio": {"score": -0.4, "delta": -1.65},
-        },
-        contribution={"text": 0.5, "audio": 0.25, "video": 0.4},
-    )
-    return Record(
-        name,
-        sha256,
-        score,
-        range=(-3.0, 3.0),
-        modalities={"text": "sidecar a.srt", "audio": "track 1", "video": "track 0"},
-        ablation=ablation,
-        media={"duration_seconds": 3.5, "num_frames": 8, "sample_rate": 16000},
-        tokens={"video": 100, "audio": 88, "text": 5, "total": 193},
-        seconds={"decode": 0.1, "inputs": 0.2, "forward": 0.7},
-        model={"base": "tiny", "fingerprint": FP},
-        warnings=("a, b", 'says "c"'),
-        label=2,
-    )
-
-
-def failed(name: str = "bad.mp4", sha256: str | None = None) -> Record:
-    error = {"type": "MediaError", "message": "no,\nsuch file"}
-    return Record(name, sha256, None, model={"fingerprint": FP}, error=error)
-
-
-def scores(path: Path) -> dict[str, float | None]:
-    return {record.clip: record.score for record in read_records(path)}
-
-
-def write(path: Path, *records: Record, **options: bool) -> None:
-    with open_results(path, FP, **options) as results:
-        for record in records:
-            results.write(record)
 
 
 # --- rows ------------------------------------------------------------------------------------
@@ -494,4 +444,15 @@ def test_the_hash_of_a_clip_covers_its_words(tmp_path):
         hashes.add(clip_sha256(Clip(path=path)))
     hashes |= {clip_sha256(Clip(transcript=words)) for words in ("good", "bad")}
     assert len(hashes) == 8
-    assert clip_sha256(Clip(path=path)) == clip_sha256(Clip(path=path, start_seconds=1.0))
+
+
+def test_the_hash_of_a_window_is_its_own_and_that_of_a_whole_file_stays(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    windows = [(None, None), (0, 1), (1, None), (1, 2), (None, 2)]
+    hashes = [clip_sha256(Clip(path, start_seconds=a, end_seconds=b)) for a, b in windows]
+    assert len(set(hashes)) == len(windows)
+    assert hashes[0] == hashlib.sha256(b"abc").hexdigest()
+    assert hashes[3] == clip_sha256(Clip(path, start_seconds=1.0, end_seconds=2.0))
+    words = {clip_sha256(Clip(path, transcript=t, start_seconds=1)) for t in ("good", "bad")}
+    assert len(words) == 2

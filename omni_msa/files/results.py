@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,13 +21,30 @@ from typing import IO, NamedTuple
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.atomic import replacing
-from omni_msa.files.columns import Row, flatten, is_failed, last_of_each, one_line, plain, unflatten
+from omni_msa.files.columns import (
+    Row,
+    columns,
+    flatten,
+    is_failed,
+    last_of_each,
+    one_line,
+    plain,
+    unflatten,
+)
 from omni_msa.files.locks import OutputLock
-from omni_msa.files.result_lines import CSV, JSONL, ResultLines, append_line, read_lines, rewrite
+from omni_msa.files.result_lines import (
+    CsvLines,
+    ResultLines,
+    append_line,
+    line_format,
+    read_lines,
+    rewrite,
+)
 from omni_msa.files.result_parquet import read_parquet, write_parquet
 from omni_msa.values import Record
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
+_OLD_WINDOW = re.compile(r"\[[\d.]+-([\d.]+|end)\](#\d+)?$")  # a name of version 0.1
 
 
 def check_suffix(path: Path) -> None:
@@ -91,7 +109,8 @@ class Results:
         self._retry_failed = retry_failed
         self._lock = lock
         self._is_parquet = path.suffix.lower() == ".parquet"
-        self._format = CSV if path.suffix.lower() == ".csv" else JSONL
+        with _explain_errors(path, "read"):
+            self._format = line_format(path, is_new=fresh)
         self._journal = Path(f"{path}.partial") if self._is_parquet else path
         self._file: IO[bytes] | None = None
         self._starts_anew = fresh
@@ -185,8 +204,25 @@ class Results:
             with _explain_errors(self._journal):
                 rewrite(self._journal, self._format, content)
         self.notices += content.notices
+        self.notices += self._age_notices(rows)
         for row in rows:
             self._remember(row)
+
+    def _age_notices(self, rows: Sequence[Row]) -> Iterator[str]:
+        """What a file that an older version wrote has not, or has otherwise."""
+        if isinstance(self._format, CsvLines) and set(self._format.names) != columns().keys():
+            lacks = [name for name in columns() if name not in self._format.names]
+            yield (
+                f"{self.path}: an older version began it; it goes on without the columns "
+                f"{', '.join(lacks)} (--fresh starts anew, with all)"
+            )
+            return
+        windows = [row for row in rows if row["path"] is None and _OLD_WINDOW.search(row["clip"])]
+        if windows:
+            yield (
+                f"{self.path}: the hashes of {len(windows)} rows of time windows are of an older "
+                "version, which did not tell windows apart: these are scored again"
+            )
 
     def _remember(self, row: Row) -> bool:
         """Note that a clip has a row; True when it had one before."""
@@ -196,7 +232,7 @@ class Results:
 
     def _begin(self, line: bytes) -> IO[bytes]:
         """Open the journal with its first new line."""
-        header = f"{self._format.header}\n".encode() if self._format.header else b""
+        header = self._format.beginning
         if not self._starts_anew:
             file = open(self._journal, "ab", buffering=0)
             append_line(file, line if file.seek(0, os.SEEK_END) else header + line)
@@ -237,7 +273,7 @@ def read_records(path: Path) -> list[Record]:
     with _explain_errors(path, "read"):
         if suffix == ".parquet":
             return [unflatten(row) for row in last_of_each(read_parquet(path))]
-        lines = read_lines(path, CSV if suffix == ".csv" else JSONL)
+        lines = read_lines(path, line_format(path))
     if suffix == ".csv":
         return [unflatten(row) for row in last_of_each(lines.rows)]
     by_clip = {row["clip"]: text for row, text in zip(lines.rows, lines.texts, strict=True)}

@@ -106,8 +106,7 @@ def _without_duplicates(inputs: _Inputs) -> list[Clip]:
 
 def _identity(clip: Clip) -> str | None:
     """The file behind a clip that is a whole file; None for windows and words alone."""
-    has_window = clip.start_seconds is not None or clip.end_seconds is not None
-    return None if clip.path is None or has_window else os.path.realpath(clip.path)
+    return None if clip.path is None or clip.is_window else os.path.realpath(clip.path)
 
 
 # --- folders ---------------------------------------------------------------------------------

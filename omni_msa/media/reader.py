@@ -97,8 +97,13 @@ def _summary(source: OpenClip) -> dict[str, Any]:
     """The record's `media` object: decoded facts first, the header's claim under its own name."""
     if source.facts is None:
         return {}
+    start, end = source.window
+    duration: float | None = None
+    if source.ends_seconds:
+        last = float(max(source.ends_seconds))
+        duration = round((last if end is None else min(last, end)) - (start or 0.0), 3)
     return {
-        "duration_seconds": round(max(source.ends_seconds), 3) if source.ends_seconds else None,
+        "duration_seconds": duration,
         "duration_from_header_seconds": source.facts.duration_from_header_seconds,
         "container": source.facts.container,
     } | source.media
@@ -159,7 +164,8 @@ def read_audio(source: OpenClip) -> Waveform | None:
     if samples is None:
         return None
     sound = Waveform(samples, f"track {track.index}")
-    source.ends_seconds.append(track.start_seconds + sound.duration_seconds)
+    start_seconds = max(track.start_seconds, source.clip.start_seconds or 0.0)
+    source.ends_seconds.append(start_seconds + sound.duration_seconds)
     source.media |= {
         "sample_rate": SAMPLE_RATE,
         "audio_seconds": round(sound.duration_seconds, 3),

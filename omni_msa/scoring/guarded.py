@@ -70,14 +70,12 @@ class GuardedScorer:
     def failed_record(self, clip: Clip, error: Exception) -> Record:
         """The row of a clip that could not be scored, and why."""
         fingerprint = self.scorer.fingerprint(self.ablation, self.hide)
-        return Record(
-            clip.name,
+        return Record.of(
+            clip,
             clip_sha256(clip),
             score=None,
             model=self.scorer.describe() | {"fingerprint": fingerprint},
             error={"type": type(error).__name__, "message": _message(error)},
-            label=clip.label,
-            id=clip.row_id,
         )
 
     @contextmanager

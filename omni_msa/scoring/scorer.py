@@ -38,7 +38,7 @@ from omni_msa.scoring.checkpoint import (
     media_options,
     read_info,
 )
-from omni_msa.values import Ablation, Clip, ClipContent, Record
+from omni_msa.values import Ablation, Clip, ClipContent, Record, Transcript
 
 ZERO_SHOT = "verbalizer"  # how a base without a checkpoint is read
 
@@ -274,10 +274,12 @@ class Scorer:
         }
         # what the checkpoint is never shown is said by its own remark
         dropped = tuple(f"{m} dropped on request" for m in MODALITIES if m in hide - self.hidden)
-        return Record(
-            clip=content.clip.name,
-            sha256=content.sha256,
-            score=scores[shown],
+        words = content.parts["text"] if "text" in shown else None
+        return Record.of(
+            content.clip,
+            content.sha256,
+            scores[shown],
+            text=words.text if isinstance(words, Transcript) else None,
             range=self.label_space.range,
             modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
             ablation=self._ablation(scores, shown, ablation) if ablation.enabled else None,
@@ -286,8 +288,6 @@ class Scorer:
             seconds=seconds,
             model=self.describe() | {"fingerprint": fingerprint},
             warnings=content.warnings + inputs.warnings + dropped + self.remarks,
-            label=content.clip.label,
-            id=content.clip.row_id,
             emotion=classes[round(scores[shown])] if classes else None,
         )
 
