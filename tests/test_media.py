@@ -239,6 +239,26 @@ def test_words_are_taken_from_the_first_place_that_has_them(tmp_path):
     assert (given.parts["text"].text, given.parts["text"].source) == ("given", "manifest")
 
 
+def test_a_source_of_words_that_differs_from_the_one_used_is_named(tmp_path):
+    path = write_media(tmp_path / "w.mkv", 8, 8, subtitle=[(0.1, 0.5, "inside"), (0.5, 0.9, "it")])
+
+    def differing(**clip):
+        return [w for w in read(path, **clip).warnings if "differs" in w]
+
+    manifest = {"transcript": "Inside -- it!", "transcript_source": "manifest"}
+    assert differing() == differing(**manifest) == []
+    (tmp_path / "w.txt").write_text("beside\n")
+    (inside,) = differing()
+    assert inside.startswith("w.txt used; subtitle track ") and inside.endswith(" differs")
+    assert differing(**manifest) == ["manifest text used; w.txt differs"]
+    (tmp_path / "w.txt").write_text("what is INSIDE, it is not heard")
+    assert "manifest text used; w.txt differs" in differing(**manifest)
+    # a window's words are among those of the whole recording
+    assert differing(**manifest, end_seconds=0.95) == []
+    (tmp_path / "w.txt").write_bytes(b"\0\0")  # what is not used may be damaged
+    assert differing(**manifest) == []
+
+
 def test_a_transcript_without_a_word_is_none_and_says_so(tmp_path):
     path = write_media(tmp_path / "w.mp4", 8, 8)
     (tmp_path / "w.txt").write_text("  \n")

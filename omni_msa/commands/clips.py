@@ -84,7 +84,7 @@ def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
 
 def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str]]:
     """The one clip with its words, or the words alone; and what is wrong with them."""
-    from omni_msa.media.transcripts import option_transcript
+    from omni_msa.media.transcripts import option_transcript, same_words
     from omni_msa.values import Clip
 
     if len(clips) > 1:
@@ -95,8 +95,11 @@ def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str
     clip = clips[0] if clips else None
     window = (clip.start_seconds, clip.end_seconds) if clip else (None, None)
     transcript = option_transcript(words, *window)
+    notices = list(transcript.warnings)
+    if clip and clip.transcript and not same_words(transcript.text, clip.transcript):
+        notices.append("--transcript used; the manifest's text differs")
     clip = replace(clip or Clip(transcript=""), transcript=transcript.text)
-    return [replace(clip, transcript_source=transcript.source)], transcript.warnings
+    return [replace(clip, transcript_source=transcript.source)], notices
 
 
 def load_scorer(
