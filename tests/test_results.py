@@ -137,7 +137,7 @@ def test_a_rerun_skips_what_is_done_and_adds_the_rest(tmp_path, suffix):
         assert not results.has("b.mp4", "s1")
         assert results.has("bad.mp4", None)
         assert not results.has("bad.mp4", "there now")
-        assert (results.num_rows, results.num_failed, results.num_written) == (2, 1, 0)
+        assert (results.num_rows, results.num_failed(), results.num_written) == (2, 1, 0)
         results.write(good("b.mp4"))
         assert (results.num_rows, results.num_written) == (3, 1)
     assert [record.clip for record in read_records(path)] == ["a.mp4", "bad.mp4", "b.mp4"]
@@ -152,7 +152,7 @@ def test_failed_rows_are_retried_on_request_and_replaced(tmp_path, suffix):
         assert results.has("a.mp4", "s1")
         assert not results.has("bad.mp4", "s1")
         results.write(good("bad.mp4", score=0.5))
-        assert (results.num_rows, results.num_failed) == (2, 0)
+        assert (results.num_rows, results.num_failed()) == (2, 0)
     assert list(scores(path).items()) == [("bad.mp4", 0.5), ("a.mp4", 1.25)]
     if suffix != "parquet":
         assert len(path.read_text().splitlines()) == (2 if suffix == "jsonl" else 3)
@@ -265,6 +265,36 @@ def test_an_interrupt_saves_what_was_finished(tmp_path, suffix):
     results.close()  # a second time does nothing
 
 
+# --- rows of clips that are no longer named --------------------------------------------------
+
+
+@every_format
+def test_rows_of_other_clips_are_named_and_removed_on_request(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good("a.mp4"), failed("gone.mp4"), good("old.mp4"), good("b.mp4"))
+    names = ["b.mp4", "new.mp4", "a.mp4"]
+    with open_results(path, FP) as results:
+        assert results.stale(names) == ["gone.mp4", "old.mp4"]
+        assert (results.num_failed(), results.num_failed(names)) == (1, 0)
+        results.write(good("new.mp4"))
+        results.put_in_order(names)
+        assert results.prune(names) == 2
+        assert results.stale(names) == [] and results.num_rows == 3
+    assert [record.clip for record in read_records(path)] == names
+    before = path.read_bytes()
+    with open_results(path, FP) as results:
+        results.put_in_order(names)
+        assert results.prune(names) == 0
+    assert path.read_bytes() == before
+
+
+@every_format
+def test_words_are_left_out_on_request(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, replace(good(), text="secret"), keeps_words=False)
+    assert read_records(path)[0].text is None and b"secret" not in path.read_bytes()
+
+
 # --- one writer ------------------------------------------------------------------------------
 
 
@@ -363,8 +393,11 @@ def test_a_folder_is_refused(tmp_path):
         open_results(tmp_path / "r.csv", FP)
 
 
-def test_a_missing_folder_is_made_and_an_impossible_one_is_refused(tmp_path):
-    write(tmp_path / "new" / "deep" / "r.jsonl", good())
+def test_one_missing_folder_is_made_and_more_is_a_typing_error(tmp_path):
+    write(tmp_path / "new" / "r.jsonl", good())
+    with pytest.raises(ResultsError, match=rf"there is no folder {tmp_path}/nwe; correct -o"):
+        open_results(tmp_path / "nwe" / "deep" / "r.jsonl", FP)
+    assert os.listdir(tmp_path) == ["new"]
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ResultsError, match="cannot be written here"):
         open_results(tmp_path / "file" / "r.jsonl", FP)

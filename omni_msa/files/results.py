@@ -48,7 +48,7 @@ _OLD_WINDOW = re.compile(r"\[[\d.]+-([\d.]+|end)\](#\d+)?$")  # a name of versio
 
 
 def check_suffix(path: Path) -> None:
-    """The name of an output file says its format.
+    """The name of a results file says its format.
 
     Raises:
         ResultsError: it is none of them.
@@ -57,29 +57,49 @@ def check_suffix(path: Path) -> None:
         raise ResultsError(f"{path}: results end in one of {', '.join(SUFFIXES)}")
 
 
+def check_output(path: Path) -> None:
+    """Whether an output file could be opened, as far as its name says.
+
+    Raises:
+        ResultsError: it is of no known format, is a folder, or more than its folder is missing.
+    """
+    check_suffix(path)
+    if path.is_dir():
+        raise ResultsError(f"{path}: is a folder; name a file")
+    folder = Path(os.path.realpath(path)).parent
+    if not os.path.lexists(folder.parent):
+        raise ResultsError(
+            f"{path}: there is no folder {folder.parent}; correct -o, or make it first (one "
+            "missing folder is made, not several)"
+        )
+
+
 def open_results(
-    path: Path, fingerprint: str, fresh: bool = False, retry_failed: bool = False
+    path: Path,
+    fingerprint: str,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    keeps_words: bool = True,
 ) -> Results:
-    """Open an output file for adding rows; its folder is made when it is missing.
+    """Open an output file for adding rows; its folder, but none above it, is made when missing.
 
     Args:
         path: A .jsonl, .csv or .parquet file.
         fingerprint: What the rows of one file share: everything but the clip that changes a score.
         fresh: Start anew instead of going on.
         retry_failed: Count failed rows as not done; new rows take their place.
+        keeps_words: False leaves the words that were scored out of the rows.
 
     Raises:
         ResultsError: The file cannot be written, is in use, is no results file, or was
             written under another fingerprint.
     """
     path = Path(os.path.realpath(path))
-    check_suffix(path)
-    if path.is_dir():
-        raise ResultsError(f"{path}: is a folder; name a file")
+    check_output(path)
     with ExitStack() as undo:
         lock = OutputLock(path)
         undo.callback(lock.release)
-        results = Results(path, fingerprint, fresh, retry_failed, lock)
+        results = Results(path, fingerprint, fresh, retry_failed, lock, keeps_words)
         undo.pop_all()  # from here on, closing the results releases the lock
     return results
 
@@ -101,12 +121,19 @@ class Results:
     """
 
     def __init__(
-        self, path: Path, fingerprint: str, fresh: bool, retry_failed: bool, lock: OutputLock
+        self,
+        path: Path,
+        fingerprint: str,
+        fresh: bool,
+        retry_failed: bool,
+        lock: OutputLock,
+        keeps_words: bool,
     ) -> None:
         self.path = path
         self.notices: list[str] = list(lock.notices)
         self.num_written = 0
         self._retry_failed = retry_failed
+        self._keeps_words = keeps_words
         self._lock = lock
         self._is_parquet = path.suffix.lower() == ".parquet"
         with _explain_errors(path, "read"):
@@ -128,10 +155,26 @@ class Results:
         """Rows in the file, those of earlier runs included."""
         return len(self._status_by_clip)
 
-    @property
-    def num_failed(self) -> int:
-        """Rows in the file whose clip could not be scored."""
-        return sum(row.is_failed for row in self._status_by_clip.values())
+    def num_failed(self, names: Iterable[str] | None = None) -> int:
+        """Rows whose clip could not be scored: in the file, or of these clips only."""
+        rows = self._status_by_clip
+        clips = rows if names is None else {one_line(name) for name in names} & rows.keys()
+        return sum(rows[clip].is_failed for clip in clips)
+
+    def stale(self, names: Iterable[str]) -> list[str]:
+        """The clips that have a row and are none of these: deleted, renamed or left out."""
+        inputs = {one_line(name) for name in names}
+        return [clip for clip in self._status_by_clip if clip not in inputs]
+
+    def prune(self, names: Iterable[str]) -> int:
+        """Remove the rows of all clips but these when the file is closed; returns how many."""
+        stale = self.stale(names)
+        for clip in stale:
+            del self._status_by_clip[clip]
+        order = self._order if self._order is not None else [*self._status_by_clip, *stale]
+        if stale:
+            self._order = [clip for clip in order if clip in self._status_by_clip]
+        return len(stale)
 
     def has(self, name: str, sha256: str | None) -> bool:
         """True when the file holds a row for this content, so that it need not be scored again."""
@@ -148,6 +191,7 @@ class Results:
                 f"file of {self._fingerprint!r}"
             )
         row = plain(record.to_json())
+        row["text"] = row["text"] if self._keeps_words else None
         line = (self._format.dump(row) + "\n").encode()
         with _explain_errors(self._journal):
             if self._file is None:
