@@ -30,7 +30,8 @@ class Clip:
     file beside the clip and for subtitles inside it. Times are seconds from the start of the
     presentation. `subset_labels` holds labels of subsets of the modalities, keyed by `subset_name`,
     where a data set has them, as CH-SIMS does. `speaker`, `emotion` (a class of the data set) and
-    `dataset` (a key of `importers.DATASETS`) come from the manifest.
+    `dataset` (a key of `importers.DATASETS`) come from the manifest, and `extra` holds the columns
+    of its row that are copied into the record.
     """
 
     path: Path | None = None
@@ -46,6 +47,7 @@ class Clip:
     emotion: str | None = None
     dataset: str | None = None
     row_id: str | None = None  # the user's own name, copied into the record
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.path, str):  # Clip("clip.mp4")
@@ -58,8 +60,21 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """The clip's name in results: its id, else its path, else `(text)`."""
-        return self.id or (str(self.path) if self.path is not None else "(text)")
+        """The clip's name in results: its id, else its path and window, else `(text)`."""
+        return self.id or ("(text)" if self.path is None else f"{self.path}{self.window_suffix}")
+
+    @property
+    def is_window(self) -> bool:
+        """Whether it is a part of its file; a window without bounds is the whole file."""
+        return self.start_seconds is not None or self.end_seconds is not None
+
+    @property
+    def window_suffix(self) -> str:
+        """`[1.0-3.5]`; an open end reads `end`, and a whole file has none."""
+        if not self.is_window:
+            return ""
+        end = "end" if self.end_seconds is None else float(self.end_seconds)
+        return f"[{float(self.start_seconds or 0.0)}-{end}]"
 
 
 @dataclass(frozen=True)
@@ -292,7 +307,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Record:
-    """One clip's result, one row of every output. A failed clip has `score` None and `error`."""
+    """One clip's result, one row of every output. A failed clip has `score` None and `error`.
+
+    `clip` is its name; `path`, `start_seconds` and `end_seconds` say which part of which file it
+    is, None for words alone and for whole files. `text` holds the words that were scored, `extra`
+    the columns of its manifest that are not ours.
+    """
 
     clip: str
     sha256: str | None
@@ -310,20 +330,46 @@ class Record:
     answer: Answer | None = None
     emotion: str | None = None  # the class whose number `score` is
     id: str | None = None  # the user's own name of the clip
+    path: str | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    text: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, clip: Clip, sha256: str | None, score: float | None, **parts: Any) -> Record:
+        """The record of a clip, with what it repeats of it: name, file, window, label, columns."""
+        return cls(
+            clip=clip.name,
+            sha256=sha256,
+            score=score,
+            label=clip.label,
+            id=clip.row_id,
+            path=None if clip.path is None else str(clip.path),
+            start_seconds=clip.start_seconds,
+            end_seconds=clip.end_seconds,
+            extra=clip.extra,
+            **parts,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values: always every key of `files/record.schema.json`."""
         return {
             "clip": self.clip,  # first: how the files room knows a row that was cut short
             "id": self.id,
+            "path": self.path,
+            "start_seconds": self.start_seconds,
+            "end_seconds": self.end_seconds,
             "sha256": self.sha256,
             "score": self.score,
             "range": list(self.range) if self.range else None,
             "modalities": self.modalities,
+            "text": self.text,
             "ablation": self.ablation.to_json() if self.ablation is not None else None,
             "emotion": self.emotion,
             "answer": self.answer.to_json() if self.answer is not None else None,
             "label": self.label,
+            "extra": self.extra,
             "media": self.media,
             "tokens": self.tokens,
             "seconds": self.seconds,

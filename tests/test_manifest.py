@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from omni_msa.errors import ManifestError
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN, distinct_names, read_manifest
-from omni_msa.values import Clip
+from omni_msa.files.results import open_results
+from omni_msa.values import Clip, Record
 
 ROWS = [
     {"clip": "a.mp4", "text": "I, for one,\nlove it", "label": 1.5, "split": "train"},
@@ -224,3 +226,58 @@ def test_files_that_are_no_manifest(tmp_path, name, content, message):
 def test_a_manifest_that_is_not_there(tmp_path):
     with pytest.raises(ManifestError, match=r"m\.jsonl: cannot be read"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+# --- what is passed on, and results as manifests ---------------------------------------------
+
+
+def test_other_columns_come_back_in_the_record(tmp_path):
+    content = "clip,Speaker,split,rating,label,id,,rater\na.mp4,ann,dev,4,1,7,,\n"
+    (clip,) = read_manifest(write(tmp_path / "m.csv", content))
+    assert clip.extra == {"speaker": "ann", "split": "dev", "rating": "4"}
+    record = Record.of(clip, "s", 0.5)
+    assert record.to_json()["extra"] == clip.extra
+    assert (record.id, record.label, record.path) == ("7", 1.0, str(tmp_path / "a.mp4"))
+    assert hash(clip)  # clips are kept in sets
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_a_results_file_is_a_manifest_of_what_it_holds(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"clip": "a.mp4", "start_seconds": 1, "end_seconds": 3.5, "text": "=so good", "label": 2},
+        {"clip": "a.mp4", "start_seconds": 4, "speaker": "ann", "split": "dev", "id": "x"},
+        {"clip": "=b.mp4", "text": "one", "note": "- said"},
+        {"clip": "=b.mp4", "text": "two"},
+        {"text": "words alone"},
+    ]
+    clips = read_manifest(write(tmp_path / "m.jsonl", jsonl(*rows)))
+    Path("out").mkdir()
+    with open_results(Path("out") / name, "f") as results:
+        for clip in clips:
+            model = {"base": "tiny", "fingerprint": "f"}
+            results.write(replace(Record.of(clip, "s", 0.5, model=model), text=clip.transcript))
+    again = read_manifest(Path("out") / name)
+    assert [clip.name for clip in again] == [clip.name for clip in clips]
+    for first, other in zip(clips, again, strict=True):
+        assert replace(other, id=None) == replace(first, id=None)
+
+
+def test_relative_paths_of_a_results_file_are_those_of_its_command_else_beside_it(
+    tmp_path, monkeypatch
+):
+    row = {"clip": "a.mp4", "sha256": "s", "score": 1.0, "model": {}, "path": "a.mp4"}
+    (tmp_path / "out").mkdir()
+    path = write(tmp_path / "out" / "r.jsonl", jsonl(row))
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest(path)[0].path == Path("a.mp4")
+    (tmp_path / "out" / "a.mp4").touch()
+    assert read_manifest(path)[0].path == tmp_path / "out" / "a.mp4"
+    (tmp_path / "a.mp4").touch()
+    assert read_manifest(path)[0].path == Path("a.mp4")
+
+
+def test_a_clip_in_python_has_the_name_that_its_manifest_gives_it(tmp_path):
+    row = {"clip": "a.mp4", "start_seconds": 2, "end_seconds": 4}
+    (clip,) = read_manifest(write(tmp_path / "m.jsonl", jsonl(row)))
+    assert Clip(tmp_path / "a.mp4", start_seconds=2, end_seconds=4).name == clip.name

@@ -15,6 +15,7 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace
 from conftest import SHARED
 from media_files import frame_number, grey, tone, write_media
+from sounds import write_wav
 
 from omni_msa.errors import MediaError
 from omni_msa.media import read_clip
@@ -72,6 +73,15 @@ def test_a_window_shows_only_its_own_frames_and_sound(tmp_path):
     assert content.parts["audio"].duration_seconds == pytest.approx(2.0, abs=0.02)
     with pytest.raises(MediaError, match="starts at 9 s, but the file ends at 5"):
         read(path, start_seconds=9.0)
+
+
+def test_the_duration_of_a_window_is_its_own(tmp_path):
+    path = write_media(tmp_path / "w.mp4", 32, 16)  # two seconds
+    sound = write_wav(tmp_path / "s.wav", seconds=2.0)
+    for start, end, seconds in [(None, None, 2), (0.5, 1.25, 0.75), (1.5, None, 0.5), (1, 9, 1)]:
+        for clip in (path, sound):
+            media = read(clip, start_seconds=start, end_seconds=end).media
+            assert media["duration_seconds"] == pytest.approx(seconds, abs=0.07), (start, clip)
 
 
 def test_a_late_start_counts_from_the_first_frame(tmp_path):
@@ -227,6 +237,26 @@ def test_words_are_taken_from_the_first_place_that_has_them(tmp_path):
     assert read(path).parts["text"].source == "sidecar w.srt"
     given = read(path, transcript="given", transcript_source="manifest")
     assert (given.parts["text"].text, given.parts["text"].source) == ("given", "manifest")
+
+
+def test_a_source_of_words_that_differs_from_the_one_used_is_named(tmp_path):
+    path = write_media(tmp_path / "w.mkv", 8, 8, subtitle=[(0.1, 0.5, "inside"), (0.5, 0.9, "it")])
+
+    def differing(**clip):
+        return [w for w in read(path, **clip).warnings if "differs" in w]
+
+    manifest = {"transcript": "Inside -- it!", "transcript_source": "manifest"}
+    assert differing() == differing(**manifest) == []
+    (tmp_path / "w.txt").write_text("beside\n")
+    (inside,) = differing()
+    assert inside.startswith("w.txt used; subtitle track ") and inside.endswith(" differs")
+    assert differing(**manifest) == ["manifest text used; w.txt differs"]
+    (tmp_path / "w.txt").write_text("what is INSIDE, it is not heard")
+    assert "manifest text used; w.txt differs" in differing(**manifest)
+    # a window's words are among those of the whole recording
+    assert differing(**manifest, end_seconds=0.95) == []
+    (tmp_path / "w.txt").write_bytes(b"\0\0")  # what is not used may be damaged
+    assert differing(**manifest) == []
 
 
 def test_a_transcript_without_a_word_is_none_and_says_so(tmp_path):

@@ -97,3 +97,12 @@ def test_the_records_fields_are_the_documented_ones(scorer):
     documented = set(re.findall(r"`(\w+)(?:\.\w+)?`", table))
     assert set(record) <= documented
     assert json.loads(json.dumps(record)) == record
+
+
+def test_the_order_of_words_is_one_in_readme_and_formats():
+    formats = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    order = ["`--transcript", "the manifest's `text`", "a file beside", "a subtitle stream", "none"]
+    for page, start in ((README, "The words of a clip are"), (formats, "## The words of a clip")):
+        text = " ".join(page[page.index(start) :].split())
+        places = [text.index(words) for words in order]
+        assert places == sorted(places) and places[-1] < 400

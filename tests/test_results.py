@@ -13,67 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from result_rows import FP, failed, good, scores, write
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.columns import columns, flatten
 from omni_msa.files.results import open_results, read_records
 from omni_msa.media.identity import clip_sha256, content_sha256
-from omni_msa.values import Ablation, Clip, Record
+from omni_msa.values import Clip
 
 FORMATS = ("jsonl", "csv", "parquet")
-FP = "f1"
 every_format = pytest.mark.parametrize("suffix", FORMATS)
 line_formats = pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-
-
-def good(name: str = "a.mp4", sha256: str = "s1", score: float = 1.25) -> Record:
-    subsets = {
-        "": 0.1,
-        "T": 0.2,
-        "A": 1 / 3,
-        "V": -0.4,
-        "TA": 1.0,
-        "TV": 0.6,
-        "AV": 0.7,
-        "TAV": 1.25,
-    }
-    ablation = Ablation(
-        subsets,
-        drop={
-            "audio": {"score": 0.6, "delta": -0.65},
-            "text+audio": {"score": -0.4, "delta": -1.65},
-        },
-        contribution={"text": 0.5, "audio": 0.25, "video": 0.4},
-    )
-    return Record(
-        name,
-        sha256,
-        score,
-        range=(-3.0, 3.0),
-        modalities={"text": "sidecar a.srt", "audio": "track 1", "video": "track 0"},
-        ablation=ablation,
-        media={"duration_seconds": 3.5, "num_frames": 8, "sample_rate": 16000},
-        tokens={"video": 100, "audio": 88, "text": 5, "total": 193},
-        seconds={"decode": 0.1, "inputs": 0.2, "forward": 0.7},
-        model={"base": "tiny", "fingerprint": FP},
-        warnings=("a, b", 'says "c"'),
-        label=2,
-    )
-
-
-def failed(name: str = "bad.mp4", sha256: str | None = None) -> Record:
-    error = {"type": "MediaError", "message": "no,\nsuch file"}
-    return Record(name, sha256, None, model={"fingerprint": FP}, error=error)
-
-
-def scores(path: Path) -> dict[str, float | None]:
-    return {record.clip: record.score for record in read_records(path)}
-
-
-def write(path: Path, *records: Record, **options: bool) -> None:
-    with open_results(path, FP, **options) as results:
-        for record in records:
-            results.write(record)
 
 
 # --- rows ------------------------------------------------------------------------------------
@@ -187,7 +137,7 @@ def test_a_rerun_skips_what_is_done_and_adds_the_rest(tmp_path, suffix):
         assert not results.has("b.mp4", "s1")
         assert results.has("bad.mp4", None)
         assert not results.has("bad.mp4", "there now")
-        assert (results.num_rows, results.num_failed, results.num_written) == (2, 1, 0)
+        assert (results.num_rows, results.num_failed(), results.num_written) == (2, 1, 0)
         results.write(good("b.mp4"))
         assert (results.num_rows, results.num_written) == (3, 1)
     assert [record.clip for record in read_records(path)] == ["a.mp4", "bad.mp4", "b.mp4"]
@@ -202,7 +152,7 @@ def test_failed_rows_are_retried_on_request_and_replaced(tmp_path, suffix):
         assert results.has("a.mp4", "s1")
         assert not results.has("bad.mp4", "s1")
         results.write(good("bad.mp4", score=0.5))
-        assert (results.num_rows, results.num_failed) == (2, 0)
+        assert (results.num_rows, results.num_failed()) == (2, 0)
     assert list(scores(path).items()) == [("bad.mp4", 0.5), ("a.mp4", 1.25)]
     if suffix != "parquet":
         assert len(path.read_text().splitlines()) == (2 if suffix == "jsonl" else 3)
@@ -315,6 +265,36 @@ def test_an_interrupt_saves_what_was_finished(tmp_path, suffix):
     results.close()  # a second time does nothing
 
 
+# --- rows of clips that are no longer named --------------------------------------------------
+
+
+@every_format
+def test_rows_of_other_clips_are_named_and_removed_on_request(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, good("a.mp4"), failed("gone.mp4"), good("old.mp4"), good("b.mp4"))
+    names = ["b.mp4", "new.mp4", "a.mp4"]
+    with open_results(path, FP) as results:
+        assert results.stale(names) == ["gone.mp4", "old.mp4"]
+        assert (results.num_failed(), results.num_failed(names)) == (1, 0)
+        results.write(good("new.mp4"))
+        results.put_in_order(names)
+        assert results.prune(names) == 2
+        assert results.stale(names) == [] and results.num_rows == 3
+    assert [record.clip for record in read_records(path)] == names
+    before = path.read_bytes()
+    with open_results(path, FP) as results:
+        results.put_in_order(names)
+        assert results.prune(names) == 0
+    assert path.read_bytes() == before
+
+
+@every_format
+def test_words_are_left_out_on_request(tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    write(path, replace(good(), text="secret"), keeps_words=False)
+    assert read_records(path)[0].text is None and b"secret" not in path.read_bytes()
+
+
 # --- one writer ------------------------------------------------------------------------------
 
 
@@ -413,8 +393,11 @@ def test_a_folder_is_refused(tmp_path):
         open_results(tmp_path / "r.csv", FP)
 
 
-def test_a_missing_folder_is_made_and_an_impossible_one_is_refused(tmp_path):
-    write(tmp_path / "new" / "deep" / "r.jsonl", good())
+def test_one_missing_folder_is_made_and_more_is_a_typing_error(tmp_path):
+    write(tmp_path / "new" / "r.jsonl", good())
+    with pytest.raises(ResultsError, match=rf"there is no folder {tmp_path}/nwe; correct -o"):
+        open_results(tmp_path / "nwe" / "deep" / "r.jsonl", FP)
+    assert os.listdir(tmp_path) == ["new"]
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ResultsError, match="cannot be written here"):
         open_results(tmp_path / "file" / "r.jsonl", FP)
@@ -494,4 +477,15 @@ def test_the_hash_of_a_clip_covers_its_words(tmp_path):
         hashes.add(clip_sha256(Clip(path=path)))
     hashes |= {clip_sha256(Clip(transcript=words)) for words in ("good", "bad")}
     assert len(hashes) == 8
-    assert clip_sha256(Clip(path=path)) == clip_sha256(Clip(path=path, start_seconds=1.0))
+
+
+def test_the_hash_of_a_window_is_its_own_and_that_of_a_whole_file_stays(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    windows = [(None, None), (0, 1), (1, None), (1, 2), (None, 2)]
+    hashes = [clip_sha256(Clip(path, start_seconds=a, end_seconds=b)) for a, b in windows]
+    assert len(set(hashes)) == len(windows)
+    assert hashes[0] == hashlib.sha256(b"abc").hexdigest()
+    assert hashes[3] == clip_sha256(Clip(path, start_seconds=1.0, end_seconds=2.0))
+    words = {clip_sha256(Clip(path, transcript=t, start_seconds=1)) for t in ("good", "bad")}
+    assert len(words) == 2

@@ -164,10 +164,18 @@ def test_a_manifest_gives_its_rows(here):
 
 def test_the_same_file_is_taken_once(here):
     touch("d/a.mp4", "d/b.mp4")
-    os.symlink("a.mp4", "d/same.mp4")
-    clips, notices = expand_inputs(["d/a.mp4", "d", str(here / "d/b.mp4"), "./d/a.mp4"])
+    os.symlink("d", "e")
+    clips, notices = expand_inputs(["d/a.mp4", "d", str(here / "d/b.mp4"), "./d/a.mp4", "e/a.mp4"])
     assert [clip.name for clip in clips] == ["d/a.mp4", "d/b.mp4"]
     assert notices == ["4 clips given more than once: taken once (d/a.mp4, ...)"]
+
+
+def test_links_to_one_file_are_clips_of_their_own(here):
+    touch("d/a.mp4")
+    os.symlink("a.mp4", "d/same.mp4")
+    os.symlink("d/a.mp4", "other.mp4")
+    assert expand_inputs(["d", "other.mp4"])[1] == []
+    assert names_of("d", "other.mp4", "d/same.mp4") == ["d/a.mp4", "d/same.mp4", "other.mp4"]
 
 
 def test_a_row_of_a_manifest_is_preferred_to_the_bare_file(here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from omni_msa.media.transcripts import (
     option_transcript,
     parse_subtitles,
     read_transcript_file,
+    sidecar_paths,
     sidecar_transcript,
 )
 from omni_msa.values import Cue, Transcript
@@ -248,6 +250,17 @@ def test_of_several_the_first_in_order_is_used_and_the_others_are_named(tmp_path
     assert transcript.warnings == (
         "several transcripts: clip.srt is used, not clip.vtt, clip.de.srt",
     )
+
+
+@pytest.mark.parametrize(("clip", "file"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_matched_in_whatever_unicode_form_they_are(tmp_path, clip, file):
+    media, words = (unicodedata.normalize(form, "Grüße é") for form in (clip, file))
+    for ending in (".txt", ".mp4.srt", ".de.vtt"):
+        (tmp_path / f"{words}{ending}").write_text("x", encoding="utf-8")
+    names = [path.name for path in sidecar_paths(tmp_path / f"{media}.mp4")]
+    assert names == [f"{words}.txt", f"{words}.mp4.srt", f"{words}.de.vtt"]
+    (tmp_path / f"{media}.txt").write_text("own")  # of two, a clip's own
+    assert [path.name for path in sidecar_paths(tmp_path / f"{media}.mp4")] == [f"{media}.txt"]
 
 
 def test_a_text_of_another_clip_with_a_dotted_name_is_left_alone(tmp_path):

@@ -51,6 +51,10 @@ class ClipFlags:
             "--id", metavar="COLUMN", help="Of a manifest: comes back in each row as its id."
         ),
     ] = "id"
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Only rows of a manifest that are of it."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
             "with --transcript"
         )
     clips, notices = expand_inputs(arguments, flags.id) if arguments else ([], [])
+    if flags.split is not None:
+        clips = _of_split(clips, flags.split)
     if words is not None:
         clips, more = _with_words(clips, words)
         notices = [*notices, *more]
@@ -88,9 +94,20 @@ def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
     return Inputs(clips, single=single)
 
 
+def _of_split(clips: Sequence[Clip], name: str) -> list[Clip]:
+    from omni_msa.files.manifest import split_name
+
+    chosen = [clip for clip in clips if clip.split is not None and clip.split == split_name(name)]
+    if not chosen:
+        splits = sorted({clip.split for clip in clips if clip.split})
+        choices = f"choose one of: {', '.join(splits)}" if splits else "no clip here has a split"
+        raise ConfigError(f"--split {name}: no clip is of it; {choices}")
+    return chosen
+
+
 def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str]]:
     """The one clip with its words, or the words alone; and what is wrong with them."""
-    from omni_msa.media.transcripts import option_transcript
+    from omni_msa.media.transcripts import option_transcript, same_words
     from omni_msa.values import Clip
 
     if len(clips) > 1:
@@ -101,8 +118,11 @@ def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str
     clip = clips[0] if clips else None
     window = (clip.start_seconds, clip.end_seconds) if clip else (None, None)
     transcript = option_transcript(words, *window)
+    notices = list(transcript.warnings)
+    if clip and clip.transcript and not same_words(transcript.text, clip.transcript):
+        notices.append("--transcript used; the manifest's text differs")
     clip = replace(clip or Clip(transcript=""), transcript=transcript.text)
-    return [replace(clip, transcript_source=transcript.source)], transcript.warnings
+    return [replace(clip, transcript_source=transcript.source)], notices
 
 
 def load_scorer(
@@ -139,7 +159,7 @@ def defer_scorer(
 
 @dataclass(frozen=True)
 class Done:
-    """A batch that has ended; `failed_in_all` counts failed rows of earlier runs too."""
+    """A batch that has ended; `failed_in_all` counts its clips' failed rows of earlier runs too."""
 
     summary: BatchSummary
     failed_in_all: int
@@ -166,14 +186,33 @@ def score_clips(
             summary = run_batch(
                 clips, scorer, results, batch.options(), ablation, hide, progress, keep
             )
+            names = [clip.name for clip in clips]
+            # a rerun that leaves failed rows as they are has not scored everything either
+            failed = results.num_failed(names) if results is not None else summary.failed
+            stale = _stale_notice(results, names, batch.prune)
     except KeyboardInterrupt:
         _say_interrupted(batch.output)
         raise
-    # a rerun that leaves failed rows as they are has not scored everything either
-    failed = results.num_failed if results is not None else summary.failed
     if failed > summary.failed:
         show.note(f"{failed} failed in all; --retry-failed tries them again")
+    if stale:
+        show.note(f"{batch.output}: {stale}")
+    if not batch.words:
+        records = [record and replace(record, text=None) for record in summary.records]
+        summary = replace(summary, records=tuple(records))
     return Done(summary, failed)
+
+
+def _stale_notice(results: Results | None, names: Sequence[str], prune: bool) -> str | None:
+    """What is said of rows whose clips are not among the inputs; `prune` removes them."""
+    number = len(results.stale(names)) if results is not None else 0
+    if not number or results is None:
+        return None
+    rows = f"{number} row{'s' if number > 1 else ''} of clips that are not among the inputs"
+    if not prune:
+        return f"{rows}; --prune removes them"
+    results.prune(names)
+    return f"{rows} removed"
 
 
 @contextmanager
@@ -185,7 +224,7 @@ def _opened(batch: BatchFlags, fingerprint: str, show: ShowFlags) -> Iterator[Re
         yield None
         return
     rerun = {"fresh": batch.fresh, "retry_failed": batch.retry_failed}
-    with open_results(batch.output, fingerprint, **rerun) as results:
+    with open_results(batch.output, fingerprint, **rerun, keeps_words=batch.words) as results:
         for notice in results.notices:
             show.note(notice)
         yield results

@@ -269,15 +269,26 @@ class BatchFlags:
         option("--fresh", panel=_BATCH, help="Start the output file anew."),
     ] = BatchOptions.fresh
 
+    prune: Annotated[
+        bool,
+        option("--prune", panel=_BATCH, help="Remove rows of clips that are not among the inputs."),
+    ] = False
+    words: Annotated[
+        bool,
+        option("--words/--no-words", panel=_BATCH, help="Rows and records hold the words scored."),
+    ] = True
+
     def options(self) -> BatchOptions:
         """The checked options that the library takes."""
         has_file = self.output is not None and not is_stdout(self.output)
-        if not has_file and (self.retry_failed or self.fresh):
-            raise ConfigError("--retry-failed and --fresh are about an output file: add -o FILE")
+        if not has_file and (self.retry_failed or self.fresh or self.prune):
+            raise ConfigError(
+                "--retry-failed, --fresh and --prune are about an output file: add -o FILE"
+            )
         if self.output is not None and has_file:
-            from omni_msa.files.results import check_suffix
+            from omni_msa.files.results import check_output
 
-            check_suffix(self.output)  # also when it is opened, but the model is loaded before that
+            check_output(self.output)  # also when it is opened, but the model is loaded before that
         return BatchOptions(self.batch_size, self.workers, self.retry_failed, self.fresh)
 
     def check(self, show: ShowFlags) -> None:

@@ -6,8 +6,10 @@ a clip lacks is None.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,15 @@ from omni_msa.values import Ablation, Record
 Row = dict[str, Any]  # one flat row: columns to values, None where there is none
 
 SEPARATOR = " | "  # of warnings in one cell
+_SAME = (  # columns that are fields of the record
+    "id", "clip", "path", "start_seconds", "end_seconds", "sha256", "score", "label", "text"
+)  # fmt: skip
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # what begins a formula, full-width forms too
+_FORMULA = re.compile(rf"'*\s*[{_SIGNS}]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+# What XML, and so a spreadsheet, cannot hold, as a string of Python writes it.
+_CONTROLS = {n: f"\\x{n:02x}" for n in [*range(1, 32), 127] if chr(n) not in "\t\n\r"}
+_CONTROLS |= {0: "", 10: " ", 13: " ", 0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
 
 def subset_columns() -> dict[str, str]:
@@ -29,16 +40,29 @@ def subset_columns() -> dict[str, str]:
 def columns() -> dict[str, type]:
     """The header of every table of results, and what each column holds."""
     return {
-        **{"id": str, "clip": str, "sha256": str, "score": float},
-        **{"range_low": float, "range_high": float, "label": float},
+        **{"id": str, "clip": str, "path": str, "start_seconds": float, "end_seconds": float},
+        **{"sha256": str, "score": float, "range_low": float, "range_high": float},
+        **{"label": float, "text": str},
         **{f"{m}_source": str for m in MODALITIES},
         **dict.fromkeys(subset_columns(), float),
         **{f"drop_{m}_{part}": float for m in MODALITIES for part in ("score", "delta")},
         **{f"contribution_{m}": float for m in MODALITIES},
         **{"duration_seconds": float, "num_frames": int},
         **{"tokens_total": int, "seconds_total": float},
-        **{"fingerprint": str, "warnings": str, "error_type": str, "error_message": str},
+        **{"base": str, "checkpoint": str, "readout": str, "fingerprint": str},
+        **{"warnings": str, "error_type": str, "error_message": str, "extra": str},
     }
+
+
+def holds_results(names: Sequence[str]) -> bool:
+    """True for the columns of a table of results, of this version or of one that had fewer."""
+    is_whole = {"clip", "sha256", "score", "fingerprint", "error_type"} <= set(names)
+    return is_whole and set(names) <= columns().keys() and len(set(names)) == len(names)
+
+
+def empty_row() -> Row:
+    """A row that holds nothing yet."""
+    return dict.fromkeys(columns())
 
 
 def flatten(record: Mapping[str, Any]) -> Row:
@@ -46,7 +70,7 @@ def flatten(record: Mapping[str, Any]) -> Row:
     ablation, error = record.get("ablation") or {}, record.get("error") or {}
     low, high = record.get("range") or (None, None)
     seconds = record["seconds"].values()
-    flat: Row = {name: record.get(name) for name in ("id", "clip", "sha256", "score", "label")}
+    flat: Row = {name: record.get(name) for name in _SAME}
     flat |= {"range_low": low, "range_high": high}
     flat |= {f"{m}_source": record["modalities"].get(m) for m in MODALITIES}
     flat |= {c: ablation.get("subsets", {}).get(name) for c, name in subset_columns().items()}
@@ -58,6 +82,9 @@ def flatten(record: Mapping[str, Any]) -> Row:
     flat |= {"tokens_total": record["tokens"].get("total")}
     flat |= {"seconds_total": sum(seconds) if seconds else None}
     flat |= {"fingerprint": record["model"]["fingerprint"]}
+    flat |= {name: record["model"].get(name) for name in ("base", "checkpoint", "readout")}
+    extra = record.get("extra")
+    flat["extra"] = json.dumps(extra, ensure_ascii=False) if extra else None
     flat |= {"warnings": SEPARATOR.join(record["warnings"])}
     flat |= {"error_type": error.get("type"), "error_message": error.get("message")}
     return {name: cell(flat[name], kind) for name, kind in columns().items()}
@@ -77,22 +104,29 @@ def unflatten(row: Row) -> Record:
     error = {"type": row["error_type"], "message": row["error_message"] or ""}
     low, high = row["range_low"], row["range_high"]
     media = {name: row[name] for name in ("duration_seconds", "num_frames")}
+    model = {name: row[name] for name in ("base", "checkpoint", "readout", "fingerprint")}
     return Record(
-        clip=row["clip"],
-        sha256=row["sha256"],
-        score=row["score"],
+        **{name: row[name] for name in _SAME},
         range=None if low is None or high is None else (low, high),
         modalities=present,
         ablation=Ablation(subsets, drop, contribution) if subsets else None,
         media={name: value for name, value in media.items() if value is not None},
         tokens={} if row["tokens_total"] is None else {"total": row["tokens_total"]},
         seconds={} if row["seconds_total"] is None else {"total": row["seconds_total"]},
-        model={"fingerprint": row["fingerprint"]},
+        model=model,
         warnings=tuple(row["warnings"].split(SEPARATOR)) if row["warnings"] else (),
         error=error if is_failed(row) else None,
-        label=row["label"],
-        id=row["id"],
+        extra=_json_object(row["extra"]),
     )
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    """A JSON object, as a cell holds it; what somebody made of it by hand may be none."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def cell(value: Any, kind: type) -> Any:
@@ -103,9 +137,24 @@ def cell(value: Any, kind: type) -> Any:
 
 
 def one_line(text: str) -> str:
-    """A cell without line ends, so that a line is a row, and without what UTF-8 cannot encode."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text.replace("\r", " ").replace("\n", " ").replace("\0", "")
+    """A cell without line ends, so that a line is a row, and without what no file can hold."""
+    return text.encode("utf-8", "backslashreplace").decode().translate(_CONTROLS)
+
+
+def guarded(text: str) -> str:
+    """A cell that a spreadsheet takes for text: an apostrophe before what begins a formula."""
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def unguarded(value: Any) -> Any:
+    """What `guarded` was given; anything but a guarded text is as it was."""
+    is_guarded = isinstance(value, str) and value.startswith("'") and _FORMULA.match(value)
+    return value[1:] if is_guarded else value
+
+
+def is_result(row: Mapping[str, Any]) -> bool:
+    """True for a row of a results file, a record or a flat one, among rows of manifests."""
+    return {"clip", "sha256", "score"} <= row.keys() and bool({"fingerprint", "model"} & row.keys())
 
 
 def plain(value: Any) -> Any:

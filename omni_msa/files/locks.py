@@ -32,7 +32,7 @@ class OutputLock:
         if self.path in OutputLock._paths_in_use:
             raise self._in_use(results_path)
         try:
-            results_path.parent.mkdir(parents=True, exist_ok=True)
+            results_path.parent.mkdir(exist_ok=True)
             self._descriptor = self._acquire()
         except (BlockingIOError, PermissionError) as error:
             if self.path.exists() and error.errno in (errno.EAGAIN, errno.EACCES):

@@ -9,7 +9,10 @@ Columns, each of which may be empty, but a row needs a clip or a text:
 
 - `id`, or the column that `--id` names: your name of the row; it is copied into its record.
 
-Other columns are ignored. A manifest that calls a column otherwise is read with `columns`.
+What is neither clip, text, window, label nor id is also copied into the row's record, as `extra`.
+A manifest that calls a column otherwise is read with `columns`. A results file (JSONL or CSV) is a
+manifest too: its rows name the same clips, windows, words, labels and columns; a relative path is
+looked for where the command runs, then beside the file.
 Every row is checked before anything runs, and one error lists everything that is wrong.
 """
 
@@ -19,6 +22,7 @@ import csv
 import io
 import json
 import math
+import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,11 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import ManifestError
+from omni_msa.files.columns import is_result, unguarded
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
 from omni_msa.values import Clip
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 MAX_PROBLEMS_SHOWN = 20
+NOT_EXTRA = frozenset({"clip", "text", "start_seconds", "end_seconds", "label", ""})
 SPLIT_SYNONYMS = {"val": "valid", "dev": "valid", "validation": "valid", "training": "train"}
 
 
@@ -54,7 +60,8 @@ def read_manifest(
     clips: list[Clip] = []
     problems: list[str] = []
     for line_number, cells in _rows(path, columns or {}):
-        row = _Row(path, line_number, cells, id_column)
+        row = _Row(path, line_number, cells, id_column.strip().lower())
+        row.unpack_result()
         clip = row.to_clip()
         problems += row.problems
         if clip is not None:
@@ -87,10 +94,10 @@ def distinct_names(clips: Sequence[Clip]) -> list[Clip]:
     return distinct
 
 
-def window_name(path: Path, start_seconds: float | None, end_seconds: float | None) -> str:
-    """`a.mp4[1.0-3.5]`; an open end reads `end`."""
-    end = "end" if end_seconds is None else end_seconds
-    return f"{path}[{start_seconds or 0.0}-{end}]"
+def split_name(text: str) -> str | None:
+    """A split as this package calls it: `Dev` is `valid`; nothing is None."""
+    name = text.strip().lower()
+    return SPLIT_SYNONYMS.get(name, name) or None
 
 
 def list_problems(path: Path, problems: Sequence[str], outcome: str) -> str:
@@ -116,6 +123,25 @@ class _Row:
     columns: _Columns
     id_column: str = "id"
     problems: list[str] = field(default_factory=list)
+    result_name: str | None = None  # of a row of a results file: its clip's name
+
+    def unpack_result(self) -> None:
+        """Turn the row of a results file into the manifest's row that it came from."""
+        if isinstance(self.columns, str) or not is_result(self.columns):
+            return
+        is_flat = "fingerprint" in self.columns  # JSON needs no guard against spreadsheets
+        row = {n: unguarded(v) if is_flat else v for n, v in self.columns.items()}
+        extra = row.get("extra") or {}
+        try:
+            extra = json.loads(extra) if isinstance(extra, str) else dict(extra)
+        except (TypeError, ValueError, RecursionError):
+            self._problem("extra", f"{reprlib.repr(extra)} is no JSON object")
+        self.result_name = row["clip"]
+        own = {
+            name: row.get(name) for name in (*NOT_EXTRA, "id") if row.get(name) not in (None, "")
+        }
+        own["clip"] = row.get("path", row["clip"])
+        self.columns = (extra if isinstance(extra, dict) else {}) | own
 
     def to_clip(self) -> Clip | None:
         """The row as a clip; None when anything in it is wrong."""
@@ -124,7 +150,7 @@ class _Row:
             return None
         media, words = self._media_path(), self._text("text")
         start, end = self._window(media)
-        label, split = self._number("label"), (self._text("split") or "").strip().lower()
+        label, split = self._number("label"), self._text("split") or ""
         labels_by_subset = {
             name: self._number(f"label_{name.lower()}")
             for name in map(subset_name, all_subsets(MODALITIES))
@@ -141,20 +167,27 @@ class _Row:
             transcript_source="manifest",
             start_seconds=start,
             end_seconds=end,
-            id=self._id(media, start, end),
+            id=self._id(media),
             label=label,
             subset_labels={
                 name: value for name, value in labels_by_subset.items() if value is not None
             },
-            split=SPLIT_SYNONYMS.get(split, split) or None,
-            row_id=self._name(self.id_column.strip().lower()),
+            split=split_name(split),
+            row_id=self._name(self.id_column),
+            extra=self._extra(),
             **names,
         )
 
-    def _id(self, media: Path | None, start: float | None, end: float | None) -> str | None:
-        if media is None:
-            return f"{self.path}:{self.line_number}"
-        return None if start is None and end is None else window_name(media, start, end)
+    def _id(self, media: Path | None) -> str | None:
+        """The name of words alone; a file and its window have their own."""
+        if media is not None:
+            return None
+        return self.result_name or f"{self.path}:{self.line_number}"
+
+    def _extra(self) -> dict[str, Any]:
+        assert not isinstance(self.columns, str)
+        names = [name for name in self.columns if name not in NOT_EXTRA | {self.id_column}]
+        return {name: value for name in names if (value := self._value(name)) is not None}
 
     def _problem(self, column: str, message: str) -> None:
         self.problems.append(f"line {self.line_number}, {column}: {message}")
@@ -200,7 +233,12 @@ class _Row:
             self._problem("clip", f"{reprlib.repr(value)} is a URL; download it and give its path")
         elif "\0" in value:
             self._problem("clip", f"{reprlib.repr(value)} is not a path")
-        return self.path.parent / value.strip()
+        path, beside = Path(value.strip()), self.path.parent / value.strip()
+        # of a results file: as the command that wrote it was given it
+        is_here = self.result_name is not None and (
+            os.path.exists(path) or not os.path.exists(beside)
+        )
+        return path if is_here else beside
 
     def _window(self, media: Path | None) -> tuple[float | None, float | None]:
         start, end = self._number("start_seconds"), self._number("end_seconds")

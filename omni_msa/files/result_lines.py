@@ -1,6 +1,8 @@
 """Results files of lines, JSONL and CSV: one row a line, written whole, read back and checked.
 
-A JSONL line is a whole record; a CSV line is one flat row (`columns.columns`) below a header.
+A JSONL line is a whole record; a CSV line is one flat row (`columns.columns`) below a header. A CSV
+file begins with the mark by which Excel knows UTF-8. One that an older version began, without the
+mark or with fewer columns, keeps them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import errno
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,44 +21,99 @@ from typing import IO, Any
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.atomic import replacing
-from omni_msa.files.columns import Row, cell, columns, flatten
+from omni_msa.files.columns import (
+    Row,
+    cell,
+    columns,
+    empty_row,
+    flatten,
+    guarded,
+    holds_results,
+    unguarded,
+)
+
+UTF8_MARK = b"\xef\xbb\xbf"
+MAX_HEADER_BYTES = 100_000
 
 
 class _NotAResult(ValueError):
     """A line is complete, but not a row of a results file."""
 
 
-@dataclass(frozen=True)
-class LineFormat:
-    """How a record is written as one line, and a line read as one flat row."""
+class LineFormat(ABC):
+    """How a record is written as one line, and a line read as one flat row.
 
-    columns: Callable[[], Iterable[str]] | None  # None: JSON lines name their own
-    dump: Callable[[Mapping[str, Any]], str]
-    load: Callable[[str], Row]  # raises _NotAResult, or another ValueError for a line cut short
+    Attributes:
+        header: The first line of a file, without its end; "" for none.
+        mark: What is before it.
+        shows_its_end: Whether a line that lacks its end can be told from one that was cut short.
+    """
+
+    header: str = ""
+    mark: bytes = b""
+    shows_its_end: bool = True
 
     @property
-    def header(self) -> str:
-        """The first line of a file; "" for none."""
-        return "" if self.columns is None else _csv_line(self.columns())
+    def beginning(self) -> bytes:
+        """What a file has before its first row."""
+        return self.mark + (f"{self.header}\n".encode() if self.header else b"")
+
+    @abstractmethod
+    def dump(self, record: Mapping[str, Any]) -> str:
+        """A record (`Record.to_json`) as one line, without its end."""
+
+    @abstractmethod
+    def load(self, line: str) -> Row:
+        """The flat row that a line holds.
+
+        Raises:
+            _NotAResult: It is a complete line of something else.
+            ValueError: It was cut short.
+        """
 
 
-def _dump_json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+class JsonLines(LineFormat):
+    """A line is a whole record."""
+
+    def dump(self, record: Mapping[str, Any]) -> str:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+    def load(self, line: str) -> Row:
+        record = json.loads(line)
+        try:
+            row = flatten(record)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise _NotAResult from error
+        if row["clip"] is None or row["fingerprint"] is None:
+            raise _NotAResult
+        return row
 
 
-def _load_json(line: str) -> Row:
-    record = json.loads(line)
-    try:
+class CsvLines(LineFormat):
+    """A line is a flat row; its columns are those of the header, all of them in a new file."""
+
+    shows_its_end = False  # a line that was cut short may have lost digits
+
+    def __init__(self, names: Sequence[str] = (), mark: bytes = UTF8_MARK) -> None:
+        self.names = list(names) or list(columns())
+        self.header, self.mark = _csv_line(self.names), mark
+
+    def dump(self, record: Mapping[str, Any]) -> str:
         row = flatten(record)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _NotAResult from error
-    if row["clip"] is None or row["fingerprint"] is None:
-        raise _NotAResult
-    return row
+        values = [row[name] for name in self.names]
+        texts = [guarded(v) if isinstance(v, str) else v for v in values]
+        return _csv_line(["" if v is None else str(v) for v in texts])
 
-
-def _dump_csv(record: Mapping[str, Any]) -> str:
-    return _csv_line(["" if v is None else str(v) for v in flatten(record).values()])
+    def load(self, line: str) -> Row:
+        cells = next(csv.reader([line]))
+        if len(cells) != len(self.names):
+            raise _NotAResult
+        kinds, row = columns(), empty_row()
+        try:
+            pairs = zip(self.names, cells, strict=True)
+            return row | {name: cell(unguarded(text), kinds[name]) for name, text in pairs}
+        except ValueError as error:
+            raise _NotAResult from error
 
 
 def _csv_line(cells: Iterable[str]) -> str:
@@ -64,19 +122,18 @@ def _csv_line(cells: Iterable[str]) -> str:
     return text.getvalue()
 
 
-def _load_csv(line: str) -> Row:
-    cells = next(csv.reader([line]))
-    if len(cells) != len(columns()):
-        raise _NotAResult
-    try:
-        pairs = zip(columns().items(), cells, strict=True)
-        return {name: cell(text, kind) for (name, kind), text in pairs}
-    except ValueError as error:
-        raise _NotAResult from error
-
-
-JSONL = LineFormat(None, _dump_json, _load_json)
-CSV = LineFormat(columns, _dump_csv, _load_csv)
+def line_format(path: Path, is_new: bool = False) -> LineFormat:
+    """How the lines of a file are written: a CSV file that exists goes on as it began."""
+    if path.suffix.lower() != ".csv":
+        return JsonLines()
+    if is_new or not path.exists():
+        return CsvLines()
+    with open(path, "rb") as file:
+        line = file.readline(MAX_HEADER_BYTES)
+    mark = UTF8_MARK if line.startswith(UTF8_MARK) else b""
+    text = line.decode("utf-8-sig", "replace")
+    names = next(csv.reader([text.rstrip("\r\n")]), []) if text.endswith("\n") else []
+    return CsvLines(names, mark) if holds_results(names) else CsvLines()
 
 
 @dataclass
@@ -98,8 +155,7 @@ class ResultLines:
 
     def add_tail(self, line: bytes, line_format: LineFormat) -> None:
         """Add a last line that has no end: it may have been cut short."""
-        # Only a JSON object shows that it is whole; a CSV line may have lost digits.
-        self.is_cut_short = line_format is CSV
+        self.is_cut_short = not line_format.shows_its_end
         if self.is_cut_short:
             return
         try:
@@ -114,9 +170,10 @@ class ResultLines:
 
 def read_lines(path: Path, line_format: LineFormat) -> ResultLines:
     """Read and check a file of lines; only a last line without its end may be damaged."""
-    *lines, tail = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    result = ResultLines(is_unfinished=bool(tail))
-    if line_format.header and not _begins_with_header(lines, tail, line_format.header.encode()):
+    data = path.read_bytes()
+    *lines, tail = data.removeprefix(UTF8_MARK).split(b"\n")
+    result = ResultLines(is_unfinished=bool(tail) or data == UTF8_MARK)
+    if line_format.header and not _begins_with_header(data, line_format):
         raise _not_a_results_file(path, 1)
     first = 1 if line_format.header else 0
     for number, line in enumerate(lines[first:], start=first + 1):
@@ -134,9 +191,13 @@ def read_lines(path: Path, line_format: LineFormat) -> ResultLines:
     return result
 
 
-def _begins_with_header(lines: list[bytes], tail: bytes, header: bytes) -> bool:
+def _begins_with_header(data: bytes, line_format: LineFormat) -> bool:
     """True for the header, for a part of it that a kill left, and for an empty file."""
-    return lines[0].rstrip(b"\r") == header if lines else header.startswith(tail)
+    first, end, _ = data.removeprefix(UTF8_MARK).partition(b"\n")
+    header = line_format.header.encode()
+    if end:
+        return first.rstrip(b"\r") == header
+    return header.startswith(data) or (UTF8_MARK + header).startswith(data)
 
 
 def _not_a_results_file(path: Path, line_number: int) -> ResultsError:
@@ -164,7 +225,6 @@ def rewrite(
     """Replace a file of lines, in one step, by its valid ones: the last of each clip, in order."""
     by_clip = {row["clip"]: text for row, text in zip(content.rows, content.texts, strict=True)}
     texts = [by_clip[name] for name in (by_clip if order is None else order)]
-    lines = [line_format.header] * bool(line_format.header) + texts
-    text = "".join(line + "\n" for line in lines)
+    text = "".join(line + "\n" for line in texts)
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(line_format.beginning + text.encode())

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.atomic import replacing
-from omni_msa.files.columns import Row, columns
+from omni_msa.files.columns import Row, columns, empty_row, holds_results
 
 
 def read_parquet(path: Path) -> list[Row]:
     """The rows of a Parquet file.
 
     Raises:
-        ResultsError: It is not Parquet, or has other columns.
+        ResultsError: It is not Parquet, or has other columns. Those that an older version did not
+            know are None.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -24,12 +25,12 @@ def read_parquet(path: Path) -> list[Row]:
         raise ResultsError(
             f"{path}: is no Parquet file; choose another -o, or replace it with --fresh"
         ) from error
-    if table.column_names != list(columns()):
+    if not holds_results(table.column_names):
         raise ResultsError(
             f"{path}: has other columns than a results file; choose another -o, or replace it "
             "with --fresh"
         )
-    return table.to_pylist()
+    return [empty_row() | row for row in table.to_pylist()]
 
 
 def write_parquet(path: Path, rows: list[Row]) -> None:

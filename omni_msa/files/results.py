@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,17 +21,34 @@ from typing import IO, NamedTuple
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.atomic import replacing
-from omni_msa.files.columns import Row, flatten, is_failed, last_of_each, one_line, plain, unflatten
+from omni_msa.files.columns import (
+    Row,
+    columns,
+    flatten,
+    is_failed,
+    last_of_each,
+    one_line,
+    plain,
+    unflatten,
+)
 from omni_msa.files.locks import OutputLock
-from omni_msa.files.result_lines import CSV, JSONL, ResultLines, append_line, read_lines, rewrite
+from omni_msa.files.result_lines import (
+    CsvLines,
+    ResultLines,
+    append_line,
+    line_format,
+    read_lines,
+    rewrite,
+)
 from omni_msa.files.result_parquet import read_parquet, write_parquet
 from omni_msa.values import Record
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
+_OLD_WINDOW = re.compile(r"\[[\d.]+-([\d.]+|end)\](#\d+)?$")  # a name of version 0.1
 
 
 def check_suffix(path: Path) -> None:
-    """The name of an output file says its format.
+    """The name of a results file says its format.
 
     Raises:
         ResultsError: it is none of them.
@@ -39,29 +57,49 @@ def check_suffix(path: Path) -> None:
         raise ResultsError(f"{path}: results end in one of {', '.join(SUFFIXES)}")
 
 
+def check_output(path: Path) -> None:
+    """Whether an output file could be opened, as far as its name says.
+
+    Raises:
+        ResultsError: it is of no known format, is a folder, or more than its folder is missing.
+    """
+    check_suffix(path)
+    if path.is_dir():
+        raise ResultsError(f"{path}: is a folder; name a file")
+    folder = Path(os.path.realpath(path)).parent
+    if not os.path.lexists(folder.parent):
+        raise ResultsError(
+            f"{path}: there is no folder {folder.parent}; correct -o, or make it first (one "
+            "missing folder is made, not several)"
+        )
+
+
 def open_results(
-    path: Path, fingerprint: str, fresh: bool = False, retry_failed: bool = False
+    path: Path,
+    fingerprint: str,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    keeps_words: bool = True,
 ) -> Results:
-    """Open an output file for adding rows; its folder is made when it is missing.
+    """Open an output file for adding rows; its folder, but none above it, is made when missing.
 
     Args:
         path: A .jsonl, .csv or .parquet file.
         fingerprint: What the rows of one file share: everything but the clip that changes a score.
         fresh: Start anew instead of going on.
         retry_failed: Count failed rows as not done; new rows take their place.
+        keeps_words: False leaves the words that were scored out of the rows.
 
     Raises:
         ResultsError: The file cannot be written, is in use, is no results file, or was
             written under another fingerprint.
     """
     path = Path(os.path.realpath(path))
-    check_suffix(path)
-    if path.is_dir():
-        raise ResultsError(f"{path}: is a folder; name a file")
+    check_output(path)
     with ExitStack() as undo:
         lock = OutputLock(path)
         undo.callback(lock.release)
-        results = Results(path, fingerprint, fresh, retry_failed, lock)
+        results = Results(path, fingerprint, fresh, retry_failed, lock, keeps_words)
         undo.pop_all()  # from here on, closing the results releases the lock
     return results
 
@@ -83,15 +121,23 @@ class Results:
     """
 
     def __init__(
-        self, path: Path, fingerprint: str, fresh: bool, retry_failed: bool, lock: OutputLock
+        self,
+        path: Path,
+        fingerprint: str,
+        fresh: bool,
+        retry_failed: bool,
+        lock: OutputLock,
+        keeps_words: bool,
     ) -> None:
         self.path = path
         self.notices: list[str] = list(lock.notices)
         self.num_written = 0
         self._retry_failed = retry_failed
+        self._keeps_words = keeps_words
         self._lock = lock
         self._is_parquet = path.suffix.lower() == ".parquet"
-        self._format = CSV if path.suffix.lower() == ".csv" else JSONL
+        with _explain_errors(path, "read"):
+            self._format = line_format(path, is_new=fresh)
         self._journal = Path(f"{path}.partial") if self._is_parquet else path
         self._file: IO[bytes] | None = None
         self._starts_anew = fresh
@@ -109,10 +155,26 @@ class Results:
         """Rows in the file, those of earlier runs included."""
         return len(self._status_by_clip)
 
-    @property
-    def num_failed(self) -> int:
-        """Rows in the file whose clip could not be scored."""
-        return sum(row.is_failed for row in self._status_by_clip.values())
+    def num_failed(self, names: Iterable[str] | None = None) -> int:
+        """Rows whose clip could not be scored: in the file, or of these clips only."""
+        rows = self._status_by_clip
+        clips = rows if names is None else {one_line(name) for name in names} & rows.keys()
+        return sum(rows[clip].is_failed for clip in clips)
+
+    def stale(self, names: Iterable[str]) -> list[str]:
+        """The clips that have a row and are none of these: deleted, renamed or left out."""
+        inputs = {one_line(name) for name in names}
+        return [clip for clip in self._status_by_clip if clip not in inputs]
+
+    def prune(self, names: Iterable[str]) -> int:
+        """Remove the rows of all clips but these when the file is closed; returns how many."""
+        stale = self.stale(names)
+        for clip in stale:
+            del self._status_by_clip[clip]
+        order = self._order if self._order is not None else [*self._status_by_clip, *stale]
+        if stale:
+            self._order = [clip for clip in order if clip in self._status_by_clip]
+        return len(stale)
 
     def has(self, name: str, sha256: str | None) -> bool:
         """True when the file holds a row for this content, so that it need not be scored again."""
@@ -129,6 +191,7 @@ class Results:
                 f"file of {self._fingerprint!r}"
             )
         row = plain(record.to_json())
+        row["text"] = row["text"] if self._keeps_words else None
         line = (self._format.dump(row) + "\n").encode()
         with _explain_errors(self._journal):
             if self._file is None:
@@ -185,8 +248,25 @@ class Results:
             with _explain_errors(self._journal):
                 rewrite(self._journal, self._format, content)
         self.notices += content.notices
+        self.notices += self._age_notices(rows)
         for row in rows:
             self._remember(row)
+
+    def _age_notices(self, rows: Sequence[Row]) -> Iterator[str]:
+        """What a file that an older version wrote has not, or has otherwise."""
+        if isinstance(self._format, CsvLines) and set(self._format.names) != columns().keys():
+            lacks = [name for name in columns() if name not in self._format.names]
+            yield (
+                f"{self.path}: an older version began it; it goes on without the columns "
+                f"{', '.join(lacks)} (--fresh starts anew, with all)"
+            )
+            return
+        windows = [row for row in rows if row["path"] is None and _OLD_WINDOW.search(row["clip"])]
+        if windows:
+            yield (
+                f"{self.path}: the hashes of {len(windows)} rows of time windows are of an older "
+                "version, which did not tell windows apart: these are scored again"
+            )
 
     def _remember(self, row: Row) -> bool:
         """Note that a clip has a row; True when it had one before."""
@@ -196,7 +276,7 @@ class Results:
 
     def _begin(self, line: bytes) -> IO[bytes]:
         """Open the journal with its first new line."""
-        header = f"{self._format.header}\n".encode() if self._format.header else b""
+        header = self._format.beginning
         if not self._starts_anew:
             file = open(self._journal, "ab", buffering=0)
             append_line(file, line if file.seek(0, os.SEEK_END) else header + line)
@@ -237,7 +317,7 @@ def read_records(path: Path) -> list[Record]:
     with _explain_errors(path, "read"):
         if suffix == ".parquet":
             return [unflatten(row) for row in last_of_each(read_parquet(path))]
-        lines = read_lines(path, CSV if suffix == ".csv" else JSONL)
+        lines = read_lines(path, line_format(path))
     if suffix == ".csv":
         return [unflatten(row) for row in last_of_each(lines.rows)]
     by_clip = {row["clip"]: text for row, text in zip(lines.rows, lines.texts, strict=True)}

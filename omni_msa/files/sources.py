@@ -105,9 +105,14 @@ def _without_duplicates(inputs: _Inputs) -> list[Clip]:
 
 
 def _identity(clip: Clip) -> str | None:
-    """The file behind a clip that is a whole file; None for windows and words alone."""
-    has_window = clip.start_seconds is not None or clip.end_seconds is not None
-    return None if clip.path is None or has_window else os.path.realpath(clip.path)
+    """The path of a clip that is a whole file; None for windows and words alone.
+
+    Links to folders are followed, so that a folder is searched once; a link to a file is a clip of
+    its own name.
+    """
+    if clip.path is None or clip.is_window:
+        return None
+    return os.path.join(os.path.realpath(clip.path.parent), clip.path.name)
 
 
 # --- folders ---------------------------------------------------------------------------------

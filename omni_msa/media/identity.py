@@ -47,7 +47,8 @@ def clip_sha256(clip: Clip) -> str | None:
     """What identifies the content of a clip; None when its file cannot be read.
 
     For a file alone, `content_sha256`. Words that were given, or that lie beside the file, are
-    hashed with it: a clip whose transcript was corrected is not the clip that was scored.
+    hashed with it: a clip whose transcript was corrected is not the clip that was scored. So is a
+    time window: two windows of one file are two clips.
     """
     if clip.path is None:
         return hashlib.sha256((clip.transcript or "").encode("utf-8", "replace")).hexdigest()
@@ -59,4 +60,9 @@ def clip_sha256(clip: Clip) -> str | None:
     else:
         sidecars = sidecar_paths(clip.path)
         words = (content_sha256(sidecars[0]) or "").encode() if sidecars else None
-    return media if words is None else hashlib.sha256(media.encode() + b"\n" + words).hexdigest()
+    content = media if words is None else _both_sha256(media, words)
+    return _both_sha256(content, clip.window_suffix.encode()) if clip.is_window else content
+
+
+def _both_sha256(digest: str, more: bytes) -> str:
+    return hashlib.sha256(digest.encode() + b"\n" + more).hexdigest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omni_msa.errors import MediaError
+from omni_msa.errors import MediaError, TranscriptError
 from omni_msa.media.container import Deadline
 from omni_msa.media.decord import read_frames_decord
 from omni_msa.media.error_codes import with_error_codes
@@ -17,7 +17,12 @@ from omni_msa.media.probe import probe
 from omni_msa.media.pyav import read_cues, read_frames
 from omni_msa.media.sampling import plan_frames
 from omni_msa.media.sound import read_waveform
-from omni_msa.media.transcripts import clean_words, cues_to_text, sidecar_transcript
+from omni_msa.media.transcripts import (
+    clean_words,
+    cues_to_text,
+    same_words,
+    sidecar_transcript,
+)
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import (
@@ -102,8 +107,13 @@ def _summary(source: OpenClip) -> dict[str, Any]:
     """The record's `media` object: decoded facts first, the header's claim under its own name."""
     if source.facts is None:
         return {}
+    start, end = source.window
+    duration: float | None = None
+    if source.ends_seconds:
+        last = float(max(source.ends_seconds))
+        duration = round((last if end is None else min(last, end)) - (start or 0.0), 3)
     return {
-        "duration_seconds": round(max(source.ends_seconds), 3) if source.ends_seconds else None,
+        "duration_seconds": duration,
         "duration_from_header_seconds": source.facts.duration_from_header_seconds,
         "container": source.facts.container,
     } | source.media
@@ -164,7 +174,8 @@ def read_audio(source: OpenClip) -> Waveform | None:
     if samples is None:
         return None
     sound = Waveform(samples, f"track {track.index}")
-    source.ends_seconds.append(track.start_seconds + sound.duration_seconds)
+    start_seconds = max(track.start_seconds, source.clip.start_seconds or 0.0)
+    source.ends_seconds.append(start_seconds + sound.duration_seconds)
     source.media |= {
         "sample_rate": SAMPLE_RATE,
         "audio_seconds": round(sound.duration_seconds, 3),
@@ -177,27 +188,61 @@ def read_audio(source: OpenClip) -> Waveform | None:
 def read_text(source: OpenClip) -> Transcript | None:
     """The first that exists: the clip's `transcript`, a file beside it, subtitles inside it.
 
-    A transcript without words counts as none; its warnings stay.
+    A transcript without words counts as none; its warnings stay. One that differs from the first
+    is named in a warning.
     """
-    clip, facts = source.clip, source.facts
     transcript: Transcript | None = None
-    if clip.transcript is not None:
-        transcript = Transcript(clean_words(clip.transcript), clip.transcript_source)
-        if clip.path is None and not transcript.text:
-            return None
-    elif clip.path is not None:
-        transcript = sidecar_transcript(clip.path, *source.window)
-    if transcript is None and facts is not None and facts.subtitle_index is not None:
-        cues = read_cues(facts.path, facts.subtitle_index, source.deadline)
-        words = cues_to_text(cues, *source.window)
-        transcript = Transcript(words, f"subtitle track {facts.subtitle_index}")
-    if transcript is None:
+    for read_words in (_own_words, _words_beside, _words_inside):
+        if transcript is None:
+            transcript = read_words(source)
+        else:
+            source.warnings += _difference(transcript, read_words, source)
+    if transcript is None or (source.clip.path is None and not transcript.text):
         return None
     source.warnings += transcript.warnings
     if not transcript.text:
         source.warnings.append(f"transcript ({transcript.source}) holds no words")
         return None
     return transcript
+
+
+def _own_words(source: OpenClip) -> Transcript | None:
+    clip = source.clip
+    if clip.transcript is None:
+        return None
+    return Transcript(clean_words(clip.transcript), clip.transcript_source)
+
+
+def _words_beside(source: OpenClip) -> Transcript | None:
+    if source.clip.path is None:
+        return None
+    return sidecar_transcript(source.clip.path, *source.window)
+
+
+def _words_inside(source: OpenClip) -> Transcript | None:
+    facts = source.facts
+    if facts is None or facts.subtitle_index is None:
+        return None
+    cues = read_cues(facts.path, facts.subtitle_index, source.deadline)
+    words = cues_to_text(cues, *source.window)
+    return Transcript(words, f"subtitle track {facts.subtitle_index}")
+
+
+def _difference(
+    used: Transcript, read_words: Callable[[OpenClip], Transcript | None], source: OpenClip
+) -> list[str]:
+    """The warning that another source of the clip's words has others; it costs no clip its row."""
+    try:
+        other = read_words(source)
+    except (TranscriptError, MediaError):
+        return []
+    # a .txt file has no times: of a window, it holds the words of the whole recording
+    is_part = source.clip.is_window and other is not None and other.source.endswith(".txt")
+    if other is None or same_words(used.text, other.text, is_part):
+        return []
+    names = {"option": "option text", "manifest": "manifest text"}
+    name = names.get(used.source, used.source.removeprefix("sidecar "))
+    return [f"{name} used; {other.source.removeprefix('sidecar ')} differs"]
 
 
 @dataclass(frozen=True)

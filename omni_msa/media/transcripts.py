@@ -40,6 +40,7 @@ _TIMING_ANYWHERE = re.compile(_TIMING.pattern, re.MULTILINE)
 _INDEX = re.compile(r"^\s*\d+\s*$")
 _NOT_CUES = re.compile(r"^(WEBVTT|NOTE|STYLE|REGION)(\s|$)")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
+_WORD = re.compile(r"\w+")
 _BREAK = re.compile(r"<br\s*/?>|\\[Nn]|\r\n?", re.IGNORECASE)
 _LANGUAGE = re.compile(r"^(?P<stem>.+)\.[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})?$")
 
@@ -50,7 +51,7 @@ def sidecar_transcript(
     """The transcript file beside a clip, or None when there is none.
 
     For `a.mp4`, the first that exists of `a.txt`, `a.srt`, `a.vtt`, `a.mp4.txt` (`.srt`, `.vtt`)
-    and `a.en.srt` (`.vtt`) is read; upper-case extensions count too.
+    and `a.en.srt` (`.vtt`) is read, in whatever Unicode form; upper-case extensions count too.
 
     Args:
         media_path: The clip; it need not exist.
@@ -148,6 +149,16 @@ def clean_words(text: str) -> str:
     return " ".join(visible.split())
 
 
+def same_words(used: str, other: str, is_part: bool = False) -> bool:
+    """Whether two transcripts say the same, whatever their case, punctuation and line ends.
+
+    Args:
+        is_part: the other may say more: it stands for the whole file, and this for a window.
+    """
+    first, second = (f" {' '.join(_WORD.findall(text.casefold()))} " for text in (used, other))
+    return first in second if is_part else first == second
+
+
 def _is_control(character: str) -> bool:
     # The byte-order mark and the zero-width space are invisible leftovers of file formats; other
     # format characters (joiners) belong to the spelling of Persian, Hindi and emoji.
@@ -163,13 +174,25 @@ def sidecar_paths(media_path: Path) -> list[Path]:
     try:
         by_name = _transcripts_in(os.path.abspath(folder))
     except PermissionError:  # a folder may forbid listing and still let named files be opened
-        names = [media_path.stem + suffix for suffix in SUFFIXES]
+        forms = dict.fromkeys([media_path.stem, *_unicode_forms(media_path.stem)])
+        names = [stem + suffix for stem in forms for suffix in SUFFIXES]
         return [folder / name for name in names if os.path.isfile(folder / name)]
     except OSError:  # no such folder: opening the clip reports it
         return []
     media_names = (media_path.stem, media_path.name, media_path.stem + ".*")
-    names = [name for media_name in media_names for name in by_name.get(media_name, ())]
+    names = [name for media_name in media_names for name in by_name.get(_composed(media_name), ())]
+    # of two clips whose names differ in their Unicode form alone, each has its own
+    names = [name for name in names if name.startswith(media_path.stem)] or names
     return [folder / name for name in dict.fromkeys(names) if name != media_path.name]
+
+
+def _unicode_forms(name: str) -> list[str]:
+    return [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+
+
+def _composed(name: str) -> str:
+    """A file's name in one Unicode form: "é" is one character, or two where a system parts it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _transcripts_in(folder: str) -> dict[str, list[str]]:
@@ -193,7 +216,7 @@ def _list_transcripts(folder: str) -> dict[str, list[str]]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.lower().endswith(SUFFIXES) and e.is_file()]
     for name in sorted(names, key=lambda n: (SUFFIXES.index(n[-4:].lower()), n)):
-        media_name = name[:-4]
+        media_name = _composed(name[:-4])
         by_name.setdefault(media_name, []).append(name)
         language = _LANGUAGE.match(media_name)
         if language and not name.lower().endswith(".txt"):  # only subtitles are named like this

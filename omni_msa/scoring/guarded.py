@@ -75,8 +75,8 @@ class GuardedScorer:
         """The row of a clip that could not be scored, and why."""
         logger.warning("clip failed (%s): %s: %s", _code(error), clip.name, _message(error))
         fingerprint = self.scorer.fingerprint(self.ablation, self.hide)
-        return Record(
-            clip.name,
+        return Record.of(
+            clip,
             clip_sha256(clip),
             score=None,
             model=self.scorer.describe() | {"fingerprint": fingerprint},
@@ -85,8 +85,6 @@ class GuardedScorer:
                 "code": _code(error),
                 "message": _message(error),
             },
-            label=clip.label,
-            id=clip.row_id,
         )
 
     @contextmanager

@@ -12,7 +12,7 @@ from omni_msa.methods import Reading
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.options import AblationOptions
 from omni_msa.scoring.ablation import subsets_to_score, summarise
-from omni_msa.values import Ablation, Record
+from omni_msa.values import Ablation, Record, Transcript
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer
@@ -83,10 +83,12 @@ def _record(
     }
     # what the checkpoint is never shown is said by its own remark
     dropped = tuple(f"{m} dropped on request" for m in MODALITIES if m in hide - scorer.hidden)
-    return Record(
-        clip=content.clip.name,
-        sha256=content.sha256,
-        score=scores[shown],
+    words = content.parts["text"] if "text" in shown else None
+    return Record.of(
+        content.clip,
+        content.sha256,
+        scores[shown],
+        text=words.text if isinstance(words, Transcript) else None,
         range=scorer.label_space.range,
         modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
         ablation=_ablation(scorer, scores, shown, ablation) if ablation.enabled else None,
@@ -95,8 +97,6 @@ def _record(
         seconds=seconds,
         model=scorer.describe() | {"fingerprint": fingerprint},
         warnings=content.warnings + inputs.warnings + dropped + scorer.remarks,
-        label=content.clip.label,
-        id=content.clip.row_id,
         emotion=classes[round(scores[shown])] if classes else None,
     )
 
