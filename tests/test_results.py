@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from omni_msa.files.results import open_results, read_records
 from omni_msa.media.identity import clip_sha256, content_sha256
 from omni_msa.values import Clip
 
-FORMATS = ("jsonl", "csv", "parquet")
+XLSX = ("xlsx",) if find_spec("openpyxl") else ()
+FORMATS = ("jsonl", "csv", "parquet", *XLSX)
 every_format = pytest.mark.parametrize("suffix", FORMATS)
 line_formats = pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 
@@ -36,7 +38,7 @@ def test_every_format_reads_back_its_records(tmp_path):
         write(tmp_path / f"r.{suffix}", *records)
         read[suffix] = read_records(tmp_path / f"r.{suffix}")
     assert [r.to_json() for r in read["jsonl"]] == [r.to_json() for r in records]
-    assert read["csv"] == read["parquet"]
+    assert all(read[suffix] == read["csv"] for suffix in ("parquet", *XLSX))
     # a table holds as much of a record as it has columns for
     for flat, record in zip(read["csv"], records, strict=True):
         assert flatten(flat.to_json()) == flatten(record.to_json())
@@ -154,7 +156,7 @@ def test_failed_rows_are_retried_on_request_and_replaced(tmp_path, suffix):
         results.write(good("bad.mp4", score=0.5))
         assert (results.num_rows, results.num_failed()) == (2, 0)
     assert list(scores(path).items()) == [("bad.mp4", 0.5), ("a.mp4", 1.25)]
-    if suffix != "parquet":
+    if suffix in ("jsonl", "csv"):
         assert len(path.read_text().splitlines()) == (2 if suffix == "jsonl" else 3)
 
 
@@ -334,6 +336,7 @@ FOREIGN = [
     ("r.csv", b"clip,text\na.mp4,a manifest\n"),
     ("r.csv", b"hello"),
     ("r.parquet", b"hello"),
+    *((f"r.{suffix}", b"hello") for suffix in XLSX),
 ]
 
 
@@ -372,15 +375,15 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
 @every_format
 def test_an_empty_file_is_a_new_file(tmp_path, suffix):
     path = tmp_path / f"r.{suffix}"
-    if suffix == "parquet":
-        path = tmp_path / "sub" / "r.parquet"  # an empty Parquet file is damaged: see FOREIGN
+    if suffix in ("parquet", "xlsx"):
+        path = tmp_path / "sub" / f"r.{suffix}"  # an empty table is damaged: see FOREIGN
     else:
         path.write_bytes(b"")
     write(path, good())
     assert list(scores(path)) == ["a.mp4"]
 
 
-@pytest.mark.parametrize("name", ["r.json", "r", "r.xlsx"])
+@pytest.mark.parametrize("name", ["r.json", "r", "r.xls"])
 def test_other_formats_are_refused_with_the_allowed_ones(tmp_path, name):
     with pytest.raises(ResultsError, match=r"results end in one of \.jsonl, \.csv, \.parquet"):
         open_results(tmp_path / name, FP)

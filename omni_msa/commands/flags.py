@@ -248,7 +248,7 @@ class BatchFlags:
             "-o",
             metavar="FILE",
             panel=_BATCH,
-            help="Write rows to a .jsonl, .csv or .parquet file. A rerun goes on where it stopped. "
+            help="Write rows to a .jsonl, .csv, .parquet or .xlsx file. A rerun continues it. "
             "With -, rows go to stdout as lines of JSON.",
         ),
     ] = None

@@ -1,9 +1,10 @@
 """The output file of a batch: one row a clip, written as soon as it is scored, resumable any time.
 
-JSONL holds whole records; CSV and Parquet hold the same flat columns (`columns.columns`). JSONL and
-CSV grow by lines. Parquet cannot, so its rows are kept as JSONL in `PATH.partial` until the file is
-closed. In every format a clip has one row: the last that was written. While a batch runs, rows are
-in the order in which they were scored; a finished file is in the order of the input.
+JSONL holds whole records; the others hold the same flat columns (`columns.columns`). JSONL and CSV
+grow by lines. Parquet and spreadsheets cannot, so their rows are kept as JSONL in `PATH.partial`
+until the file is closed. In every format a clip has one row: the last that was written. While a
+batch runs, rows are in the order in which they were scored; a finished file is in the order of the
+input.
 
 A rerun reads the existing rows, drops a last line that a kill cut short, and adds the others. With
 `fresh` the old file stays until the first new row is written; then the new file replaces it.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -41,9 +42,22 @@ from omni_msa.files.result_lines import (
     rewrite,
 )
 from omni_msa.files.result_parquet import read_parquet, write_parquet
+from omni_msa.files.result_xlsx import read_xlsx, require_openpyxl, write_xlsx
 from omni_msa.values import Record
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")
+
+class TableFormat(NamedTuple):
+    """How a file that cannot grow by lines is read and written at once."""
+
+    read: Callable[[Path], list[Row]]
+    write: Callable[[Path, list[Row]], None]
+
+
+TABLES = {
+    ".parquet": TableFormat(read_parquet, write_parquet),
+    ".xlsx": TableFormat(read_xlsx, write_xlsx),
+}
+SUFFIXES = (".jsonl", ".csv", *TABLES)
 _OLD_WINDOW = re.compile(r"\[[\d.]+-([\d.]+|end)\](#\d+)?$")  # a name of version 0.1
 
 
@@ -62,8 +76,11 @@ def check_output(path: Path) -> None:
 
     Raises:
         ResultsError: it is of no known format, is a folder, or more than its folder is missing.
+        ConfigError: its format needs a library that is not installed.
     """
     check_suffix(path)
+    if path.suffix.lower() == ".xlsx":
+        require_openpyxl(path)
     if path.is_dir():
         raise ResultsError(f"{path}: is a folder; name a file")
     folder = Path(os.path.realpath(path)).parent
@@ -84,7 +101,7 @@ def open_results(
     """Open an output file for adding rows; its folder, but none above it, is made when missing.
 
     Args:
-        path: A .jsonl, .csv or .parquet file.
+        path: A .jsonl, .csv, .parquet or .xlsx file.
         fingerprint: What the rows of one file share: everything but the clip that changes a score.
         fresh: Start anew instead of going on.
         retry_failed: Count failed rows as not done; new rows take their place.
@@ -135,10 +152,10 @@ class Results:
         self._retry_failed = retry_failed
         self._keeps_words = keeps_words
         self._lock = lock
-        self._is_parquet = path.suffix.lower() == ".parquet"
+        self._table = TABLES.get(path.suffix.lower())
         with _explain_errors(path, "read"):
             self._format = line_format(path, is_new=fresh)
-        self._journal = Path(f"{path}.partial") if self._is_parquet else path
+        self._journal = Path(f"{path}.partial") if self._table else path
         self._file: IO[bytes] | None = None
         self._starts_anew = fresh
         self._has_stale_lines = False
@@ -213,7 +230,7 @@ class Results:
         self._order = order if order != clips else None
 
     def close(self) -> None:
-        """Reduce the file to one row a clip, complete a Parquet file, and release the lock."""
+        """Reduce the file to one row a clip, complete a table, and release the lock."""
         if not self._is_open:
             return
         self._is_open = False
@@ -221,8 +238,8 @@ class Results:
             if self._file is not None:
                 self._file.close()
             with _explain_errors(self._journal):
-                if self._is_parquet:
-                    self._complete_parquet()
+                if self._table:
+                    self._complete_table()
                 elif self._has_stale_lines or self._order is not None:
                     lines = read_lines(self._journal, self._format)
                     rewrite(self._journal, self._format, lines, self._order)
@@ -238,7 +255,7 @@ class Results:
     def _resume(self) -> None:
         """Read and check an existing file, and repair what a kill left behind."""
         with _explain_errors(self.path, "read"):
-            rows = read_parquet(self.path) if self._is_parquet and self.path.exists() else []
+            rows = self._table.read(self.path) if self._table and self.path.exists() else []
             exists = self._journal.exists()
             content = read_lines(self._journal, self._format) if exists else ResultLines()
         rows += content.rows
@@ -284,30 +301,31 @@ class Results:
         with replacing(self._journal) as temporary:
             file = open(temporary, "wb", buffering=0)
             append_line(file, header + line)  # the file stays open while it is renamed
-        if self._is_parquet:
+        if self._table:
             self.path.unlink(missing_ok=True)
         self._starts_anew = False
         return file
 
-    def _complete_parquet(self) -> None:
+    def _complete_table(self) -> None:
         """Write the rows that the journal holds into the file."""
         journal = self._journal.exists() and not self._starts_anew
         if not journal and self._order is None:
             return
-        rows = read_parquet(self.path) if self.path.exists() else []
+        assert self._table is not None  # of the other formats, the journal is the file
+        rows = self._table.read(self.path) if self.path.exists() else []
         if journal:
             rows = last_of_each(rows + read_lines(self._journal, self._format).rows)
         if self._order is not None:
             by_clip = {row["clip"]: row for row in rows}
             rows = [by_clip[name] for name in self._order]
-        write_parquet(self.path, rows)
+        self._table.write(self.path, rows)
         self._journal.unlink(missing_ok=True)
 
 
 def read_records(path: Path) -> list[Record]:
     """The records of a results file of any format, one a clip, in the order of the file.
 
-    JSONL holds whole records; CSV and Parquet give what their columns hold.
+    JSONL holds whole records; the others give what their columns hold.
 
     Raises:
         ResultsError: The file is missing, unreadable or no results file.
@@ -315,8 +333,8 @@ def read_records(path: Path) -> list[Record]:
     check_suffix(path)
     suffix = path.suffix.lower()
     with _explain_errors(path, "read"):
-        if suffix == ".parquet":
-            return [unflatten(row) for row in last_of_each(read_parquet(path))]
+        if suffix in TABLES:
+            return [unflatten(row) for row in last_of_each(TABLES[suffix].read(path))]
         lines = read_lines(path, line_format(path))
     if suffix == ".csv":
         return [unflatten(row) for row in last_of_each(lines.rows)]
