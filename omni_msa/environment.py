@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def quiet_notice() -> bool:
     """True when OMNI_MSA_NO_NOTICE is set: the demonstration-model line is not printed."""
     return bool(os.environ.get("OMNI_MSA_NO_NOTICE"))
+
+
+def cache_home() -> Path | None:
+    """Where programs keep what they can make anew: XDG_CACHE_HOME, else .cache in the home folder.
+
+    None for a user who has no home.
+    """
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(folder):  # the standard says: ignore a relative one
+        return Path(folder)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return None
 
 
 def offline() -> bool:

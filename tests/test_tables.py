@@ -197,7 +197,7 @@ def test_an_evaluation_fits_the_terminal_and_no_number_is_cut(shown, columns, mo
     wide(columns, monkeypatch)
     runs = [measured(seed, constant() if seed == 2 else None, ablate=True) for seed in (1, 2)]
     change, clips = compare(scored(2), scored(1), MOSI, OPTIONS)
-    lines = shown(print_evaluation, runs, over_seeds(runs), (runs[1], change, clips))
+    lines = shown(print_evaluation, runs, over_seeds(runs), [(runs[1], change, clips)])
     text = "\n".join(lines)
     assert max(map(len, lines)) <= columns and "…" not in text
     for evaluation in runs:
@@ -211,7 +211,7 @@ def test_an_evaluation_fits_the_terminal_and_no_number_is_cut(shown, columns, mo
 
 def test_what_the_metrics_are_is_printed_once(shown):
     runs = [measured(seed) for seed in (1, 2, 3)]
-    lines = shown(print_evaluation, runs, {}, None)
+    lines = shown(print_evaluation, runs, {}, [])
     for key, title in MOSI.titles.items():
         [text] = [text for text in lines if title in text]
         assert text.startswith(MOSI.short[key])

@@ -12,7 +12,7 @@ import typer
 
 from omni_msa.commands.flags import BatchFlags, ShowFlags
 from omni_msa.commands.streams import also_printing_rows, is_stdout, with_lines_of_stdin
-from omni_msa.environment import quiet_notice
+from omni_msa.environment import cache_home, quiet_notice
 from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions, ModelOptions
@@ -139,8 +139,8 @@ def load_scorer(
         from omni_msa.scoring.scorer import Scorer
 
         scorer = Scorer.load(options, media, beside)
-    if scorer.notice and not quiet_notice():
-        show.note(scorer.notice)
+    if not show.quiet and not quiet_notice():
+        _say_notice(scorer)
     return scorer
 
 
@@ -155,6 +155,20 @@ def defer_scorer(
     if identity is None:
         return load_scorer(options, media, show)
     return DeferredScorer(identity, lambda: load_scorer(options, media, show))
+
+
+def _say_notice(scorer: Scorer) -> None:
+    """What the checkpoint says of itself; of the embedded one, what to use in its place."""
+    from omni_msa.display.notice import DEMONSTRATION, due_today
+    from omni_msa.display.output import say
+    from omni_msa.model.loading import TINY
+
+    folder, own = scorer.checkpoint.folder, scorer.checkpoint.info.notice
+    if folder is not None and folder.parent == TINY:
+        own = DEMONSTRATION if due_today(cache_home()) else None
+    notice = "; ".join(filter(None, (own, *scorer.remarks)))
+    if notice:
+        say(notice)
 
 
 @dataclass(frozen=True)

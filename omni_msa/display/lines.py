@@ -34,8 +34,9 @@ def lines(records: Sequence[Record], subsets: bool = False) -> Group:
     """What `print_lines` prints. Why a clip failed was said when it failed, and is not repeated."""
     folder = common_folder([record.clip for record in records])
     names = [record.clip.removeprefix(folder) for record in records]
-    parts = [*_heading(records, folder, subsets), Text(), _table(records, names, subsets), Text()]
-    return Group(*parts, *(Text(line) for line in _summary(records, names)))
+    heading, summary = _heading(records, folder, subsets), _summary(records, names)
+    table = _table(records, names, subsets)
+    return Group(*map(Text, heading), Text(), table, Text(), *map(Text, summary))
 
 
 def common_folder(paths: Sequence[str]) -> str:
@@ -49,7 +50,7 @@ def common_folder(paths: Sequence[str]) -> str:
     return f"{folder}/" if is_prefix else ""
 
 
-def _heading(records: Sequence[Record], folder: str, subsets: bool) -> list[Text]:
+def _heading(records: Sequence[Record], folder: str, subsets: bool) -> list[str]:
     """Which clips, on which scale, and what the columns hold."""
     heading = [f"{len(records)} clips" + (f" in {folder}" if folder else "")]
     label_range = next((record.range for record in records if record.range), None)
@@ -63,7 +64,7 @@ def _heading(records: Sequence[Record], folder: str, subsets: bool) -> list[Text
         heading.append(f"scores by what is shown: {letters}; more: omni-msa explain")
     elif columns and set(columns) <= set(MODALITIES):
         heading.append(f"{', '.join(columns)}: what each contributed; more: omni-msa explain")
-    return [Text(line) for line in heading]
+    return heading
 
 
 def _columns(records: Sequence[Record], subsets: bool) -> Columns:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 
 def print_json(document: Any) -> None:
@@ -24,8 +25,12 @@ def print_json(document: Any) -> None:
 
 
 def say(message: str) -> None:
-    """One line for people, on stderr."""
-    print(f"omni-msa: {message}", file=sys.stderr)
+    """One line for people, on stderr; a terminal that is too narrow breaks it between words."""
+    line = f"omni-msa: {message}"
+    if sys.stderr.isatty():
+        Console(stderr=True, highlight=False).print(Text(line))
+    else:
+        print(line, file=sys.stderr)
 
 
 def signed(value: float | None) -> str:
