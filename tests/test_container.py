@@ -21,6 +21,7 @@ from omni_msa.media.reader import read_clip
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip
 
+HOST = "127.0.0.1"
 SECRET = ROOT / "sample_media" / "glad.mp4"
 
 # What names another file, by how it is written; {path} is a file elsewhere, {url} an address.
@@ -84,7 +85,7 @@ def watch():
 @pytest.fixture
 def listener():
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind((HOST, 0))
         server.listen()
         server.setblocking(False)
         yield server
@@ -106,8 +107,8 @@ def test_thirty_files_that_name_others_open_none(tmp_path, watch, listener):
     for kind, text in TEXTS.items():
         for suffix in SUFFIXES:
             path = tmp_path / f"{kind}{suffix}"
-            words = {"path": SECRET, "url": f"http://127.0.0.1:{port}/a.mp4", "own": path}
-            path.write_text(text.format(**words, host="127.0.0.1", port=port))
+            words = {"path": SECRET, "url": f"http://{HOST}:{port}/a.mp4", "own": path}
+            path.write_text(text.format(**words, host=HOST, port=port))
             with pytest.raises(MediaError) as raised:
                 read_clip(Clip(path), MediaOptions())
             assert str(path) in str(raised.value) and "\n" not in str(raised.value)
@@ -120,7 +121,7 @@ def test_a_path_is_never_a_protocol(tmp_path, watch, listener, monkeypatch):
     monkeypatch.chdir(tmp_path)
     port = listener.getsockname()[1]
     for name in (
-        f"http://127.0.0.1:{port}/a.mp4", f"tcp://127.0.0.1:{port}", f"rtsp://127.0.0.1:{port}/a",
+        f"http://{HOST}:{port}/a.mp4", f"tcp://{HOST}:{port}", f"rtsp://{HOST}:{port}/a",
         f"concat:{SECRET}|{SECRET}", f"file:{SECRET}", f"subfile,,start,0,end,0,,:{SECRET}",
         f"cache:{SECRET}", f"async:{SECRET}", f"crypto:{SECRET}", "pipe:0", "fd:", "data:,x",
     ):  # fmt: skip
@@ -137,7 +138,7 @@ def test_a_path_is_never_a_protocol(tmp_path, watch, listener, monkeypatch):
 )
 def test_it_is_said_why_such_a_file_is_refused(tmp_path, kind, words):
     path = tmp_path / "a.mp4"
-    path.write_text(TEXTS[words].format(path=SECRET, host="127.0.0.1", port=9))
+    path.write_text(TEXTS[words].format(path=SECRET, host=HOST, port=9))
     with pytest.raises(MediaError, match=rf"{kind}.* names other files.*only the file itself"):
         read_clip(Clip(path), MediaOptions())
 
