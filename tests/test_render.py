@@ -88,7 +88,8 @@ def test_the_card_explains_itself_in_two_lines():
         "contribution: its share of the score; adds: the score minus the one without it",
     ]
     plain = replace(SARCASTIC, ablation=Ablation({}, {"text": {"score": -1.6, "delta": -0.4}}))
-    assert "contribution" not in shown(card.card(plain))
+    text = shown(card.card(plain))
+    assert "contribution" not in text and "bar" not in text
 
 
 def test_the_explanation_names_the_scale_that_the_score_has():
@@ -208,7 +209,8 @@ def test_lines_of_emotions_count_them():
 def test_lines_show_scores_without_what_was_dropped():
     dropped = replace(SARCASTIC, ablation=Ablation({}, {"audio": {"score": 0.5, "delta": 1.7}}))
     rows = [line.split() for line in shown(lines.lines([dropped, dropped])).splitlines()]
-    assert rows[3] == ["clip", "score", "no", "audio"] and rows[4][-1] == "+0.50"
+    assert rows[2][:5] == ["no", "audio:", "the", "score", "without;"]
+    assert rows[4] == ["clip", "score", "no", "audio"] and rows[5][-1] == "+0.50"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,10 @@ def card(record: Record, subsets: bool = False) -> Group:
     if subsets and record.ablation:
         parts += [Text(), _subset_scores(record, numbers)]
     if numbers.contribution or numbers.without or subsets:
-        parts += [Text(), *(Text(f"  {line}", "dim") for line in explanation(record, numbers))]
+        parts += [
+            Text(),
+            *(Text(f"  {line}", "dim") for line in explanation(record, numbers, subsets)),
+        ]
     parts += [Text(f"  warning: {warning}", style="yellow") for warning in record.warnings]
     return Group(*parts)
 
@@ -59,14 +62,14 @@ def scale(label_range: tuple[float, float] | None) -> str:
     return f"from {low:+g} (negative) to {high:+g} (positive)"
 
 
-def explanation(record: Record, numbers: RoundedScore) -> list[str]:
+def explanation(record: Record, numbers: RoundedScore, subsets: bool = False) -> list[str]:
     """What the range, a contribution and `adds` mean, in two lines of at most 78 characters."""
     words = []
     if record.emotion:
         words.append("the score is the number of the emotion")
     elif record.range:
         words.append(f"{_middle(record):g} is neutral, + pulls to positive")
-    if record.range:
+    if record.range and (numbers.contribution or subsets):
         words.append(f"a full bar is {_full_bar(record):g}")
     meanings = []
     if numbers.contribution:

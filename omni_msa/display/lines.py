@@ -64,6 +64,8 @@ def _heading(records: Sequence[Record], folder: str, subsets: bool) -> list[str]
         heading.append(f"scores by what is shown: {letters}; more: omni-msa explain")
     elif columns and set(columns) <= set(MODALITIES):
         heading.append(f"{', '.join(columns)}: what each contributed; more: omni-msa explain")
+    elif columns:
+        heading.append(f"{', '.join(columns)}: the score without; more: omni-msa explain")
     return heading
 
 
