@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 
 import numpy as np
@@ -44,37 +43,41 @@ def test_what_is_hidden_is_not_read(tmp_path):
 
 @pytest.mark.slow
 def test_a_reader_that_hangs_is_killed_and_the_others_go_on(tmp_path, monkeypatch):
-    """A named pipe without a writer blocks inside the file's opening, where no check can run."""
+    """A process that is stopped stands for one that hangs where no check can run."""
     monkeypatch.setattr(pool, "GRACE_SECONDS", 0.5)
-    stuck = tmp_path / "stuck.mp4"
-    os.mkfifo(stuck)
+    stuck = write_media(tmp_path / "stuck.mp4", 8, 8)
     good = write_media(tmp_path / "good.mp4", 8, 8)
     begun = time.monotonic()
     with ClipReaders(MediaOptions(deadline_seconds=2.0)) as readers:
+        signal_first_reader(readers, signal.SIGSTOP, monkeypatch)
         found = dict(readers.read([Clip(path=stuck), Clip(path=good)]))
     assert isinstance(found[0], MediaError) and "gave no result" in str(found[0])
     assert isinstance(found[1], ClipContent)
     assert time.monotonic() - begun < 30
 
 
-def test_a_reader_that_crashes_is_replaced(tmp_path):
-    stuck = tmp_path / "stuck.mp4"
-    os.mkfifo(stuck)
+def test_a_reader_that_crashes_is_replaced(tmp_path, monkeypatch):
+    stuck = write_media(tmp_path / "stuck.mp4", 8, 8)
     good = write_media(tmp_path / "good.mp4", 8, 8)
     with ClipReaders(OPTIONS) as readers:
-
-        def crash():
-            while not readers._readers or readers._readers[0].index is None:
-                time.sleep(0.05)
-            time.sleep(0.5)
-            os.kill(readers._readers[0].process.pid, signal.SIGSEGV)
-
-        thread = threading.Thread(target=crash)
-        thread.start()
+        signal_first_reader(readers, signal.SIGSEGV, monkeypatch)
         found = dict(readers.read([Clip(path=stuck), Clip(path=good)]))
-        thread.join()
     assert isinstance(found[0], MediaError) and "SIGSEGV" in str(found[0])
     assert isinstance(found[1], ClipContent)
+
+
+def signal_first_reader(readers: ClipReaders, number: int, monkeypatch) -> None:
+    """Sends a signal to the first reader, just before it is given its clip."""
+    send = readers._send
+    signalled = []
+
+    def send_after_signal(reader, *work):
+        if not signalled:
+            signalled.append(reader)
+            os.kill(reader.process.pid, number)
+        return send(reader, *work)
+
+    monkeypatch.setattr(readers, "_send", send_after_signal)
 
 
 def test_leaving_early_leaves_no_process_behind(tmp_path):
