@@ -77,7 +77,8 @@ def watch():
     watch = Watch(SECRET)
     with open(SECRET, "rb"):
         pass
-    assert watch.num_opened() == 1  # it sees
+    if watch.num_opened() != 1:
+        pytest.skip("inotify does not see on this file system when a file is opened")
     yield watch
     os.close(watch.descriptor)
 
