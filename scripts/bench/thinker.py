@@ -146,8 +146,8 @@ def random_thinker(size: str, device: str) -> Thinker:
     folder = TINY / "base"
     with quiet_loading():
         processor = Qwen2_5OmniProcessor.from_pretrained(folder)
-        known = Qwen2_5OmniConfig.from_pretrained(folder).thinker_config
-    config = published_thinker_config(size, **{name: getattr(known, name) for name in MOVED})
+        tiny_config = Qwen2_5OmniConfig.from_pretrained(folder).thinker_config
+    config = published_thinker_config(size, **{name: getattr(tiny_config, name) for name in MOVED})
     return Thinker(
         random_model(config, device), processor, LoadedBase(size, folder, "4bit", device)
     )
@@ -342,9 +342,9 @@ class TrainingStep:
 
         meter = PeakMeter(device)
         meter.reset()
-        _, taken = timed(step, device, steps)
-        note(f"{seconds:g} s, train: {taken} s")
-        return {"seconds_train_step": taken, "peak_gib_train": meter.peak() / GIB}
+        _, step_seconds = timed(step, device, steps)
+        note(f"{seconds:g} s, train: {step_seconds} s")
+        return {"seconds_train_step": step_seconds, "peak_gib_train": meter.peak() / GIB}
 
 
 def planned(thinker: Thinker, seconds: float, text_tokens: int, media: MediaOptions) -> dict:
@@ -355,16 +355,16 @@ def planned(thinker: Thinker, seconds: float, text_tokens: int, media: MediaOpti
     size, prompt = model_size(thinker.config), PromptTokens.of(thinker.builder())
     work = Workload(seconds, text_tokens, media)
     result: dict[str, Any] = {}
-    for name, wanted in (
+    for name, workload in (
         ("forward", replace(work, subsets="full")),
         ("packed", work),
         ("train", replace(work, purpose="train")),
     ):
-        found = estimate(size, wanted, holding, prompt)
+        need = estimate(size, workload, holding, prompt)
         result[f"planned_gib_{name}"] = (
-            found.bytes.total if device == "cpu" else found.bytes.tensors
+            need.bytes.total if device == "cpu" else need.bytes.tensors
         ) / GIB
-    result["planned_tokens_packed"] = found.tokens.packed
+    result["planned_tokens_packed"] = need.tokens.packed
     return result
 
 

@@ -137,8 +137,8 @@ def train(job: tuple[str, Path, float, int, Size]) -> tuple[str, float, int, flo
     out = run_folder(work, readout, rate, seed, size)
     if not (out / "omni_msa.json").exists() or (out / "training_state.pt").exists():
         count, epochs = size.of_run(seed)
-        asked = options(readout, rate, seed, epochs)
-        trainer = Trainer(ModelOptions("tiny"), asked, media_options())
+        chosen = options(readout, rate, seed, epochs)
+        trainer = Trainer(ModelOptions("tiny"), chosen, media_options())
         clips, valid = clips_of(work, "train", count), clips_of(work, "valid", size.valid)
         trainer.run(TrainingData(feed(work, clips), feed(work, valid)), out)
     mae = json.loads((out / "omni_msa.json").read_text())["metrics"]["mae"]
@@ -151,13 +151,13 @@ def train_all(work: Path, size: Size) -> dict[str, float]:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn) as pool:
         tried = [(r, work, rate, TUNING_SEED, size) for rate in size.rates for r in TRAINED]
-        found = list(pool.map(train, tried))
+        outcomes = list(pool.map(train, tried))
         best = {
-            readout: min((mae, rate) for r, rate, _, mae in found if r == readout)[1]
+            readout: min((mae, rate) for r, rate, _, mae in outcomes if r == readout)[1]
             for readout in TRAINED
         }
-        wanted = [(r, work, best[r], s, size) for s in range(size.seeds) for r in TRAINED]
-        list(pool.map(train, wanted))
+        jobs_left = [(r, work, best[r], s, size) for s in range(size.seeds) for r in TRAINED]
+        list(pool.map(train, jobs_left))
     return best
 
 
@@ -201,20 +201,22 @@ def measure(job: tuple[str, Path, dict[str, float], int, Size]) -> dict[str, Any
         scores.append(record.score)
         answers.append(record.answer)
     labels = np.array([clip.label for clip in clips])
-    found = measure_mosi(np.array(scores), labels)
-    said = [a for a in answers if a is not None]
+    figures = measure_mosi(np.array(scores), labels)
+    parsed_answers = [a for a in answers if a is not None]
     share = {"unparsable": 0.0, "out_of_range": 0.0}
-    if said:
+    if parsed_answers:
         share = {
-            "unparsable": sum(not a.parsable for a in said) / len(said),
-            "out_of_range": sum(not a.in_range for a in said) / len(said),
+            "unparsable": sum(not a.parsable for a in parsed_answers) / len(parsed_answers),
+            "out_of_range": sum(not a.in_range for a in parsed_answers) / len(parsed_answers),
         }
-        kept = [a.parsable for a in said]
-        found["mae_excluded"] = measure_mosi(np.array(scores)[kept], labels[kept])["mae"]
+        is_parsable = [a.parsable for a in parsed_answers]
+        figures["mae_excluded"] = measure_mosi(np.array(scores)[is_parsable], labels[is_parsable])[
+            "mae"
+        ]
     trained_on = [clip.label for clip in clips_of(work, "train", size.train)]
     always = np.full(len(labels), np.mean(trained_on))
-    found["mean_predictor_mae"] = measure_mosi(always, labels)["mae"]
-    return found | share | {
+    figures["mean_predictor_mae"] = measure_mosi(always, labels)["mae"]
+    return figures | share | {
         "seconds": statistics.median(seconds[5:]), "peak_gib": peak_gib(), "seed": seed,
     }  # fmt: skip
 
