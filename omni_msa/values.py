@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.modalities import MODALITIES
 from omni_msa.options import PATCH_SIDE
 
 SAMPLE_RATE = 16_000  # Hz, of the audio tower's input
@@ -110,13 +110,14 @@ class VideoTrack:
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """The sound track that is read; it starts at `start_seconds` of the presentation."""
+    """The sound track that is read; it starts and ends at these seconds of the presentation."""
 
     index: int
     codec: str
     sample_rate: int
     channels: int
     start_seconds: float = 0.0
+    end_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -266,11 +267,6 @@ class ClipContent:
     decode_seconds: float = 0.0
 
     @property
-    def present(self) -> Subset:
-        """The modalities the clip really has."""
-        return frozenset(self.parts)
-
-    @property
     def size(self) -> int:
         """Roughly how long the clip is for the model: clips of similar size share a pass."""
         return sum(part.size for part in self.parts.values())
@@ -351,6 +347,11 @@ class Record:
             extra=clip.extra,
             **parts,
         )
+
+    @property
+    def warning_kinds(self) -> frozenset[str]:
+        """What its warnings are about: a warning is its kind, and after a colon the details."""
+        return frozenset(warning.partition(": ")[0] for warning in self.warnings)
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values: always every key of `files/record.schema.json`."""

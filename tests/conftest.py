@@ -49,6 +49,12 @@ SENTENCES = [
 MEDIA = {"max_pixels": 16 * 784, "min_pixels": 4 * 784, "max_frames": 8}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_tests(tmp_path_factory) -> None:
+    """Nothing is left in the user's own cache folder."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory) -> Path:
     """A base of some hundred thousand parameters: every file that a published folder has."""

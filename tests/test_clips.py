@@ -46,6 +46,21 @@ def test_a_row_of_a_window_names_it_and_the_file_is_scored_again(run, scorer, tm
         assert after.model["readout"] and after.model["checkpoint"] and after.model["base"]
 
 
+def test_a_batch_ends_with_its_warnings_by_kind(run, tmp_path):  # noqa: F811
+    for name in ("a", "b", "c"):
+        write_wav(tmp_path / f"{name}.wav", seconds=1.0)
+    (tmp_path / "a.txt").write_text("good")
+    (tmp_path / "b.txt").write_text("")
+    output = tmp_path / "out.csv"
+    _, _, err = run("score", tmp_path, "-o", output, "--no-ablate")
+    ending = "2 clips have warnings: transcript without words (1), no words (1)"
+    assert err.rstrip().endswith(ending)
+    assert ending in run("score", tmp_path, "--no-ablate")[2]
+    kinds = [record.warning_kinds for record in read_records(output)]
+    assert kinds == [set(), {"transcript without words"}, {"no words"}]
+    assert "warnings" not in run("score", tmp_path / "c.wav", "--no-ablate", "-q")[2]
+
+
 def test_rows_of_clips_that_are_gone_are_said_and_pruned(run, folder, tmp_path):  # noqa: F811
     output = tmp_path / "out.csv"
     assert run("score", folder, "-o", output, "--no-ablate")[0] == 3

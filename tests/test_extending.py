@@ -144,7 +144,7 @@ def clip(tmp_path) -> Clip:
 
 def test_a_modality_is_read_cached_and_fed(posture, clip, tmp_path):
     content = read_clip(clip, MediaOptions())
-    assert content.present == {"text", "audio", "posture"}
+    assert content.parts.keys() == {"text", "audio", "posture"}
     assert content.media["posture_seconds"] == 3
     cache = ContentCache(tmp_path / "cache", 10**9)
     key = cache.key(clip, MediaOptions())
@@ -152,7 +152,7 @@ def test_a_modality_is_read_cached_and_fed(posture, clip, tmp_path):
     cache.put(key, content)
     # processes of its own would not know a modality that only this test has: from the cache
     (fed,) = FileFeed([clip], MediaOptions(), cache=cache).read([0])
-    assert not isinstance(fed, Exception) and fed.present == content.present
+    assert not isinstance(fed, Exception) and fed.parts.keys() == content.parts.keys()
     stored = fed.parts["posture"]
     assert isinstance(stored, Posture) and stored.source == "a.posture"
     np.testing.assert_array_equal(stored.lean, [0.5, -0.5, 1.0])

@@ -177,7 +177,7 @@ def test_what_is_hidden_is_not_read_and_not_mixed_up_in_the_cache(clips, tmp_pat
     for hide in (frozenset(), frozenset({"video"}), frozenset({"text", "audio"})):
         for _ in range(2):
             [content] = FileFeed(clips, OPTIONS, 1, cache, hide).read([SEEN])
-            assert content.present == {"text", "audio", "video"} - hide
+            assert content.parts.keys() == {"text", "audio", "video"} - hide
 
 
 def test_leaving_early_ends_the_processes(clips, monkeypatch):

@@ -66,6 +66,13 @@ def test_variable_rate_is_sampled_by_time(tmp_path):
     assert shown == [max(i for i, t in enumerate(times) if t <= m + 1e-6) for m in moments]
 
 
+def test_frames_far_apart_are_said(tmp_path):
+    long = write_media(tmp_path / "long.mkv", 9, 1, times_seconds=[10.0 * i for i in range(9)])
+    (warning,) = [w for w in read(long).warnings if not w.startswith("no words")]
+    assert warning.startswith("few frames: 8 in 81 s, one every 10 s; cut it into utterances")
+    assert not any("few frames" in w for w in read(long, end_seconds=30.0).warnings)
+
+
 def test_a_window_shows_only_its_own_frames_and_sound(tmp_path):
     path = write_media(tmp_path / "a.mp4", 40, 8, sound=tone(5.0))
     content = read(path, start_seconds=2.0, end_seconds=4.0)
@@ -193,7 +200,7 @@ def test_a_wav_is_heard_as_librosa_hears_it(tmp_path, sample_rate):
     content = read(path)
     np.testing.assert_allclose(content.parts["audio"].samples, theirs, atol=1e-4)
     assert content.media["audio_reader"] == "soundfile"
-    upsampled = [w for w in content.warnings if "upsampled from 8000" in w]
+    upsampled = [w for w in content.warnings if "upsampled: from 8000" in w]
     assert bool(upsampled) == (sample_rate < 16_000)
 
 
@@ -211,10 +218,13 @@ def test_sound_survives_every_container(tmp_path, ending):
 
 def test_silence_nan_and_length_are_reported(tmp_path):
     cases = {
-        "silent": (np.zeros(16_000, np.float32), "digital silence"),
-        "nan": (np.where(np.arange(16_000) % 9 == 0, np.nan, 0.1).astype(np.float32), "not finite"),
+        "silent": (np.zeros(16_000, np.float32), "silent audio"),
+        "nan": (
+            np.where(np.arange(16_000) % 9 == 0, np.nan, 0.1).astype(np.float32),
+            "damaged audio",
+        ),
         "short": (tone(0.01), "padded with silence"),
-        "long": (tone(3.0), "truncated to its first 2 s"),
+        "long": (tone(3.0), "audio truncated: first 2 s of 3 s heard"),
     }
     for name, (samples, message) in cases.items():
         path = tmp_path / f"{name}.wav"
@@ -243,16 +253,16 @@ def test_a_source_of_words_that_differs_from_the_one_used_is_named(tmp_path):
     path = write_media(tmp_path / "w.mkv", 8, 8, subtitle=[(0.1, 0.5, "inside"), (0.5, 0.9, "it")])
 
     def differing(**clip):
-        return [w for w in read(path, **clip).warnings if "differs" in w]
+        return [w for w in read(path, **clip).warnings if "words differ" in w]
 
     manifest = {"transcript": "Inside -- it!", "transcript_source": "manifest"}
     assert differing() == differing(**manifest) == []
     (tmp_path / "w.txt").write_text("beside\n")
     (inside,) = differing()
-    assert inside.startswith("w.txt used; subtitle track ") and inside.endswith(" differs")
-    assert differing(**manifest) == ["manifest text used; w.txt differs"]
+    assert inside.startswith("words differ: w.txt used, not subtitle track ")
+    assert differing(**manifest) == ["words differ: manifest text used, not w.txt"]
     (tmp_path / "w.txt").write_text("what is INSIDE, it is not heard")
-    assert "manifest text used; w.txt differs" in differing(**manifest)
+    assert "words differ: manifest text used, not w.txt" in differing(**manifest)
     # a window's words are among those of the whole recording
     assert differing(**manifest, end_seconds=0.95) == []
     (tmp_path / "w.txt").write_bytes(b"\0\0")  # what is not used may be damaged
@@ -263,13 +273,17 @@ def test_a_transcript_without_a_word_is_none_and_says_so(tmp_path):
     path = write_media(tmp_path / "w.mp4", 8, 8)
     (tmp_path / "w.txt").write_text("  \n")
     content = read(path)
-    assert "text" not in content.parts and "text" not in content.present
-    assert any("no words" in w for w in content.warnings)
+    assert "text" not in content.parts
+    assert content.warnings == ("transcript without words: sidecar w.txt",)
+    path = write_media(tmp_path / "none.mp4", 8, 8)
+    (warning,) = read(path).warnings
+    assert warning.startswith("no words: they go in a .txt or .srt file beside the clip")
+    assert read_clip(Clip(path), OPTIONS, hide=frozenset({"text"})).warnings == ()
 
 
 def test_words_alone_need_no_file():
     content = read_clip(Clip(transcript="just words"), OPTIONS)
-    assert content.present == {"text"} and content.parts["text"].source == "option"
+    assert content.parts.keys() == {"text"} and content.parts["text"].source == "option"
     with pytest.raises(MediaError, match="empty transcript"):
         read_clip(Clip(transcript="  "), OPTIONS)
 
@@ -367,7 +381,7 @@ def test_real_files_hold_what_a_full_decode_says():
         except MediaError as error:
             assert not expected and name in str(error), (name, error)
             continue
-        assert content.present - {"text"} == expected, name
+        assert content.parts.keys() - {"text"} == expected, name
         assert time.perf_counter() - start < 30, name
         if "video" in expected and any(
             abs(v.get("rotation_degrees", 0)) == 90 for v in fact["video"]
@@ -384,7 +398,7 @@ def test_a_picture_in_an_unknown_codec_is_named_and_the_sound_is_kept(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
     facts = probe(path)
     assert facts.video is None and facts.audio is not None
-    assert any("track 0 has a codec that is not known" in w for w in facts.warnings)
+    assert any(w == "unknown codec: video track 0" for w in facts.warnings)
 
 
 # --- what only the decoded frame can tell ------------------------------------------------------

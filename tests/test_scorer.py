@@ -139,6 +139,6 @@ def test_what_the_user_drops_is_said_in_the_record(scorer):
     hide = frozenset({"audio"})
     prepared = scorer.prepare(make_content(), hide)
     (record,) = scorer.score_prepared([prepared], AblationOptions(), hide)
-    assert "audio dropped on request" in record.warnings
+    assert "dropped on request: audio" in record.warnings
     (whole,) = scorer.score_prepared([scorer.prepare(make_content())], AblationOptions())
     assert not [warning for warning in whole.warnings if "dropped" in warning]

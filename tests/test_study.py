@@ -146,7 +146,7 @@ def test_a_checkpoint_is_scored_as_it_was_trained(manifest, base_folder, tmp_pat
     record = document(capsys, "score", clip, "--checkpoint", str(out))
     assert record["model"]["quantize"] == "4bit" and not record["warnings"]
     record = document(capsys, "score", clip, "--checkpoint", str(out), "--quantize", "none")
-    assert record["warnings"] == ["trained with quantize 4bit, scored with none"]
+    assert record["warnings"] == ["other quantization: trained with 4bit, scored with none"]
     assert document(capsys, "inspect", str(out))["check"]["result"] == "passed"
 
 

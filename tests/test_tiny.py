@@ -47,8 +47,8 @@ def test_every_sample_is_read_as_ffprobe_describes_it(name):
     content = read_clip(Clip(path=SAMPLES / name), MediaOptions())
     probed = FACTS[name]["ffprobe"]
     kinds = {s["codec_type"]: s for s in probed["streams"]}
-    assert ("video" in content.present) == ("video" in kinds)
-    assert ("audio" in content.present) == ("audio" in kinds)
+    assert ("video" in content.parts) == ("video" in kinds)
+    assert ("audio" in content.parts) == ("audio" in kinds)
     assert content.parts["text"].text == FACTS[name]["generator"]["text"]
     assert content.media["duration_seconds"] == pytest.approx(
         float(probed["format"]["duration"]), abs=MEDIA_SECONDS

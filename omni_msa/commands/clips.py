@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -279,12 +280,22 @@ def print_scores(
     elif output is None:
         print_lines(records, subsets)
     if output is not None:
-        name = "stdout" if is_stdout(output) else str(output)
-        counts = f"{summary.scored} scored, {summary.failed} failed"
-        if summary.skipped:
-            counts += f", {summary.skipped} already there"
-        show.note(f"{name}: {counts}")
+        show.note(f"{'stdout' if is_stdout(output) else output}: {_counts(summary)}")
+    if summary.warned and len(inputs.clips) > 1:
+        show.note(_warnings_by_kind(summary))
     raise typer.Exit(3 if done.failed_in_all else 0)
+
+
+def _counts(summary: BatchSummary) -> str:
+    counts = f"{summary.scored} scored, {summary.failed} failed"
+    return f"{counts}, {summary.skipped} already there" if summary.skipped else counts
+
+
+def _warnings_by_kind(summary: BatchSummary) -> str:
+    """`3 clips have warnings: no words (2), short audio (1)`."""
+    kinds = Counter(summary.warnings).most_common()
+    clips = f"{summary.warned} clip{'s have' if summary.warned > 1 else ' has'} warnings"
+    return f"{clips}: {', '.join(f'{kind} ({number})' for kind, number in kinds)}"
 
 
 def all_records(

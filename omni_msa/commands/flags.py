@@ -321,5 +321,7 @@ class ShowFlags:
 
     def note(self, message: str) -> None:
         """A line for people, on stderr, unless they want none."""
+        from omni_msa.display.output import say
+
         if not self.quiet:
-            typer.echo(f"omni-msa: {message}", err=True)
+            say(message)

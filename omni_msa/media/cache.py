@@ -27,7 +27,7 @@ from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent, Part
 
-FORMAT = 2
+FORMAT = 3
 # Of `max_bytes`: what is left when old files are removed, and how much this process writes before
 # it lists the folder again, since other processes write too.
 SHARE_AFTER_CLEANUP = 0.9

@@ -46,7 +46,7 @@ def read_frames_decord(
         frames = _run_child(request, DEADLINE_SHARE * deadline.seconds)
     except MediaError as error:
         reading = read_frames(path, track, plan, deadline)
-        fallback = f"decord {error}: PyAV read the frames"
+        fallback = f"decoder replaced: PyAV read the frames, decord {error}"
         return replace(reading, warnings=(fallback, *reading.warnings))
     return FrameReading(frames, tuple(track.pts_seconds[indices].tolist()), "decord")
 

@@ -89,13 +89,13 @@ def _pick_video(container: Any, warnings: list[str]) -> Any:
     streams = [s for s in pictures if s.codec_context]
     for stream in pictures:
         if stream not in streams:  # PyAV then gives no width either
-            warnings.append(f"video track {stream.index} has a codec that is not known")
+            warnings.append(f"unknown codec: video track {stream.index}")
     if not streams:
         return None
     default = [s for s in streams if s.disposition & av.stream.Disposition.default]
     track = max(default or streams, key=lambda s: (s.width or 0) * (s.height or 0))
     if len(streams) > 1:
-        warnings.append(f"{len(streams)} video tracks: track {track.index} is used")
+        warnings.append(f"several video tracks: track {track.index} of {len(streams)} used")
     return track
 
 
@@ -107,7 +107,7 @@ def _pick_audio(container: Any, warnings: list[str]) -> Any:
     default = [s for s in streams if s.disposition & av.stream.Disposition.default]
     track = (default or streams)[0]
     if len(streams) > 1:
-        warnings.append(f"{len(streams)} audio tracks: track {track.index} is used")
+        warnings.append(f"several audio tracks: track {track.index} of {len(streams)} used")
     return track
 
 
@@ -128,7 +128,7 @@ def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, 
                 if seconds is not None:
                     ends[i].append(seconds + float((packet.duration or 0) * packet.time_base))
         except LIBAV_ERRORS as error:
-            warnings.append(f"the file breaks off ({reason(error)}): what came before is used")
+            warnings.append(f"file breaks off: what came before is used ({reason(error)})")
     rates = {s.index: _frame_rate_from_header(s) for s in streams}
     return {i: _times(pts[i], ends[i], rates[i]) for i in indices}
 
@@ -165,7 +165,7 @@ def _video_track(
         codec = stream.codec_context.name
         frame = _first_frame(container, stream)
         if frame is None or not len(times.pts_seconds):
-            warnings.append(f"video track {index} ({codec}) holds no frame that decodes")
+            warnings.append(f"scored without video: no frame of track {index} ({codec}) decodes")
             return None
         width, height = _display_size(stream, frame)
         rotation = int(round(frame.rotation / 90)) * 90 % 360
@@ -209,7 +209,8 @@ def _audio_track(
         codec = stream.codec_context.name if stream.codec_context else "unknown"
         frame = _first_frame(container, stream) if stream.codec_context else None
         if frame is None or not frame.sample_rate:
-            warnings.append(f"audio track {index} ({codec}) holds no sound that decodes")
+            warnings.append(f"scored without audio: no sound of track {index} ({codec}) decodes")
             return None
         start = float(times.pts_seconds[0]) - origin if len(times.pts_seconds) else 0.0
-        return AudioTrack(index, codec, frame.sample_rate, len(frame.layout.channels), start)
+        channels, end = len(frame.layout.channels), times.end_seconds - origin
+        return AudioTrack(index, codec, frame.sample_rate, channels, start, end)

@@ -82,7 +82,7 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
     warnings = []
     if num_damaged:
         warnings.append(
-            f"{num_damaged} damaged video packets skipped, {num_decoded} frames decoded"
+            f"damaged video: {num_damaged} packets skipped, {num_decoded} frames decoded"
         )
     # Half a frame off is no loss: interlaced video has a packet for each of a frame's two fields.
     frame_seconds = (track.end_seconds - float(track.pts_seconds[0])) / track.num_frames
@@ -90,9 +90,7 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
     num_late = sum(delay > 1.5 * frame_seconds + 1e-3 for delay in delays)
     if num_late or len(pictures) < len(moments):
         num_missing = num_late + len(moments) - len(pictures)
-        warnings.append(
-            f"{num_missing} of {len(moments)} sampled frames are missing: the ones before shown"
-        )
+        warnings.append(f"missing frames: {num_missing} of {len(moments)}, the ones before shown")
     while len(pictures) < len(moments):
         pictures.append(pictures[-1])
         picture_times.append(picture_times[-1])

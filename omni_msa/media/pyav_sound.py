@@ -53,7 +53,7 @@ def read_sound(
     span = span or []
     warnings = []
     if num_damaged:
-        warnings.append(f"{num_damaged} damaged audio packets were skipped")
+        warnings.append(f"damaged audio: {num_damaged} packets skipped")
     begin = span[0].place * SAMPLE_RATE // span[0].sample_rate if span else 0
     return _resample_blocks(span)[max(int(start_seconds * SAMPLE_RATE) - begin, 0) :], warnings
 

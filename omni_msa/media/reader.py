@@ -38,6 +38,11 @@ from omni_msa.values import (
 
 FRAME_READERS: dict[str, Callable[..., Any]] = {"pyav": read_frames, "decord": read_frames_decord}
 
+NO_WORDS = (
+    "no words: they go in a .txt or .srt file beside the clip, in a manifest's text column, or in "
+    "--transcript"
+)
+
 
 @dataclass
 class OpenClip:
@@ -197,11 +202,13 @@ def read_text(source: OpenClip) -> Transcript | None:
             transcript = read_words(source)
         else:
             source.warnings += _difference(transcript, read_words, source)
+    if transcript is None:
+        source.warnings.append(NO_WORDS)
     if transcript is None or (source.clip.path is None and not transcript.text):
         return None
     source.warnings += transcript.warnings
     if not transcript.text:
-        source.warnings.append(f"transcript ({transcript.source}) holds no words")
+        source.warnings.append(f"transcript without words: {transcript.source}")
         return None
     return transcript
 
@@ -242,7 +249,7 @@ def _difference(
         return []
     names = {"option": "option text", "manifest": "manifest text"}
     name = names.get(used.source, used.source.removeprefix("sidecar "))
-    return [f"{name} used; {other.source.removeprefix('sidecar ')} differs"]
+    return [f"words differ: {name} used, not {other.source.removeprefix('sidecar ')}"]
 
 
 @dataclass(frozen=True)

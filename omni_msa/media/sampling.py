@@ -17,6 +17,7 @@ from omni_msa.values import FramePlan, VideoTrack
 
 PAIR = 2  # frames: the vision tower reads them two at a time
 MAX_RATIO = 200  # of the sides of a picture
+SPARSE_SECONDS = 5.0  # between sampled frames, from which on much of a face is not seen
 
 
 def plan_frames(
@@ -51,6 +52,11 @@ def plan_frames(
         total = max(total, 1)
     else:
         num_frames = count_frames(duration, total, options)
+    if duration / num_frames > SPARSE_SECONDS:
+        warnings.append(
+            f"few frames: {num_frames} in {duration:.0f} s, one every {duration / num_frames:.0f} "
+            "s; cut it into utterances, or give more --max-frames"
+        )
     frame_seconds = duration / total  # how long a frame is shown, on average
     times = np.linspace(start + frame_seconds / 2, end - frame_seconds / 2, num_frames)
     height, width = frame_size(track.height, track.width, options.min_pixels, options.max_pixels)

@@ -43,21 +43,26 @@ def read_waveform(
     if np.isfinite(stop):
         samples = samples[: max(round((stop - start) * SAMPLE_RATE), 0)]
     if not len(samples):
-        return None, reader, [*warnings, "no sound is left in it: scored without audio"]
+        return None, reader, [*warnings, "scored without audio: no sound is left in it"]
     max_samples = round(options.max_audio_seconds * SAMPLE_RATE)
     if len(samples) > max_samples:
         samples = samples[:max_samples]
-        warnings.append(f"audio truncated to its first {options.max_audio_seconds:g} s")
+        whole = min(stop, track.end_seconds - track.start_seconds) - start
+        warnings.append(
+            f"audio truncated: first {options.max_audio_seconds:g} s of {whole:.0f} s heard"
+        )
     if track.sample_rate < SAMPLE_RATE:
-        warnings.append(f"audio upsampled from {track.sample_rate} Hz")
+        warnings.append(f"audio upsampled: from {track.sample_rate} Hz")
     if not np.isfinite(samples).all():
         num_bad = int((~np.isfinite(samples)).sum())
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        warnings.append(f"{num_bad} audio samples are not finite: taken as silence")
+        warnings.append(f"damaged audio: {num_bad} samples are no number, taken as silence")
     if not samples.any():
-        warnings.append("audio is digital silence")
+        warnings.append("silent audio: every sample is the same zero")
     if len(samples) < MIN_SAMPLES:
-        warnings.append(f"audio of {1000 * len(samples) / SAMPLE_RATE:.0f} ms padded with silence")
+        warnings.append(
+            f"short audio: {1000 * len(samples) / SAMPLE_RATE:.0f} ms, padded with silence"
+        )
         samples = np.pad(samples, (0, MIN_SAMPLES - len(samples)))
     return np.ascontiguousarray(samples, np.float32), reader, warnings
 

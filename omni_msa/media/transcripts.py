@@ -66,7 +66,7 @@ def sidecar_transcript(
     warnings = transcript.warnings
     if others:
         names = ", ".join(path.name for path in others)
-        warnings = (f"several transcripts: {path.name} is used, not {names}", *warnings)
+        warnings = (f"several transcripts: {path.name} used, not {names}", *warnings)
     return Transcript(transcript.text, f"sidecar {path.name}", warnings)
 
 
@@ -84,7 +84,7 @@ def option_transcript(
             "file, or the words themselves"
         )
     text = clean_words(value)
-    return Transcript(text, "option", () if text else ("the given transcript has no words",))
+    return Transcript(text, "option")
 
 
 def read_transcript_file(
@@ -107,10 +107,9 @@ def read_transcript_file(
     else:
         words = clean_words(text)
         if words and has_window:
-            warnings.append(f"{path.name} has no times: all of its words stand for the window")
-    if not words:
-        where = " in the window" if has_window and text.strip() else ""
-        warnings.append(f"{path.name} has no words{where}")
+            warnings.append(
+                f"transcript without times: all words of {path.name} stand for the window"
+            )
     return Transcript(words, path.name, tuple(warnings))
 
 
@@ -248,7 +247,7 @@ def _read_text(path: Path) -> tuple[str, list[str]]:
             raise _not_text(path) from error
         text = _decode_cp1252(path, data)
         warnings.append(
-            f"{path.name} is not UTF-8: read as cp1252; save it as UTF-8 if this is wrong"
+            f"transcript not UTF-8: {path.name} read as cp1252; save it as UTF-8 if this is wrong"
         )
     if "\x00" in text:
         raise _not_text(path)
@@ -349,7 +348,7 @@ def _damage_warnings(path: Path, subtitles: _SubtitleBlocks) -> list[str]:
             "a line like 00:00:01,000 --> 00:00:02,500, the words, and an empty line"
         )
     total = len(subtitles.bad_lines)
-    return [f"{path.name}: {total} damaged subtitle block(s) left out, the first at line {line}"]
+    return [f"damaged subtitles: {total} left out of {path.name}, the first at line {line}"]
 
 
 def _overlaps_window(cue: Cue, start_seconds: float, end_seconds: float) -> bool:

@@ -162,7 +162,7 @@ class InputBuilder:
         limit = max_tokens + len(self._words)
         if len(ids) > limit:
             warnings.append(
-                f"transcript truncated: {len(ids) - len(self._words)} tokens, {max_tokens} kept"
+                f"transcript truncated: {max_tokens} of {len(ids) - len(self._words)} tokens shown"
             )
             ids = ids[:limit]
         return _text_segment(ids), warnings

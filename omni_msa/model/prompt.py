@@ -81,4 +81,4 @@ def safe_transcript(text: str) -> tuple[str, str | None]:
     """Words that cannot pass for control tokens such as `<|im_end|>`, and a warning if changed."""
     if "<|" not in text:
         return text, None
-    return text.replace("<|", "< |"), "transcript contains '<|': written as '< |' for the model"
+    return text.replace("<|", "< |"), "transcript changed: '<|' is written '< |' for the model"

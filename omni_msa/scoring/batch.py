@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -62,12 +63,17 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """What became of the clips. `records` has one for each, None where an earlier run did it."""
+    """What became of the clips. `records` has one for each, None where an earlier run did it.
+
+    `warned` counts the clips of this run that were scored with warnings, `warnings` of what kind.
+    """
 
     records: tuple[Record | None, ...]
     skipped: int
     scored: int
     failed: int
+    warned: int = 0
+    warnings: Mapping[str, int] = field(default_factory=dict)
 
 
 def run_batch(
@@ -176,6 +182,8 @@ class _Batch:
     skipped: int = 0
     scored: int = 0
     failed: int = 0
+    warned: int = 0
+    warnings: Counter[str] = field(default_factory=Counter)
     started_seconds: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -209,11 +217,20 @@ class _Batch:
             self.records[index] = record
         self.failed += record.error is not None
         self.scored += record.error is None
+        self.warned += bool(record.warnings)
+        self.warnings.update(record.warning_kinds)
         self._tell(record)
 
     def summary(self) -> BatchSummary:
         """What became of the clips."""
-        return BatchSummary(tuple(self.records), self.skipped, self.scored, self.failed)
+        return BatchSummary(
+            tuple(self.records),
+            self.skipped,
+            self.scored,
+            self.failed,
+            self.warned,
+            self.warnings,
+        )
 
     def _is_done(self, clip: Clip) -> bool:
         if self.results is None or not self.results.num_rows:

@@ -54,6 +54,7 @@ class CheckpointInfo:
     versions: dict[str, str] = field(default_factory=dict)
     # what of the method is in no weight: options that change a score, modalities it cannot use
     scoring: dict[str, Any] = field(default_factory=dict)
+    languages: list[str] = field(default_factory=list)  # of its words, ISO 639-1; [] is unknown
     notice: str | None = None  # one line for stderr when this checkpoint is used
     readout_sha256: str = ""
     adapter_sha256: str = ""
@@ -103,7 +104,8 @@ _JSON_NAMES = {"method": "readout", "method_options": "readout_settings", "label
 _KINDS: dict[str, type] = {
     "base": str, "base_sha256": str, "method": str, "media": dict, "quantize": str, "lora": dict,
     "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
-    "scoring": dict, "readout_sha256": str, "adapter_sha256": str, "adapter_config_sha256": str,
+    "scoring": dict, "languages": list, "readout_sha256": str, "adapter_sha256": str,
+    "adapter_config_sha256": str,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from omni_msa.methods import Reading
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.options import AblationOptions
 from omni_msa.scoring.ablation import subsets_to_score, summarise
+from omni_msa.scoring.languages import other_language
 from omni_msa.values import Ablation, Record, Transcript
 
 if TYPE_CHECKING:
@@ -82,13 +83,15 @@ def _record(
         "forward": round(forward_seconds, 4),
     }
     # what the checkpoint is never shown is said by its own remark
-    dropped = tuple(f"{m} dropped on request" for m in MODALITIES if m in hide - scorer.hidden)
+    dropped = tuple(f"dropped on request: {m}" for m in MODALITIES if m in hide - scorer.hidden)
     words = content.parts["text"] if "text" in shown else None
+    text = words.text if isinstance(words, Transcript) else None
+    language = other_language(text, scorer.checkpoint.info.languages) if text else ()
     return Record.of(
         content.clip,
         content.sha256,
         scores[shown],
-        text=words.text if isinstance(words, Transcript) else None,
+        text=text,
         range=scorer.label_space.range,
         modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
         ablation=_ablation(scorer, scores, shown, ablation) if ablation.enabled else None,
@@ -96,7 +99,7 @@ def _record(
         tokens=inputs.num_tokens,
         seconds=seconds,
         model=scorer.describe() | {"fingerprint": fingerprint},
-        warnings=content.warnings + inputs.warnings + dropped + scorer.remarks,
+        warnings=content.warnings + inputs.warnings + language + dropped + scorer.remarks,
         emotion=classes[round(scores[shown])] if classes else None,
     )
 

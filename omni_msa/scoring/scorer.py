@@ -156,9 +156,9 @@ class Scorer:
         remarks = []
         if self.untrained:
             names = " and ".join(in_order(self.untrained))
-            remarks.append(f"the checkpoint was trained without {names}, and is not shown it")
+            remarks.append(f"trained without {names}: the checkpoint is not shown it")
         if how != info.quantize:
-            remarks.append(f"trained with quantize {info.quantize}, scored with {how}")
+            remarks.append(f"other quantization: trained with {info.quantize}, scored with {how}")
         return tuple(remarks)
 
     @property

@@ -9,7 +9,7 @@ ends with the same weights, bit for bit on a CPU.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -82,6 +82,7 @@ class Trainer:
         out: Path,
         base_name: str | None = None,
         notice: str | None = None,
+        languages: Sequence[str] = (),
         fresh: bool = False,
         start: Path | None = None,
         progress: Callable[[TrainProgress], None] | None = None,
@@ -93,6 +94,7 @@ class Trainer:
             out: the checkpoint folder; an unfinished run in it goes on.
             base_name: how the checkpoint calls its base, if not by the name it was loaded with.
             notice: a line that is shown whenever the checkpoint is used.
+            languages: of the words it is trained on, where others are to be warned of.
             fresh: start anew, whatever is in the folder.
             start: a checkpoint whose adapter and method are trained on.
             progress: for this run, in place of the trainer's.
@@ -103,7 +105,7 @@ class Trainer:
         """
         model = self._model(data, start)
         info = first_info(self.thinker, self.lora, self.options, self.media, data, start)
-        info = replace(info, base=base_name or info.base, notice=notice)
+        info = replace(info, base=base_name or info.base, notice=notice, languages=list(languages))
         fingerprint = run_fingerprint(info, self.processes.count)
         with RunFolder(out, fingerprint, fresh, writes=self.processes.leads) as folder:
             if self.processes.leads:  # after the fingerprint, which does not depend on it

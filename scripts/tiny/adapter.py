@@ -121,7 +121,13 @@ def main() -> None:
     trainer = Trainer(model, options, media, Progress())
     data = TrainingData(MemoryFeed(train), MemoryFeed(valid))
     info = trainer.run(
-        data, arguments.out, base_name="tiny", notice=NOTICE, start=arguments.start, fresh=True
+        data,
+        arguments.out,
+        base_name="tiny",
+        notice=NOTICE,
+        languages=["en"],
+        start=arguments.start,
+        fresh=True,
     )
     print(json.dumps(info.metrics), file=sys.stderr)
 
