@@ -92,9 +92,7 @@ def test_the_checkpoint_holds_a_probe_and_no_adapter(fitted, base_folder):
 def test_a_loaded_probe_scores_what_was_fitted(fitted):
     _, contents, out, _, _ = fitted
     scorer = Scorer.load(ModelOptions(checkpoint=str(out)))
-    assert (
-        scorer.name == "probe" and scorer.label_space.range == SPACE.range and scorer.notice is None
-    )
+    assert scorer.name == "probe" and scorer.label_space.range == SPACE.range and not scorer.remarks
     assert not scorer.thinker.adapted
     expected = fitted_scores(scorer, contents)
     assert scores_of(scorer, contents) == pytest.approx(expected, abs=1e-3)

@@ -68,6 +68,34 @@ def test_a_finished_file_and_missing_clips_need_no_model(model, tmp_path, capsys
         assert [row["error"]["code"] for row in rows] == ["missing"] * len(paths)
 
 
+def test_a_finished_evaluation_needs_no_model(model, tmp_path, capsys):
+    manifest, output = tmp_path / "m.csv", tmp_path / "out.jsonl"
+    manifest.write_text("text,label\nI love it.,2\nSo bad.,-2\nWe went home.,0\n")
+    evaluation = ["evaluate", str(manifest), "-o", str(output), "--resamples", "20", *model]
+    assert main(evaluation) == 0
+    printed = capsys.readouterr().out
+    ended = run(*evaluation)
+    assert (ended.returncode, ended.stdout) == (0, printed), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["evaluate", "no.csv"], 2),
+        (["train", "no.csv", "-o", "out"], 2),
+        (["calibrate", "no.csv", "-o", "out"], 2),
+        (["inspect", "no"], 4),
+        (["score", "a.wav", "--model", "no/such/base"], 4),
+        (["score", "a.wav", "--checkpoint", "no"], 4),
+    ],
+)
+def test_what_is_not_there_is_said_without_the_model(arguments, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").touch()
+    ended = run(*arguments)
+    assert ended.returncode == code and "torch" not in ended.stderr, ended.stderr
+
+
 def test_a_model_that_cannot_be_loaded_is_no_clips_failure(model, tmp_path, capsys, monkeypatch):
     from omni_msa.errors import ModelError
     from omni_msa.scoring.scorer import Scorer

@@ -70,7 +70,8 @@ def test_frames_far_apart_are_said(tmp_path):
     long = write_media(tmp_path / "long.mkv", 9, 1, times_seconds=[10.0 * i for i in range(9)])
     (warning,) = [w for w in read(long).warnings if not w.startswith("no words")]
     assert warning.startswith("few frames: 8 in 81 s, one every 10 s; cut it into utterances")
-    assert not any("few frames" in w for w in read(long, end_seconds=30.0).warnings)
+    both = read(long, start_seconds=5.0, end_seconds=25.0)  # all frames that there are
+    assert not any("few frames" in w for w in both.warnings)
 
 
 def test_a_window_shows_only_its_own_frames_and_sound(tmp_path):
@@ -219,10 +220,7 @@ def test_sound_survives_every_container(tmp_path, ending):
 def test_silence_nan_and_length_are_reported(tmp_path):
     cases = {
         "silent": (np.zeros(16_000, np.float32), "silent audio"),
-        "nan": (
-            np.where(np.arange(16_000) % 9 == 0, np.nan, 0.1).astype(np.float32),
-            "damaged audio",
-        ),
+        "nan": (np.where(np.arange(16_000) % 9, 0.1, np.nan).astype(np.float32), "damaged audio"),
         "short": (tone(0.01), "padded with silence"),
         "long": (tone(3.0), "audio truncated: first 2 s of 3 s heard"),
     }

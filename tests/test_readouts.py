@@ -430,7 +430,7 @@ def test_every_readout_scores_the_same_after_a_round_trip(
     assert loaded.answer == saved.answer
     assert scorer.thinker.adapted == adapted == (tmp_path / "adapter_config.json").exists()
     assert settings.items() <= asdict(scorer.method.options).items()
-    assert not loaded.warnings and scorer.notice is None
+    assert not loaded.warnings and not scorer.remarks
     assert loaded.model["checkpoint"] == str(tmp_path) and loaded.model["readout"] == name
 
 
@@ -439,8 +439,9 @@ def test_a_bare_base_is_read_by_the_verbalizer_and_says_so(base_folder):
     record = one(scorer)
     row = record.to_json()
     assert row["model"]["readout"] == "verbalizer" and row["model"]["checkpoint"] is None
-    assert scorer.notice.startswith("zero-shot: no checkpoint") and "verbalizer" in scorer.notice
-    assert row["warnings"] == [scorer.notice]
+    (remark,) = scorer.remarks
+    assert remark.startswith("zero-shot: no checkpoint") and "verbalizer" in remark
+    assert row["warnings"] == [remark]
     assert row["range"] == [-3.0, 3.0] and row["answer"] is None
 
 
@@ -464,7 +465,7 @@ def test_two_readouts_without_weights_may_stand_in_for_each_other(base_folder, t
     owner = save(tmp_path, base_folder, stored, adapted=True)
     scorer = load(checkpoint=tmp_path, readout=other)
     assert (scorer.name, scorer.thinker.adapted) == (other, True)
-    assert scorer.describe()["checkpoint"] == str(tmp_path) and scorer.notice is None
+    assert scorer.describe()["checkpoint"] == str(tmp_path) and not scorer.remarks
     assert scorer.fingerprint(AblationOptions()) != owner.fingerprint(AblationOptions())
     inputs = scorer.prepare(make_content()).inputs
     with torch.inference_mode():

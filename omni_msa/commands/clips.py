@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,16 +146,22 @@ def load_scorer(
 
 
 def defer_scorer(
-    options: ModelOptions, media: dict[str, Any], show: ShowFlags
+    options: ModelOptions,
+    media: dict[str, Any],
+    show: ShowFlags,
+    load: Callable[[], Scorer] | None = None,
 ) -> Scorer | DeferredScorer:
-    """The scorer, loaded only when a clip needs it, where what it will be is known before."""
+    """The scorer, loaded only when a clip needs it, where what it will be is known before.
+
+    Args:
+        load: in place of `load_scorer` alone.
+    """
     from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.identity import identity_before_loading
 
+    load = load or (lambda: load_scorer(options, media, show))
     identity = identity_before_loading(options, media)
-    if identity is None:
-        return load_scorer(options, media, show)
-    return DeferredScorer(identity, lambda: load_scorer(options, media, show))
+    return load() if identity is None else DeferredScorer(identity, load)
 
 
 def _say_notice(scorer: Scorer) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from omni_msa.commands.clips import all_records, load_scorer, score_clips
+from omni_msa.commands.clips import all_records, defer_scorer, load_scorer, score_clips
 from omni_msa.commands.flags import (
     MODALITY_NAMES,
     BatchFlags,
@@ -32,6 +32,7 @@ from omni_msa.options import (
 if TYPE_CHECKING:
     from omni_msa.display.tables import Comparison
     from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
+    from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.scorer import Scorer
     from omni_msa.values import Clip
 
@@ -203,7 +204,7 @@ class _Job:
     options: EvaluateOptions
     hide: Subset
     num_runs: int = 0
-    scorer: Scorer | None = None  # of the last run
+    scorer: Scorer | None = None  # the last one that was loaded
     hashes: list[str | None] | None = None  # of the chosen clips, once a checkpoint lists its own
 
     def run(
@@ -213,17 +214,17 @@ class _Job:
         from omni_msa.evaluation.evaluate import evaluate as measure
         from omni_msa.evaluation.evaluate import family_of, protocol_of, scored_clips
 
-        if self.scorer is not None and not self.scorer.has_base_of(model):
-            self.scorer = None  # memory may not hold two bases
-        scorer = load_scorer(model, media.overrides(), show, self.scorer)
-        self.scorer, space = scorer, scorer.label_space
+        settings = media.overrides()
+        scorer = defer_scorer(model, settings, show, lambda: self._load(model, settings, show))
+        identity = scorer.identity
+        space = identity.info.label_space
         ablation = AblationOptions(enabled=self.options.ablate)
         batch = replace(batch, output=self._output(batch.output))
         done = score_clips(scorer, self.chosen, ablation, self.hide, batch, show)
         records = all_records(done.summary, self.chosen, batch.output)
         scored, failed = scored_clips(self.chosen, records)
         family, notice = family_of(self.chosen, self.options.family, space)
-        system = scorer.describe()
+        system = identity.describe()
         evaluation = measure(
             f"{system['checkpoint'] or system['base']} ({system['readout']}), split {self.split}",
             scored,
@@ -231,9 +232,9 @@ class _Job:
             self._constant(scored, space.classes),
             self.options,
             failed,
-            protocol=protocol_of(scorer.checkpoint.info),
+            protocol=protocol_of(identity.info),
         )
-        overlap = self._overlap(scorer)
+        overlap = self._overlap(identity.info)
         notices = [notice, self._foreign(space.range), self._seen(model, overlap)]
         if done.summary.skipped and system["readout"] == "generative" and not evaluation.answers:
             notices.append(
@@ -242,12 +243,19 @@ class _Job:
             )
         evaluation = replace(
             evaluation,
-            notices=(*filter(None, notices), *scorer.remarks),
+            notices=(*filter(None, notices), *identity.remarks),
             checkpoint=str(system["checkpoint"] or system["base"]),
             split=self.split,
             overlap=overlap,
         )
         return evaluation, scored
+
+    def _load(self, model: ModelOptions, media: dict[str, Any], show: ShowFlags) -> Scorer:
+        """The scorer, on the base of the last one where it is the same."""
+        if self.scorer is not None and not self.scorer.has_base_of(model):
+            self.scorer = None  # memory may not hold two bases
+        self.scorer = load_scorer(model, media, show, self.scorer)
+        return self.scorer
 
     def _output(self, output: Path | None) -> Path | None:
         """Rows of further checkpoints go to files of their own."""
@@ -267,11 +275,11 @@ class _Job:
         mean = sum(labels) / len(labels)
         return mean, f"always {mean:+.2f} (mean of {of})"
 
-    def _overlap(self, scorer: Scorer) -> dict[str, int] | None:
+    def _overlap(self, info: CheckpointInfo) -> dict[str, int] | None:
         """How many of the chosen clips the checkpoint was made with; None where it does not say."""
         from omni_msa.scoring.trained_clips import TrainedClips, clip_hashes
 
-        clips = TrainedClips.recorded(scorer.checkpoint.info.training)
+        clips = TrainedClips.recorded(info.training)
         if clips is None:
             return None
         if self.hashes is None:

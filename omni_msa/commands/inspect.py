@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -12,9 +13,6 @@ from omni_msa.commands.flags import (
     ShowFlags,
     takes_flags,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @takes_flags
@@ -27,7 +25,9 @@ def inspect(
     """Show what a checkpoint holds, and verify that the built-in clip still gets its scores."""
     from omni_msa.display.output import print_json
     from omni_msa.display.progress import working
+    from omni_msa.scoring.checkpoint import read_info
 
+    read_info(Path(checkpoint))  # what is no checkpoint is said at once
     with working("loading the model ...", show.quiet):
         from omni_msa.scoring.inspection import inspect_checkpoint
 

@@ -11,7 +11,7 @@ from typing import Any
 from omni_msa.errors import ConfigError
 from omni_msa.evaluation.evaluate import family_of
 from omni_msa.files.labels import LabelSpace, label_space_of
-from omni_msa.model.loading import TINY
+from omni_msa.model.folders import TINY
 from omni_msa.options import ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, read_info
 from omni_msa.values import Clip

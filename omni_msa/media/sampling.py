@@ -52,7 +52,7 @@ def plan_frames(
         total = max(total, 1)
     else:
         num_frames = count_frames(duration, total, options)
-    if duration / num_frames > SPARSE_SECONDS:
+    if duration / num_frames > SPARSE_SECONDS and num_frames < total:
         warnings.append(
             f"few frames: {num_frames} in {duration:.0f} s, one every {duration / num_frames:.0f} "
             "s; cut it into utterances, or give more --max-frames"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.media.identity import json_sha256
-from omni_msa.modalities import Subset
-from omni_msa.model.folders import TINY
+from omni_msa.modalities import Subset, in_order
+from omni_msa.model.folders import TINY, local_folder
 from omni_msa.options import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, media_options, read_info
 
@@ -25,6 +25,20 @@ class ScorerIdentity:
     media: MediaOptions
     hidden: Subset  # modalities that it never shows
     options: dict[str, Any]  # of the method, that change a score and are not in the weights
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What every record says of the way it was scored."""
+        if self.folder is None:
+            return (f"zero-shot: no checkpoint, {self.base} is read by {self.method}",)
+        remarks, info = [], self.info
+        if info.hide:
+            names = " and ".join(in_order(frozenset(info.hide)))
+            remarks.append(f"trained without {names}: the checkpoint is not shown it")
+        if self.quantize != info.quantize:
+            how = f"trained with {info.quantize}, scored with {self.quantize}"
+            remarks.append(f"other quantization: {how}")
+        return tuple(remarks)
 
     def describe(self) -> dict[str, Any]:
         """The `model` object of a record, without its fingerprint."""
@@ -68,9 +82,11 @@ def identity_before_loading(
     """What `Scorer.load` would give, by the checkpoint's own account; None if only loading tells.
 
     Raises:
-        ModelError: the checkpoint's account cannot be read.
+        ModelError: the base is not there, or the checkpoint's account cannot be read.
         ConfigError: the options do not fit together.
     """
+    if options.model is not None:
+        local_folder(options.model)  # a wrong path is the first thing to say
     folder = named_checkpoint(options)
     if folder is None:
         return None

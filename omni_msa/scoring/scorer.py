@@ -18,7 +18,7 @@ from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media import read_clip
 from omni_msa.methods import METHODS, make_method, method_named
-from omni_msa.modalities import Subset, in_order, subset_name
+from omni_msa.modalities import Subset, subset_name
 from omni_msa.model.folders import local_folder
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.inputs import ThinkerInputs
@@ -142,24 +142,9 @@ class Scorer:
         return is_held(self.thinker, name, quantize, options.device)
 
     @property
-    def notice(self) -> str | None:
-        """What the user should see before the first score, or None."""
-        own = self.checkpoint.info.notice
-        return "; ".join(([own] if own else []) + list(self.remarks)) or None
-
-    @property
     def remarks(self) -> tuple[str, ...]:
         """What every record says of the way it was scored."""
-        info, how = self.checkpoint.info, self.thinker.base.quantize
-        if self.checkpoint.folder is None:
-            return (f"zero-shot: no checkpoint, {self.thinker.base.name} is read by {self.name}",)
-        remarks = []
-        if self.untrained:
-            names = " and ".join(in_order(self.untrained))
-            remarks.append(f"trained without {names}: the checkpoint is not shown it")
-        if how != info.quantize:
-            remarks.append(f"other quantization: trained with {info.quantize}, scored with {how}")
-        return tuple(remarks)
+        return self.identity.remarks
 
     @property
     def name(self) -> str:
