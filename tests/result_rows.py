@@ -46,7 +46,7 @@ def good(name: str = "a.mp4", sha256: str = "s1", score: float = 1.25) -> Record
 
 
 def failed(name: str = "bad.mp4", sha256: str | None = None) -> Record:
-    error = {"type": "MediaError", "message": "no,\nsuch file"}
+    error = {"type": "MediaError", "code": "missing", "message": "no, such file"}
     return Record(name, sha256, None, model={"fingerprint": FP}, error=error)
 
 

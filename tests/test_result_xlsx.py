@@ -39,7 +39,7 @@ def test_three_sheets_rounded_whole_and_explained(tmp_path):
     assert list(legend) == list(columns()) and all(legend.values())
     stored, bad = read_records(path)
     assert (stored.score, stored.text, stored.extra) == (1 / 3, "=SUM(A1)", record.extra)
-    assert bad.error == {"type": "MediaError", "message": "no, such file"}
+    assert bad.error == {"type": "MediaError", "code": "missing", "message": "no, such file"}
 
 
 def test_names_that_a_sheet_cannot_hold_are_found_again(tmp_path):

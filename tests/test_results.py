@@ -20,7 +20,7 @@ from omni_msa.errors import ResultsError
 from omni_msa.files.columns import columns, flatten
 from omni_msa.files.results import open_results, read_records
 from omni_msa.media.identity import clip_sha256, content_sha256
-from omni_msa.values import Clip
+from omni_msa.values import Answer, Clip
 
 XLSX = ("xlsx",) if find_spec("openpyxl") else ()
 FORMATS = ("jsonl", "csv", "parquet", *XLSX)
@@ -32,7 +32,11 @@ line_formats = pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 
 
 def test_every_format_reads_back_its_records(tmp_path):
-    records = [good(), failed(), replace(good("words", "s2"), ablation=None, label=None, media={})]
+    spoken = replace(
+        good("words", "s2"), ablation=None, label=None, media={}, emotion="joy",
+        answer=Answer("so good", 1.25, parsable=False, in_range=True),
+    )  # fmt: skip
+    records = [good(), failed(), spoken]
     read = {}
     for suffix in FORMATS:
         write(tmp_path / f"r.{suffix}", *records)
@@ -43,6 +47,8 @@ def test_every_format_reads_back_its_records(tmp_path):
     for flat, record in zip(read["csv"], records, strict=True):
         assert flatten(flat.to_json()) == flatten(record.to_json())
         assert flat.to_json().keys() == record.to_json().keys()
+        for name in ("answer", "emotion", "error"):
+            assert getattr(flat, name) == getattr(record, name)
 
 
 def test_a_flat_row_has_every_column():

@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
-from omni_msa.values import Ablation, Record
+from omni_msa.values import Ablation, Answer, Record
 
 Row = dict[str, Any]  # one flat row: columns to values, None where there is none
 
 SEPARATOR = " | "  # of warnings in one cell
 _SAME = (  # columns that are fields of the record
-    "id", "clip", "path", "start_seconds", "end_seconds", "sha256", "score", "label", "text"
+    "id", "clip", "path", "start_seconds", "end_seconds", "sha256", "score", "emotion", "label",
+    "text",
 )  # fmt: skip
+_OF_ANSWER = {"answer": "text", "answer_parsable": "parsable", "answer_in_range": "in_range"}
+_OF_ERROR = {"error_type": "type", "error_code": "code", "error_message": "message"}
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # what begins a formula, full-width forms too
 _FORMULA = re.compile(rf"'*\s*[{_SIGNS}]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
@@ -42,7 +45,7 @@ def columns() -> dict[str, type]:
     return {
         **{"id": str, "clip": str, "path": str, "start_seconds": float, "end_seconds": float},
         **{"sha256": str, "score": float, "range_low": float, "range_high": float},
-        **{"label": float, "text": str},
+        **{"emotion": str, "label": float, "text": str},
         **{f"{m}_source": str for m in MODALITIES},
         **dict.fromkeys(subset_columns(), float),
         **{f"drop_{m}_{part}": float for m in MODALITIES for part in ("score", "delta")},
@@ -50,7 +53,8 @@ def columns() -> dict[str, type]:
         **{"duration_seconds": float, "num_frames": int},
         **{"tokens_total": int, "seconds_total": float},
         **{"base": str, "checkpoint": str, "readout": str, "fingerprint": str},
-        **{"warnings": str, "error_type": str, "error_message": str, "extra": str},
+        **{"answer": str, "answer_parsable": int, "answer_in_range": int, "warnings": str},
+        **{"error_type": str, "error_code": str, "error_message": str, "extra": str},
     }
 
 
@@ -67,7 +71,8 @@ def empty_row() -> Row:
 
 def flatten(record: Mapping[str, Any]) -> Row:
     """A record as JSON values (`Record.to_json`) -> one flat row with every one of `columns`."""
-    ablation, error = record.get("ablation") or {}, record.get("error") or {}
+    ablation, answer = record.get("ablation") or {}, record.get("answer") or {}
+    error = record.get("error") or {}
     low, high = record.get("range") or (None, None)
     seconds = record["seconds"].values()
     flat: Row = {name: record.get(name) for name in _SAME}
@@ -86,7 +91,8 @@ def flatten(record: Mapping[str, Any]) -> Row:
     extra = record.get("extra")
     flat["extra"] = json.dumps(extra, ensure_ascii=False) if extra else None
     flat |= {"warnings": SEPARATOR.join(record["warnings"])}
-    flat |= {"error_type": error.get("type"), "error_message": error.get("message")}
+    flat |= {column: answer.get(name) for column, name in _OF_ANSWER.items()}
+    flat |= {column: error.get(name) for column, name in _OF_ERROR.items()}
     return {name: cell(flat[name], kind) for name, kind in columns().items()}
 
 
@@ -101,7 +107,7 @@ def unflatten(row: Row) -> Record:
     }
     shares = {m: row[f"contribution_{m}"] for m in MODALITIES}
     contribution = {m: value for m, value in shares.items() if value is not None}
-    error = {"type": row["error_type"], "message": row["error_message"] or ""}
+    error = {name: row[column] or "" for column, name in _OF_ERROR.items()}
     low, high = row["range_low"], row["range_high"]
     media = {name: row[name] for name in ("duration_seconds", "num_frames")}
     model = {name: row[name] for name in ("base", "checkpoint", "readout", "fingerprint")}
@@ -116,8 +122,16 @@ def unflatten(row: Row) -> Record:
         model=model,
         warnings=tuple(row["warnings"].split(SEPARATOR)) if row["warnings"] else (),
         error=error if is_failed(row) else None,
+        answer=_answer(row),
         extra=_json_object(row["extra"]),
     )
+
+
+def _answer(row: Row) -> Answer | None:
+    if row["answer_parsable"] is None:
+        return None
+    flags = bool(row["answer_parsable"]), bool(row["answer_in_range"])
+    return Answer(row["answer"] or "", row["score"], *flags)
 
 
 def _json_object(text: str | None) -> dict[str, Any]:

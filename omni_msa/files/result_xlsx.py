@@ -40,6 +40,7 @@ _MEANINGS = {
     "end_seconds": "end of the time window; empty for a whole file",
     "sha256": "a hash of the content, words and window",
     "score": "the sentiment, from range_low (negative) to range_high (positive)",
+    "emotion": "the class whose number the score is",
     "label": "the manifest's label",
     "text": "the words that were scored",
     "subset_": "the score with only these shown: T text, A audio, V video",
@@ -53,6 +54,8 @@ _MEANINGS = {
     "checkpoint": "what was trained on it; empty where it is read as it is",
     "readout": "how the number is read off the model",
     "fingerprint": "hash of everything but the clip that changes a score",
+    "answer": "what a generative readout said",
+    "answer_": "1 where it was a number (parsable), one within the range, else 0",
     "warnings": "what was cut, repaired or replaced",
     "error_": "why there is no score",
     "extra": "the other columns of the manifest, as JSON",
@@ -132,7 +135,7 @@ def write_xlsx(path: Path, rows: list[Row]) -> None:
 def key_columns() -> list[str]:
     """The columns of the sheet that is looked at first."""
     shares = [f"contribution_{modality}" for modality in MODALITIES]
-    return ["id", "clip", "score", *shares, "label", "text", "warnings", "error_message"]
+    return ["id", "clip", "score", "emotion", *shares, "label", "text", "warnings", "error_message"]
 
 
 def meaning(column: str) -> str:
