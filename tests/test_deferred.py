@@ -53,6 +53,7 @@ def test_what_only_loading_tells(base_folder, checkpoint_folder):
     assert identity_before_loading(bare) is identity_before_loading(other) is None
 
 
+@pytest.mark.slow
 def test_a_finished_file_and_missing_clips_need_no_model(model, tmp_path, capsys):
     manifest, output = tmp_path / "m.jsonl", tmp_path / "out.jsonl"
     manifest.write_text('{"text": "I love it."}\n{"text": "So bad."}\n')
@@ -68,6 +69,7 @@ def test_a_finished_file_and_missing_clips_need_no_model(model, tmp_path, capsys
         assert [row["error"]["code"] for row in rows] == ["missing"] * len(paths)
 
 
+@pytest.mark.slow
 def test_a_finished_evaluation_needs_no_model(model, tmp_path, capsys):
     manifest, output = tmp_path / "m.csv", tmp_path / "out.jsonl"
     manifest.write_text("text,label\nI love it.,2\nSo bad.,-2\nWe went home.,0\n")
@@ -78,6 +80,7 @@ def test_a_finished_evaluation_needs_no_model(model, tmp_path, capsys):
     assert (ended.returncode, ended.stdout) == (0, printed), ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -75,9 +75,10 @@ def ours(scorer, video, sound):
     return content, scorer.builder.build(content, OPTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_frames", "rate"),
-    [(32, 8), *(pytest.param(*c, marks=pytest.mark.slow) for c in [(30, 10), (36, 12)])],
+    [(32, 8), (30, 10), (36, 12)],
 )
 def test_ordinary_clips_agree_from_file_to_score(tiny, files, num_frames, rate):
     video, sound = files(num_frames, rate)

@@ -77,6 +77,7 @@ def test_streams_that_cannot_be(arguments, words, listed, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_ends_the_program(tmp_path, model):
     write_wav(tmp_path / "a.wav")
     program = subprocess.Popen(

@@ -57,6 +57,7 @@ def test_the_kept_epoch_is_named_and_so_is_what_its_figure_is_of(whole, capsys):
     assert json.loads(capsys.readouterr().out)["epoch"] == best["epoch"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_logs_the_same_epochs(whole, train, base_folder, tmp_path):
     def killer(now):
         if now.step == 4 and now.metrics is None and not now.notice:

@@ -72,13 +72,18 @@ def read(path: Path, window: tuple[float, float], monkeypatch, gap: float) -> Cl
     return read_clip(Clip(path, start_seconds=window[0], end_seconds=window[1]), MediaOptions())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+QUICK = ("open groups of pictures.mp4", "sound.wav", "sound.flac")
+
+
+@pytest.mark.parametrize(
+    "kind", [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
+)
 def test_a_window_is_what_decoding_from_the_start_gives(tmp_path, monkeypatch, kind):
     path = write(tmp_path / kind, kind)
     for window in WINDOWS:
         through = read(path, window, monkeypatch, inf)
         sought = read(path, window, monkeypatch, 4.0)
-        assert sought.present == through.present and sought.warnings == through.warnings
+        assert sought.parts.keys() == through.parts.keys() and sought.warnings == through.warnings
         if "video" in through.parts:
             a, b = through.parts["video"], sought.parts["video"]
             np.testing.assert_array_equal(a.rgb, b.rgb)
@@ -88,6 +93,7 @@ def test_a_window_is_what_decoding_from_the_start_gives(tmp_path, monkeypatch, k
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_late_window_decodes_a_group_of_pictures_and_not_the_recording(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4", "open groups of pictures.mp4")
     counts = []
@@ -102,6 +108,7 @@ def test_a_late_window_decodes_a_group_of_pictures_and_not_the_recording(tmp_pat
     assert len(counts) < 60 + 4 * FPS < SECONDS * FPS / 2
 
 
+@pytest.mark.slow
 def test_the_windows_of_a_file_are_scanned_for_once(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4", "open groups of pictures.mp4")
     scans = []
