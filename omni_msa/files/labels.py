@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,17 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omni_msa.errors import ConfigError, ManifestError, check_choice
+from omni_msa.files.answers import parse_answer, parse_class
 from omni_msa.files.importers import DATASETS
 from omni_msa.options import DEFAULT_RANGE, TASKS, check_label_range
 from omni_msa.values import Answer, Clip
 
 if TYPE_CHECKING:
     import torch
-
-
-_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}\N{EN DASH}]?(?:\d+(?:\.\d+)?|\.\d+)")
-_MINUS = str.maketrans("\N{MINUS SIGN}\N{EN DASH}", "--")
-_SHARE_OF_RANGE = {"negative": 0.25, "neutral": 0.5, "positive": 0.75}
 
 
 @dataclass(frozen=True)
@@ -140,35 +135,6 @@ def label_texts(low: float, high: float) -> dict[str, float]:
     """Every label of a range in steps of a tenth: its text and its value."""
     tenths = range(round(low * 10), round(high * 10) + 1)
     return {label_text(n / 10): n / 10 for n in tenths}
-
-
-def parse_answer(text: str, low: float, high: float) -> Answer:
-    """The first signed number of an answer, clipped to the range; else a lone polarity word.
-
-    The words' values (a quarter, a half, three quarters of the range: -1.5, 0, +1.5 of [-3, 3]) and
-    taking what cannot be read for 0 are ours: the paper states only greedy decoding and a regular
-    expression.
-    """
-    if number := _NUMBER.search(text):
-        value = float(number[0].translate(_MINUS))
-        return Answer(text, min(max(value, low), high), True, low <= value <= high)
-    polarities = {word for word in _SHARE_OF_RANGE if word in text.lower()}
-    if len(polarities) == 1:
-        value = low + _SHARE_OF_RANGE[polarities.pop()] * (high - low)
-        return Answer(text, value, True, True)
-    return Answer(text, min(max(0.0, low), high), False, True)
-
-
-def parse_class(text: str, classes: tuple[str, ...]) -> Answer:
-    """The class that an answer names first; class 0 when it names none (as MSE-Adapter does)."""
-    places = {
-        match.start(): i
-        for i, name in enumerate(classes)
-        if (match := re.search(rf"\b{re.escape(name.lower())}\b", text.lower()))
-    }
-    if not places:
-        return Answer(text, 0.0, False, True)
-    return Answer(text, float(places[min(places)]), True, True)
 
 
 def label_space_of(
