@@ -41,17 +41,17 @@ def parse_answer(text: str, low: float, high: float) -> Answer:
         text: what the model said.
         low, high: of the label range; lone words are a quarter, a half, three quarters of it.
     """
-    said = unicodedata.normalize("NFKC", text).translate(_DASHES).lower()
+    line = unicodedata.normalize("NFKC", text).translate(_DASHES).lower()
     for scale in _scales(low, high):
-        said = scale.sub(" ", said)
-    said = _OUT_OF.sub(" ", said)
-    values = {_value(match, said, low) for match in _NUMBER.finditer(said)}
-    words = {word for word, pattern in _WORDS.items() if pattern.search(said)}
+        line = scale.sub(" ", line)
+    line = _OUT_OF.sub(" ", line)
+    values = {_value(match, line, low) for match in _NUMBER.finditer(line)}
+    words = {word for word, pattern in _WORDS.items() if pattern.search(line)}
     if len(values) == 1:
         value = values.pop()
-        if value is not None and not _contradicts(value, low, high, words, said):
+        if value is not None and not _contradicts(value, low, high, words, line):
             return Answer(text, min(max(value, low), high), True, low <= value <= high)
-    elif not values and len(words) == 1 and not _NEGATION.search(said):
+    elif not values and len(words) == 1 and not _NEGATION.search(line):
         share = _SHARE_OF_RANGE[words.pop()]
         return Answer(text, low + share * (high - low), True, True)
     return Answer(text, min(max(0.0, low), high), False, True)
@@ -66,10 +66,10 @@ def _scales(low: float, high: float) -> list[re.Pattern[str]]:
     ]
 
 
-def _value(match: re.Match[str], said: str, low: float) -> float | None:
+def _value(match: re.Match[str], line: str, low: float) -> float | None:
     """A number with its sign; None where it is in doubt: `score-2`, `score - 2`, `not 2`, `±1`."""
     sign = (match["sign"] or "").rstrip(" :")
-    before, behind = said[: match.start()], said[match.end() :]
+    before, behind = line[: match.start()], line[match.end() :]
     is_apart = before[-1:].isspace() and match[0][1:2].isspace()
     joins = before[-1:].isalnum() or (is_apart and before.rstrip()[-1:].isalnum())
     if sign in ("-", "+") and (joins or before.endswith("/")):
@@ -82,11 +82,11 @@ def _value(match: re.Match[str], said: str, low: float) -> float | None:
     return -number if sign in _NEGATIVE_SIGNS else number + 0.0
 
 
-def _contradicts(value: float, low: float, high: float, words: set[str], said: str) -> bool:
+def _contradicts(value: float, low: float, high: float, words: set[str], line: str) -> bool:
     """Whether the words speak of the other side, where the range has two; or are denied."""
     if low >= 0 or not words:
         return False
-    if _NEGATION.search(said):
+    if _NEGATION.search(line):
         return True
     side = "negative" if value < 0 else "positive" if value > 0 else "neutral"
     return side != "neutral" and side not in words and words != {"neutral"}
