@@ -85,6 +85,7 @@ class Trainer:
         fresh: bool = False,
         start: Path | None = None,
         progress: Callable[[TrainProgress], None] | None = None,
+        tensorboard: bool = False,
     ) -> CheckpointInfo:
         """Trains, keeps the best epoch in `out`, and returns what its `omni_msa.json` says.
 
@@ -96,6 +97,7 @@ class Trainer:
             fresh: start anew, whatever is in the folder.
             start: a checkpoint whose adapter and method are trained on.
             progress: for this run, in place of the trainer's.
+            tensorboard: also write the log's figures to event files, for TensorBoard.
 
         Raises:
             TrainingError: the loss is no number, or memory does not hold one clip.
@@ -105,8 +107,9 @@ class Trainer:
         info = first_info(self.thinker, self.lora, self.options, self.media, data, start)
         info = replace(info, base=base_name or info.base, notice=notice)
         fingerprint = run_fingerprint(info, self.processes.count)
-        with RunFolder(out, fingerprint, fresh, writes=self.processes.leads) as folder:
-            if self.processes.leads:  # after the fingerprint, which does not depend on it
+        leads = self.processes.leads
+        with RunFolder(out, fingerprint, fresh, leads, tensorboard=tensorboard) as folder:
+            if leads:  # after the fingerprint, which does not depend on it
                 info = replace(info, training=info.training | clips_record(data, start))
             run = Run(
                 model, self.options, data, folder, info, self.processes, progress or self.progress
