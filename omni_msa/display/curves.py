@@ -32,7 +32,10 @@ PANELS = {
     "learning rate": ("lora_learning_rate", "head_learning_rate"),
 }
 LEGEND_COLUMNS = 2
-STYLES = {"lora_learning_rate": ("-", "LoRA"), "head_learning_rate": ("--", "head")}
+STYLES: dict[str, tuple[Any, str]] = {
+    "lora_learning_rate": ("-", "LoRA"),
+    "head_learning_rate": ("--", "head"),
+}
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,8 @@ def _draw_line(axis: Axes, run: Curves, name: str, color: str, marks_kept: bool)
     axis.plot(run.epochs, numbers, style, color=color, marker="o", markersize=3)
     if marks_kept and run.best_place is not None:
         place = run.best_place
-        ring = {"markersize": 10, "markerfacecolor": "none", "linestyle": "none"}
-        axis.plot([run.epochs[place]], [numbers[place]], marker="o", color=color, **ring)
+        point = axis.plot([run.epochs[place]], [numbers[place]], "o", color=color, markersize=10)
+        point[0].set_markerfacecolor("none")
 
 
 def _explain_styles(axis: Axes, runs: Sequence[Curves]) -> None:
