@@ -9,17 +9,21 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import MEDIA, ROOT
+from test_train import clips as training_clips
+from test_train import lose_the_loss
 
-from omni_msa.errors import ConfigError
+from omni_msa.errors import ConfigError, TrainingError
 from omni_msa.evaluation.evaluate import ScoredClip
 from omni_msa.files.results import read_records
 from omni_msa.methods import TrainedBy
-from omni_msa.options import TrainOptions
+from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.training.data import TrainingData
+from scripts.memory_feed import MemoryFeed
 from scripts.study import running
 from scripts.study.arms import make_arms, runs_of
 from scripts.study.compare import main
-from scripts.study.making import is_made
+from scripts.study.making import is_made, train_once
 from scripts.study.plan import write_plan
 from scripts.study.results import shown_less
 from scripts.study.tables import escape
@@ -313,6 +317,20 @@ def test_what_is_wrong_is_said_before_anything_is_made(clips, tmp_path, capsys, 
     assert main([str(clips), "-o", str(tmp_path / "out"), *arguments]) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_broke_off_is_not_taken_for_a_made_one(base_folder, tmp_path, monkeypatch):
+    train = training_clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
+    data = TrainingData(MemoryFeed(train), MemoryFeed(train))
+    options = TrainOptions(epochs=1, batch_size=2, lora_rank=4, lora_alpha=4)
+    model, media = ModelOptions(str(base_folder)), MediaOptions(**MEDIA)
+    with monkeypatch.context() as patch:
+        lose_the_loss(patch, 0)
+        with pytest.raises(TrainingError, match="the loss is nan"):
+            train_once(tmp_path, model, options, media, data)
+    assert not is_made(tmp_path)
+    train_once(tmp_path, model, options, media, data)
+    assert is_made(tmp_path)
 
 
 def test_a_folder_of_something_else_is_not_written_to(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from omni_msa.errors import TrainingError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import Feed
 from omni_msa.modalities import Subset
@@ -32,9 +33,17 @@ def train_once(
 
     Args:
         how: further arguments of `Trainer.run`.
+
+    Raises:
+        TrainingError: it cannot go on; then its best epoch so far does not stand for the run.
     """
-    if not is_made(folder):
+    if is_made(folder):
+        return
+    try:
         Trainer(model, options, media).run(data, folder, **how)
+    except TrainingError:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        raise
 
 
 def fit_once(
