@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,21 +20,38 @@ TERMINATED = 128 + signal.SIGTERM
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a bug keeps its traceback."""
+
+    def load() -> Callable[..., object]:
+        from omni_msa.commands.app import app
+
+        return app
+
+    return run_program(load, "omni-msa", arguments)
+
+
+def run_program(
+    load: Callable[[], Callable[..., object]], name: str, arguments: Sequence[str] | None = None
+) -> int:
+    """Run one command line of a Typer program and return its exit code.
+
+    Args:
+        load: imports the program, when everything is ready for its errors.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A file name may hold what the terminal's encoding cannot say: show it escaped.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     with _termination_as_interrupt() as terminations:
-        code = _run(arguments)
+        code = _run(load, name, arguments)
     return TERMINATED if terminations else code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(
+    load: Callable[[], Callable[..., object]], name: str, arguments: Sequence[str] | None
+) -> int:
     """The command's exit code."""
     try:
-        from omni_msa.commands.app import app
-
-        app(args=None if arguments is None else list(arguments), prog_name="omni-msa")
+        load()(args=None if arguments is None else list(arguments), prog_name=name)
     except OmniMSAError as error:
         print(f"omni-msa: {error}", file=sys.stderr)
         return error.exit_code

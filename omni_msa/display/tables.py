@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from omni_msa.evaluation.evaluate import Evaluation
-    from omni_msa.evaluation.metrics import Difference
+    from omni_msa.evaluation.resampling import Difference
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.inspection import Inspection
     from omni_msa.scoring.planning import Plan
