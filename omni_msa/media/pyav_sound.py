@@ -19,6 +19,7 @@ import soxr
 from omni_msa.errors import MediaError
 from omni_msa.media.container import (
     LIBAV_ERRORS,
+    NOT_DAMAGE,
     SEEK_BACK_SECONDS,
     SEEK_GAP_SECONDS,
     Deadline,
@@ -134,6 +135,8 @@ class _SoundDecoder:
                 self.deadline.check()
                 try:
                     frames = packet.decode()
+                except MemoryError:
+                    raise
                 except LIBAV_ERRORS:
                     self.num_damaged += 1
                     continue
@@ -142,8 +145,8 @@ class _SoundDecoder:
                     block = _Block(self._num_samples, frame.sample_rate, _mono(frame), seconds)
                     self._num_samples += len(block.samples)
                     yield block
-        except MediaError:
-            raise  # the deadline
+        except NOT_DAMAGE:
+            raise
         except LIBAV_ERRORS:
             self.num_damaged += 1
 

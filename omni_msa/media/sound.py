@@ -19,7 +19,7 @@ from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 MIN_SAMPLES = 480  # three mel frames: the least that the audio tower turns into one token
-BLOCK_SECONDS = 30
+BLOCK_VALUES = 2**22  # numbers of all channels that are read at once
 LOOK_AHEAD_SECONDS = 0.1  # read beyond a window, for the resampler
 
 
@@ -91,7 +91,7 @@ def _read_plain(path: Path, span: tuple[float, float], deadline: Deadline) -> np
         while samples_to_read > 0:
             deadline.check()
             block = file.read(
-                min(samples_to_read, BLOCK_SECONDS * file.samplerate),
+                min(samples_to_read, BLOCK_VALUES // file.channels),
                 dtype="float32",
                 always_2d=True,
             )  # [S, C]
