@@ -22,7 +22,9 @@ MAX_COLUMNS = 1_000
 
 # What a terminal obeys (C0, C1, delete), what turns the direction of writing or ends a line, and
 # halves of characters, which no encoding can write.
-_CONTROLS = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_CONTROLS = (
+    "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+)
 _UNPRINTABLE = re.compile(f"[{_CONTROLS}]")
 _OWN_BREAK = re.compile(r"\n(?=  )")  # before the indented lines of a list of problems
 

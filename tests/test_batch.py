@@ -11,7 +11,6 @@ import pytest
 import torch
 from sounds import write_wav
 
-from omni_msa.errors import MediaError
 from omni_msa.files.results import open_results, read_records
 from omni_msa.media.readers import ClipReaders
 from omni_msa.options import AblationOptions, BatchOptions

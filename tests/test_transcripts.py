@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from omni_msa.errors import TranscriptError
+from omni_msa.foreign import MAX_TEXT_BYTES
 from omni_msa.media.transcripts import (
-    MAX_BYTES,
     clean_words,
     cues_to_text,
     option_transcript,
@@ -169,7 +169,7 @@ def test_what_is_no_text_is_an_error_naming_the_file(tmp_path, data):
 
 def test_a_file_too_large_to_be_a_transcript(tmp_path):
     with pytest.raises(TranscriptError, match="larger than 10 MB"):
-        read_transcript_file(write(tmp_path / "a.txt", b"a" * (MAX_BYTES + 1)))
+        read_transcript_file(write(tmp_path / "a.txt", b"a" * (MAX_TEXT_BYTES + 1)))
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "folder.txt"])

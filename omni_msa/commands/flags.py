@@ -18,6 +18,7 @@ import typer
 
 from omni_msa.commands.streams import is_stdout
 from omni_msa.errors import ConfigError, check_choice
+from omni_msa.foreign import printable_message
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.options import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
 
@@ -322,4 +323,4 @@ class ShowFlags:
     def note(self, message: str) -> None:
         """A line for people, on stderr, unless they want none."""
         if not self.quiet:
-            typer.echo(f"omni-msa: {message}", err=True)
+            typer.echo(printable_message(f"omni-msa: {message}"), err=True)

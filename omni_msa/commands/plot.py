@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from omni_msa.commands.flags import ShowFlags, takes_flags
+from omni_msa.foreign import printable
 
 EXAMPLES = (
     "Examples:\n\nomni-msa plot mosi-checkpoint -o curves.svg\n\n"
@@ -37,4 +38,5 @@ def plot(
     if show.json:
         print_json({"picture": str(output), "epochs": epochs})
     else:
-        typer.echo(f"{output}: {', '.join(f'{n} epochs of {name}' for name, n in epochs.items())}")
+        counts = ", ".join(f"{n} epochs of {name}" for name, n in epochs.items())
+        typer.echo(printable(f"{output}: {counts}"))

@@ -27,12 +27,13 @@ from omni_msa.media.container import (
 )
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
-MAX_PACKETS = 3_000_000  # that are looked at: a day of video with its sound
+MAX_PACKETS = 1_500_000  # that are looked at: seven hours of video at 60 frames a second
 # Where no frame can be sought, and how much is decoded at most: ten seconds of 1080p.
 ANIMATIONS = ("gif", "apng", "webp_anim", "webp")
 MAX_ANIMATED_PIXELS = 600_000_000
 MAX_FAILED_PACKETS = 50  # then a track counts as not decodable
 MAX_SILENT_PACKETS = 5_000  # the same, of packets that fail no more than they give frames
+CHECK_PACKETS = 100  # between checks of the limits
 SOUND_PACKETS = 1_000  # of the sound, whose start alone is needed
 DEFAULT_FRAME_RATE = 25.0  # frames a second, for raw streams without timestamps
 
@@ -223,13 +224,15 @@ def _scan(
         return
     try:
         for number, packet in enumerate(container.demux([scan.stream for scan in scans])):
+            by_index[packet.stream.index].add(packet)
+            if number % CHECK_PACKETS:
+                continue
             if deadline is not None:
                 deadline.check()
+            if all(scan.is_complete for scan in scans):
+                return
             if number >= MAX_PACKETS:
                 warnings.append(f"only the first {MAX_PACKETS:,} packets of the file are used")
-                return
-            by_index[packet.stream.index].add(packet)
-            if all(scan.is_complete for scan in scans):
                 return
     except NOT_DAMAGE:
         raise

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from omni_msa.media.container import Deadline
-from omni_msa.media.pyav_sound import WARM_UP_SECONDS, read_sound, resample
+from omni_msa.media.pyav_sound import WARM_UP_SECONDS, mean_of_channels, read_sound, resample
 from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 
@@ -97,7 +97,7 @@ def _read_plain(path: Path, span: tuple[float, float], deadline: Deadline) -> np
             )  # [S, C]
             if not len(block):
                 break
-            parts.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+            parts.append(mean_of_channels(block.T))
             samples_to_read -= len(block)
         if not parts:
             raise ValueError("no samples")

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
+from omni_msa.foreign import read_json
 from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256
 from omni_msa.options import PROMPT_VERSION, MediaOptions
+from omni_msa.scoring.checkpoint_limits import check_info
 
 # Not imported before they are needed: what a checkpoint says of itself is read without torch.
 if TYPE_CHECKING:
@@ -175,11 +177,14 @@ def read_info(folder: Path) -> CheckpointInfo:
     """
     path = folder / "omni_msa.json"
     try:
-        info = CheckpointInfo.from_json(json.loads(path.read_text(encoding="utf-8")))
+        info = CheckpointInfo.from_json(read_json(path, ModelError))
+        check_info(info)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(
             f"checkpoint {folder}: no omni_msa.json in it; give a folder that training wrote"
         ) from error
+    except ModelError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"checkpoint {folder}: omni_msa.json is damaged ({error})") from error
     if info.format_version != FORMAT_VERSION:

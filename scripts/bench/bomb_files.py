@@ -229,8 +229,12 @@ def write_id3(path: Path, frames: int, side: int = 0, packed_size: int = 0) -> N
 
 def write_flac_tag(path: Path, size: int) -> None:
     """A FLAC whose comments claim more than the file has."""
-    info = struct.pack(">HH3x3x8s16s", 4096, 4096, (16_000 << 44 | 15 << 36).to_bytes(8, "big"), b"")
-    path.write_bytes(b"fLaC" + b"\0\0\0\x22" + info + b"\x84" + size.to_bytes(3, "big") + bytes(999))
+    info = struct.pack(
+        ">HH3x3x8s16s", 4096, 4096, (16_000 << 44 | 15 << 36).to_bytes(8, "big"), b""
+    )
+    path.write_bytes(
+        b"fLaC" + b"\0\0\0\x22" + info + b"\x84" + size.to_bytes(3, "big") + bytes(999)
+    )
 
 
 BOMBS: dict[str, Callable[[Path], None]] = {
@@ -250,12 +254,13 @@ BOMBS: dict[str, Callable[[Path], None]] = {
         write_flac, sample_rate=48_000, channels=8, seconds=HOURS // 10
     ),
     "ten hours.wav": partial(write_wav, sample_rate=16_000, channels=1, seconds=HOURS),
-    "32 channels.wav": partial(write_wav, sample_rate=192_000, channels=32, seconds=600),
+    "24 channels.wav": partial(write_wav, sample_rate=192_000, channels=24, seconds=600),
     "fast, cut off.wav": partial(
-        write_wav, sample_rate=192_000, channels=32, seconds=1, claimed=2**32 - 1
+        write_wav, sample_rate=192_000, channels=24, seconds=1, claimed=2**32 - 1
     ),
-    "65535 channels.wav": partial(write_wav, sample_rate=2**31 - 1, channels=65_535, seconds=0,
-                                  claimed=2**32 - 1),
+    "65535 channels.wav": partial(
+        write_wav, sample_rate=2**31 - 1, channels=65_535, seconds=0, claimed=2**32 - 1
+    ),
     "ten hours.ogg": partial(write_coded_sound, codec="libopus", seconds=HOURS),
     "ten hours.mp3": partial(write_coded_sound, codec="libmp3lame", seconds=HOURS),
     "ten hours.m4a": partial(write_coded_sound, codec="aac", seconds=HOURS),
@@ -274,8 +279,6 @@ BOMBS: dict[str, Callable[[Path], None]] = {
         write_many_samples, num_samples=100, timescale=1, duration=2**31 - 1
     ),
     "large cover.mp3": partial(write_id3, frames=1, side=16_000),
-    "packed covers.mp3": partial(
-        write_id3, frames=60, packed_size=200_000_000
-    ),
+    "packed covers.mp3": partial(write_id3, frames=60, packed_size=200_000_000),
     "lying comments.flac": partial(write_flac_tag, size=2**24 - 1),
 }

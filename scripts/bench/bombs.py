@@ -97,8 +97,12 @@ def main() -> None:
             if not path.exists():
                 make(name, path)
             reading = measure(name, path)
-            print(f"{name:28} {reading.megabytes:9.2f} MB {reading.seconds:6.1f} s "
-                  f"{reading.cpu_seconds:6.1f} s of CPU {reading.peak_gib:5.2f} GiB  {reading.outcome[:160]}", flush=True)  # fmt: skip
+            print(
+                f"{name:28} {reading.megabytes:9.2f} MB {reading.seconds:6.1f} s "
+                f"({reading.cpu_seconds:.1f} of CPU) {reading.peak_gib:5.2f} GiB  "
+                f"{reading.outcome[:160]}",
+                flush=True,
+            )
             readings.append(reading)
             if arguments.keep is None:
                 path.unlink()
