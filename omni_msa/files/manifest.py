@@ -357,7 +357,7 @@ def _delimiter(text: str, path: Path) -> str:
 def _check_header(header: list[str], path: Path, ours: Mapping[str, str]) -> None:
     if len(header) > MAX_COLUMNS:
         raise ManifestError(
-            f"{path}: names {len(header):,} columns; at most {MAX_COLUMNS:,} are read"
+            f"{path}: has {len(header):,} columns; at most {MAX_COLUMNS:,} are read"
         )
     duplicates = sorted({name for name in header if name and header.count(name) > 1})
     if duplicates:

@@ -82,7 +82,7 @@ def _probe(file: _File) -> MediaFacts:
         duration = container.duration / av.time_base if container.duration else None
         scans = [
             _Scan(stream, limit)
-            for stream, limit in ((video_stream, MAX_PACKETS), (audio_stream, SOUND_PACKETS))
+            for stream, limit in ((video_stream, MAX_PACKETS + 1), (audio_stream, SOUND_PACKETS))
             if stream is not None
         ]
         _scan(container, scans, file.deadline, warnings)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from omni_msa.environment import offline, prefer_huge_pages
@@ -25,7 +26,8 @@ FOUR_BIT_ABOVE = 1_000_000_000  # parameters: what `--quantize auto` goes by
 
 # What the libraries below raise on a damaged folder.
 UNLOADABLE = (
-    OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError
+    OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError,
+    StrictDataclassError,
 )  # fmt: skip
 
 
@@ -49,18 +51,18 @@ def load_thinker(
     """
     prefer_huge_pages()
     folder = base_folder(name)
-    config = _thinker_config(name, folder)
+    config = thinker_config(name, folder)
     where = _device(device)
     parameters = count_parameters(config)
     check_weights(name, folder, parameters)
     how = resolve_quantize(quantize, parameters)
     if loaded is not None and loaded.base.holds(folder, how, where):
         return loaded.beside(name, folder)
-    from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
+    processor = load_processor(name, folder)
     try:
         with quiet_loading():
-            processor = Qwen2_5OmniProcessor.from_pretrained(folder, trust_remote_code=False)
             result: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
                 folder,
                 config=config,
@@ -87,6 +89,22 @@ def load_thinker(
     return Thinker(model, processor, LoadedBase(name, folder, how, where))
 
 
+def load_processor(name: str, folder: Path) -> Any:
+    """A base's tokenizer, template and feature extractors; code that it brings never runs.
+
+    Raises:
+        ModelError: they are not there, damaged, or cannot be.
+    """
+    from transformers import Qwen2_5OmniProcessor
+
+    check_files(name, folder)
+    try:
+        with quiet_loading():
+            return Qwen2_5OmniProcessor.from_pretrained(folder, trust_remote_code=False)
+    except (*UNLOADABLE, AttributeError) as error:
+        raise ModelError(f"model {name}: {first_line(error)}") from error
+
+
 def is_held(loaded: Thinker, name: str, quantize: str, device: str) -> bool:
     """Whether a Thinker in memory is what `load_thinker` would load.
 
@@ -94,7 +112,7 @@ def is_held(loaded: Thinker, name: str, quantize: str, device: str) -> bool:
         ModelError, ConfigError: as it does, for a base or a device that is not there.
     """
     folder = base_folder(name)
-    parameters = count_parameters(_thinker_config(name, folder))
+    parameters = count_parameters(thinker_config(name, folder))
     return loaded.base.holds(folder, resolve_quantize(quantize, parameters), _device(device))
 
 
@@ -143,13 +161,13 @@ def resolve_quantize(quantize: str, parameters: int) -> str:
     return "4bit" if is_large(parameters) else "none"
 
 
-def count_parameters(thinker_config: Any) -> int:
+def count_parameters(config: Any) -> int:
     """Parameters of a Thinker of this configuration, counted without allocating any."""
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
     try:
         with torch.device("meta"):
-            model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(thinker_config)
+            model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config)
     except (*UNLOADABLE, AttributeError, ArithmeticError) as error:
         raise ModelError(f"no model is of this configuration: {first_line(error)}") from error
     return sum(p.numel() for p in model.parameters())
@@ -177,12 +195,11 @@ def quantization_config(how: str, device: str) -> Any:
     )
 
 
-def _thinker_config(name: str, folder: Path) -> Any:
+def thinker_config(name: str, folder: Path) -> Any:
     """The `thinker_config` of a published folder (or of a Thinker-only one)."""
     from transformers import Qwen2_5OmniThinkerConfig
 
     config = read_settings(f"model {name}", folder / "config.json")
-    check_files(name, folder)
     kind = config.get("model_type")
     if kind not in ("qwen2_5_omni", "qwen2_5_omni_thinker"):
         raise ModelError(

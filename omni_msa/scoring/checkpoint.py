@@ -209,6 +209,7 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     Raises:
         ModelError: made for another base, damaged, or with missing or foreign tensors.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from omni_msa.methods import make_method
@@ -228,7 +229,7 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     try:
         loaded = make_method(method or info.method, thinker, info.label_space, options)
         loaded.load_state_dict(load_file(folder / "readout.safetensors"))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"checkpoint {folder}: readout does not fit ({error})") from error
     return Checkpoint(folder, info, loaded.eval().requires_grad_(False))
 
@@ -242,6 +243,7 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
     Raises:
         ModelError: no checkpoint, a damaged one, or one of another base, method or LoRA.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from omni_msa.methods import parse_options
@@ -271,8 +273,11 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
             f"checkpoint {folder}: it cannot be trained on with another {' and '.join(unlike)} "
             f"({', '.join(f'{stored[n]} there, {fresh[n]} here' for n in unlike)})"
         )
-    set_adapter(folder, thinker)
-    method.load_state_dict(load_file(folder / "readout.safetensors"))
+    try:
+        set_adapter(folder, thinker)
+        method.load_state_dict(load_file(folder / "readout.safetensors"))
+    except SafetensorError as error:
+        raise ModelError(f"checkpoint {folder}: its weights are damaged ({error})") from error
 
 
 def _check_files(folder: Path, info: CheckpointInfo) -> None:

@@ -32,12 +32,10 @@ def check_info(info: CheckpointInfo) -> None:
     _require(space.low < space.high, "scale.high", space.high)
     _require(space.deviation > 0, "scale.deviation", space.deviation)
     _require(_are_names(space.classes, MAX_CLASSES), "scale.classes", space.classes)
-    for name, modalities in (
-        ("hide", info.hide),
-        ("scoring.unused", info.scoring.get("unused", [])),
-    ):
-        known = isinstance(modalities, list) and all(m in MODALITIES for m in modalities)
-        _require(known, name, modalities)
+    names, unused = [*MODALITIES], info.scoring.get("unused", [])
+    for name, modalities in (("hide", info.hide), ("scoring.unused", unused)):
+        are_ours = isinstance(modalities, (list, tuple)) and all(m in names for m in modalities)
+        _require(are_ours, name, modalities)
     for media_field in fields(MediaOptions):
         if (name := media_field.name) in info.media:
             value, default = info.media[name], media_field.default
