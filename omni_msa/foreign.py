@@ -13,7 +13,7 @@ from typing import Any
 
 from omni_msa.errors import OmniMSAError
 
-MAX_TEXT_BYTES = 10_000_000  # of a transcript
+MAX_TEXT_BYTES = 2_000_000  # of a transcript: a long book
 MAX_TABLE_BYTES = 100_000_000  # of a manifest, a table of labels, a list on stdin
 MAX_JSON_BYTES = 10_000_000  # of a JSON file
 MAX_ROW_BYTES = 1_000_000  # of one line of JSONL

@@ -212,7 +212,7 @@ def sparse(path: Path, size: int) -> Path:
 
 
 def test_a_transcript_beyond_its_size_is_refused(tmp_path):
-    with pytest.raises(TranscriptError, match="larger than 10 MB"):
+    with pytest.raises(TranscriptError, match="larger than 2 MB"):
         read_transcript_file(sparse(tmp_path / "a.txt", 100 * MAX_TEXT_BYTES))
 
 

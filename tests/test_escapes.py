@@ -1,4 +1,4 @@
-"""What others wrote never steers a terminal: names, words, errors, columns; files keep the truth."""
+"""What others wrote never steers a terminal: names, words, errors; files keep the truth."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_what_is_no_text_is_an_error_naming_the_file(tmp_path, data):
 
 
 def test_a_file_too_large_to_be_a_transcript(tmp_path):
-    with pytest.raises(TranscriptError, match="larger than 10 MB"):
+    with pytest.raises(TranscriptError, match="larger than 2 MB"):
         read_transcript_file(write(tmp_path / "a.txt", b"a" * (MAX_TEXT_BYTES + 1)))
 
 

@@ -38,7 +38,7 @@ DEMUXERS = (
 )
 MAX_PIXELS = 8192 * 4352  # of a frame: 8K video
 MAX_STREAMS = 64
-MAX_CHANNELS = 24
+MAX_CHANNELS = 16
 MAX_SAMPLE_RATE = 192_000  # Hz
 
 SEEK_GAP_SECONDS = 4.0  # decoding through less than this is quicker than seeking

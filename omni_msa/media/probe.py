@@ -27,7 +27,7 @@ from omni_msa.media.container import (
 )
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
-MAX_PACKETS = 1_500_000  # that are looked at: seven hours of video at 60 frames a second
+MAX_PACKETS = 1_000_000  # that are looked at: four hours of video at 60 frames a second
 # Where no frame can be sought, and how much is decoded at most: ten seconds of 1080p.
 ANIMATIONS = ("gif", "apng", "webp_anim", "webp")
 MAX_ANIMATED_PIXELS = 600_000_000
@@ -229,10 +229,10 @@ def _scan(
                 continue
             if deadline is not None:
                 deadline.check()
-            if all(scan.is_complete for scan in scans):
-                return
             if number >= MAX_PACKETS:
                 warnings.append(f"only the first {MAX_PACKETS:,} packets of the file are used")
+                return
+            if all(scan.is_complete for scan in scans):
                 return
     except NOT_DAMAGE:
         raise

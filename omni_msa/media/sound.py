@@ -19,7 +19,7 @@ from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 MIN_SAMPLES = 480  # three mel frames: the least that the audio tower turns into one token
-BLOCK_VALUES = 2**22  # numbers of all channels that are read at once
+BLOCK_VALUES = 2**18  # numbers of all channels that are read at once; they fit into a cache
 LOOK_AHEAD_SECONDS = 0.1  # read beyond a window, for the resampler
 
 

@@ -254,9 +254,9 @@ BOMBS: dict[str, Callable[[Path], None]] = {
         write_flac, sample_rate=48_000, channels=8, seconds=HOURS // 10
     ),
     "ten hours.wav": partial(write_wav, sample_rate=16_000, channels=1, seconds=HOURS),
-    "24 channels.wav": partial(write_wav, sample_rate=192_000, channels=24, seconds=310),
+    "16 channels.wav": partial(write_wav, sample_rate=192_000, channels=16, seconds=310),
     "fast, cut off.wav": partial(
-        write_wav, sample_rate=192_000, channels=24, seconds=1, claimed=2**32 - 1
+        write_wav, sample_rate=192_000, channels=16, seconds=1, claimed=2**32 - 1
     ),
     "65535 channels.wav": partial(
         write_wav, sample_rate=2**31 - 1, channels=65_535, seconds=0, claimed=2**32 - 1
