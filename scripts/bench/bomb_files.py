@@ -250,7 +250,7 @@ BOMBS: dict[str, Callable[[Path], None]] = {
         write_video, side=5900, num_frames=20, options={"ref": "16", "preset": "veryfast"}
     ),
     "ten hours.flac": partial(write_flac, sample_rate=16_000, channels=1, seconds=HOURS),
-    "ten hours, 8 channels.flac": partial(
+    "an hour, 8 channels.flac": partial(
         write_flac, sample_rate=48_000, channels=8, seconds=HOURS // 10
     ),
     "ten hours.wav": partial(write_wav, sample_rate=16_000, channels=1, seconds=HOURS),

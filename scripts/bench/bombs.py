@@ -25,6 +25,7 @@ from omni_msa.options import MediaOptions
 from omni_msa.values import Clip
 from scripts.bench.bomb_files import BOMBS
 
+ROOT = Path(__file__).parents[2]
 MOST_SECONDS, MOST_GIB = 15.0, 1.5
 
 
@@ -48,7 +49,7 @@ def measure(name: str, path: Path) -> Reading:
     """Reads one file in a process of its own, which starts the reader as a batch does."""
     command = [sys.executable, "-m", "scripts.bench.bombs", "--read", str(path)]
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         outcome = process.stdout.read().strip()
         # of the largest of it and of the processes that it has waited for
@@ -64,7 +65,7 @@ def measure(name: str, path: Path) -> Reading:
 def make(name: str, path: Path) -> None:
     """In a process of its own: a child begins with its parent's peak of memory."""
     command = [sys.executable, "-m", "scripts.bench.bombs", "--make", name, str(path)]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, cwd=ROOT)
 
 
 def read(path: Path) -> str:
@@ -92,7 +93,7 @@ def main() -> None:
     readings = []
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.only or BOMBS:
-            folder = arguments.keep or Path(temporary)
+            folder = (arguments.keep or Path(temporary)).resolve()
             path = folder / name
             if not path.exists():
                 make(name, path)
