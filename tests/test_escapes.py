@@ -128,7 +128,8 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)
-def test_nothing_of_an_error_is_obeyed(kind, tmp_path, capsys):
+def test_nothing_of_an_error_is_obeyed(kind, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     name = EVIL.replace("/", "")
     folder = tmp_path / name
     folder.mkdir()
