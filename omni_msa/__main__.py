@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from omni_msa.errors import OmniMSAError
+from omni_msa.foreign import printable_message
 
 TERMINATED = 128 + signal.SIGTERM
 
@@ -53,7 +54,7 @@ def _run(
     try:
         load()(args=None if arguments is None else list(arguments), prog_name=name)
     except OmniMSAError as error:
-        print(f"omni-msa: {error}", file=sys.stderr)
+        print(printable_message(f"omni-msa: {error}"), file=sys.stderr)
         return error.exit_code
     except SystemExit as end:  # how Typer ends: 0, 2 for usage, 130 for Ctrl-C, or our own
         return end.code if isinstance(end.code, int) else int(bool(end.code))

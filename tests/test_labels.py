@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from omni_msa.files.labels import LabelSpace, label_text, label_texts, parse_answer, parse_class
-from omni_msa.values import Answer
+from omni_msa.files.record import Answer
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from omni_msa.commands.flags import ShowFlags, takes_flags
+from omni_msa.foreign import printable
 
 EXAMPLES = (
     "Examples:\n\nomni-msa plot mosi-checkpoint -o curves.svg\n\n"
@@ -38,4 +39,4 @@ def plot(
         print_json({"picture": str(output), "epochs": epochs})
     else:
         counts = (f"{n} epoch{'s' * (n > 1)} of {name}" for name, n in epochs.items())
-        typer.echo(f"{output}: {', '.join(counts)}")
+        typer.echo(printable(f"{output}: {', '.join(counts)}"))

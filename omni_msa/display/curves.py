@@ -5,7 +5,6 @@ Drawing needs matplotlib, which is imported where it is used; reading a log does
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omni_msa.errors import ConfigError
 from omni_msa.files.atomic import replacing
+from omni_msa.foreign import MAX_ROW_BYTES, MAX_TABLE_BYTES, parse_json, read_limited
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,7 +131,8 @@ def make_figure(runs: Sequence[Curves]) -> Figure:
 
 def _read_run(folder: Path, name: str) -> Curves:
     try:
-        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        data = read_limited(folder / LOG, MAX_TABLE_BYTES, ConfigError)
+        lines = data.decode("utf-8", "replace").splitlines()
     except OSError as error:
         raise ConfigError(f"{folder}: no {LOG} in it; give a folder of `train -o`") from error
     rows = [row for row in map(_event, lines) if row.get("event") == "epoch" and "epoch" in row]
@@ -186,7 +187,7 @@ def _has(runs: Sequence[Curves], names: Sequence[str]) -> bool:
 def _event(line: str) -> dict[str, Any]:
     """A line of the log; empty for one that is cut short."""
     try:
-        event = json.loads(line)
+        event = parse_json(line, MAX_ROW_BYTES)
     except ValueError:
         return {}
     return event if isinstance(event, dict) else {}

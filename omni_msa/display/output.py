@@ -12,6 +12,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from omni_msa.foreign import printable, printable_json, printable_message
+
+
+def line(text: str = "", style: str = "") -> Text:
+    """One line as a terminal shows it: nothing in it is read as markup, or obeyed as an escape.
+
+    Every text that the display shows is made here.
+    """
+    return Text(printable(text), style)
+
 
 def print_json(document: Any) -> None:
     """Exactly one JSON document on stdout."""
@@ -21,16 +31,16 @@ def print_json(document: Any) -> None:
     except UnicodeEncodeError:  # a file name that the terminal's encoding lacks
         text = json.dumps(document, indent=2, allow_nan=False)
     with until_reader_leaves():
-        print(text, flush=True)
+        print(printable_json(text), flush=True)
 
 
 def say(message: str) -> None:
     """One line for people, on stderr; a terminal that is too narrow breaks it between words."""
-    line = f"omni-msa: {message}"
+    text = printable_message(f"omni-msa: {message}")
     if sys.stderr.isatty():
-        Console(stderr=True, highlight=False).print(Text(line))
+        Console(stderr=True, highlight=False).print(Text(text))
     else:
-        print(line, file=sys.stderr)
+        print(text, file=sys.stderr)
 
 
 def signed(value: float | None) -> str:

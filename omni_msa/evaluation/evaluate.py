@@ -23,9 +23,10 @@ from omni_msa.evaluation.metrics import (
 from omni_msa.evaluation.resampling import Difference, bootstrap_intervals, paired_differences
 from omni_msa.files.importers import DATASETS
 from omni_msa.files.labels import LabelSpace
+from omni_msa.files.record import Answer, Record
 from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name
 from omni_msa.options import EvaluateOptions
-from omni_msa.values import Answer, Clip, Record
+from omni_msa.values import Clip
 
 if TYPE_CHECKING:
     from omni_msa.scoring.checkpoint import CheckpointInfo

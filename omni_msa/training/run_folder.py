@@ -27,6 +27,11 @@ from omni_msa.training.event_files import EventFiles, remove_event_files
 LOG = "train_log.jsonl"
 STATE = "training_state.pt"
 CHECKPOINT = "omni_msa.json"
+# What reading a state raises where it is damaged, or holds more than tensors and plain values.
+UNREADABLE = (
+    OSError, RuntimeError, ValueError, EOFError, UnpicklingError, KeyError, TypeError, IndexError,
+    AttributeError,
+)  # fmt: skip
 
 
 class RunFolder:
@@ -131,17 +136,18 @@ class RunFolder:
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            fingerprint, log_bytes = state["fingerprint"], int(state["log_bytes"])
+        except UNREADABLE as error:
             raise ModelError(
                 f"{path}: is damaged, the run cannot go on from it; --fresh starts anew"
             ) from error
-        if state["fingerprint"] != self.fingerprint:
+        if fingerprint != self.fingerprint:
             raise ConfigError(
                 f"{self.folder}: holds an unfinished run with other settings or data; repeat its "
                 "command to go on, or give --fresh to start anew"
             )
         self.state = state
-        self._cut_log(state["log_bytes"])
+        self._cut_log(max(log_bytes, 0))
 
     def _cut_log(self, length: int) -> None:
         """Takes back what was logged after the state was saved."""

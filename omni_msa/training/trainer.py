@@ -18,6 +18,7 @@ import torch
 
 from omni_msa.errors import ConfigError
 from omni_msa.files.labels import LabelSpace
+from omni_msa.foreign import printable
 from omni_msa.methods import TrainedBy, method_trained_by, parse_options
 from omni_msa.model.loading import count_parameters, is_large, load_thinker
 from omni_msa.model.lora import add_lora
@@ -114,7 +115,7 @@ class Trainer:
             run = Run(
                 model, self.options, data, folder, info, self.processes, progress or self.progress
             )
-            logger.info("training on %d clips into %s", len(data.train.clips), out)
+            logger.info("training on %d clips into %s", len(data.train.clips), printable(str(out)))
             trained = run.train()
         logger.info("training ended: %s", trained.metrics)
         return trained

@@ -23,13 +23,14 @@ from omni_msa.commands.labelled import CachedBatchFlags, ReadFlags, file_feed
 from omni_msa.display.progress import count_progress, train_progress
 from omni_msa.errors import first_line
 from omni_msa.files.columns import one_line
+from omni_msa.files.record import Record
 from omni_msa.files.results import read_records
 from omni_msa.media.feed import Feed
 from omni_msa.methods import TrainedBy, method_named
 from omni_msa.options import AblationOptions, FitOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData
-from omni_msa.values import Clip, Record
+from omni_msa.values import Clip
 from scripts.study.arms import Run
 from scripts.study.making import fit_once, is_made, train_once
 from scripts.study.plan import Study
