@@ -6,6 +6,7 @@ stopped, 130 interrupted by Ctrl-C, 143 ended by SIGTERM in the same way.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -38,6 +39,9 @@ def run_program(
     Args:
         load: imports the program, when everything is ready for its errors.
     """
+    for stream_name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, stream_name) is None:  # closed by whoever started the program
+            setattr(sys, stream_name, open(os.devnull, "r" if stream_name == "stdin" else "w"))
     for stream in (sys.stdout, sys.stderr):
         # A file name may hold what the terminal's encoding cannot say: show it escaped.
         if hasattr(stream, "reconfigure"):
@@ -79,9 +83,20 @@ def _termination_as_interrupt() -> Iterator[list[int]]:
         yield terminations
         return
     before = signal.signal(signal.SIGTERM, interrupt)
+    show_unraisable = sys.unraisablehook
+
+    def interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+        """In a destructor, where a signal may come as anywhere, exceptions are lost."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            return show_unraisable(unraisable)
+        number = signal.SIGTERM if terminations else signal.SIGINT
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = interrupt_again
     try:
         yield terminations
     finally:
+        sys.unraisablehook = show_unraisable
         signal.signal(signal.SIGTERM, before)
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import typer
 
 from omni_msa.errors import ConfigError
 from omni_msa.foreign import MAX_TABLE_BYTES, printable_json
@@ -74,13 +71,10 @@ def also_printing_rows(
 
 def print_row(record: Record) -> None:
     """One line of JSON, written at once; the program ends when nobody reads it."""
+    from omni_msa.display.output import until_reader_leaves
     from omni_msa.files.columns import plain
 
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     line = json.dumps(plain(record.to_json()), ensure_ascii=not is_utf8, allow_nan=False)
-    try:
+    with until_reader_leaves(ends_program=True):
         print(printable_json(line), flush=True)
-    except BrokenPipeError:
-        # what is still buffered must not raise again when the program ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None

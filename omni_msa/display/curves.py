@@ -135,11 +135,12 @@ def _read_run(folder: Path, name: str) -> Curves:
         lines = data.decode("utf-8", "replace").splitlines()
     except OSError as error:
         raise ConfigError(f"{folder}: no {LOG} in it; give a folder of `train -o`") from error
-    rows = [row for row in map(_event, lines) if row.get("event") == "epoch" and "epoch" in row]
+    rows = [row for row in map(_event, lines) if row.get("event") == "epoch"]
+    rows = [row for row in rows if isinstance(row.get("epoch"), int)]
     if not rows:
         raise ConfigError(f"{folder}: no epoch is finished yet; there is nothing to draw")
     keys = [key for panel in PANELS.values() for key in panel]
-    figures = {key: [row.get(key) for row in rows] for key in keys}
+    figures = {key: [_number(row.get(key)) for row in rows] for key in keys}
     return Curves(name, [row["epoch"] for row in rows], figures)
 
 
@@ -182,6 +183,10 @@ def _name_runs(figure: Figure, runs: Sequence[Curves]) -> None:
 
 def _has(runs: Sequence[Curves], names: Sequence[str]) -> bool:
     return any(value is not None for run in runs for name in names for value in run.figures[name])
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _event(line: str) -> dict[str, Any]:

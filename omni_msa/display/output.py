@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
+from omni_msa.errors import ResultsError
 from omni_msa.foreign import printable, printable_json, printable_message
 
 
@@ -55,14 +57,25 @@ def to_stdout() -> Console:
 
 
 @contextmanager
-def until_reader_leaves() -> Iterator[None]:
-    """End without an error when the reader of stdout closes it, as `omni-msa ... | head` does."""
+def until_reader_leaves(ends_program: bool = False) -> Iterator[None]:
+    """End without an error when the reader of stdout closes it, as `omni-msa ... | head` does.
+
+    Args:
+        ends_program: then the program ends too, since nobody reads what it would go on to write.
+
+    Raises:
+        ResultsError: stdout cannot be written for another reason.
+    """
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is still buffered must not raise again when the program ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise ResultsError(f"stdout cannot be written ({error.strerror})") from error
+        if ends_program:
+            raise typer.Exit from None
 
 
 def show_parts(*parts: Any) -> None:
