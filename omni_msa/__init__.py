@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # what a type checker sees; at run time, `__getattr__` import
         TrainingError,
         TranscriptError,
     )
+    from omni_msa.files.record import Record
     from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
     from omni_msa.scoring.scorer import Scorer
-    from omni_msa.values import Clip, Record
+    from omni_msa.values import Clip
 
 __version__ = "0.1.0"
 

@@ -6,37 +6,59 @@ stopped, 130 interrupted by Ctrl-C, 143 ended by SIGTERM in the same way.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from omni_msa.errors import OmniMSAError
+from omni_msa.foreign import printable_message
 
 TERMINATED = 128 + signal.SIGTERM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a bug keeps its traceback."""
+
+    def load() -> Callable[..., object]:
+        from omni_msa.commands.app import app
+
+        return app
+
+    return run_program(load, "omni-msa", arguments)
+
+
+def run_program(
+    load: Callable[[], Callable[..., object]], name: str, arguments: Sequence[str] | None = None
+) -> int:
+    """Run one command line of a Typer program and return its exit code.
+
+    Args:
+        load: imports the program, when everything is ready for its errors.
+    """
+    for stream_name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, stream_name) is None:  # closed by whoever started the program
+            setattr(sys, stream_name, open(os.devnull, "r" if stream_name == "stdin" else "w"))
     for stream in (sys.stdout, sys.stderr):
         # A file name may hold what the terminal's encoding cannot say: show it escaped.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     with _termination_as_interrupt() as terminations:
-        code = _run(arguments)
+        code = _run(load, name, arguments)
     return TERMINATED if terminations else code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(
+    load: Callable[[], Callable[..., object]], name: str, arguments: Sequence[str] | None
+) -> int:
     """The command's exit code."""
     try:
-        from omni_msa.commands.app import app
-
-        app(args=None if arguments is None else list(arguments), prog_name="omni-msa")
+        load()(args=None if arguments is None else list(arguments), prog_name=name)
     except OmniMSAError as error:
-        print(f"omni-msa: {error}", file=sys.stderr)
+        print(printable_message(f"omni-msa: {error}"), file=sys.stderr)
         return error.exit_code
     except SystemExit as end:  # how Typer ends: 0, 2 for usage, 130 for Ctrl-C, or our own
         return end.code if isinstance(end.code, int) else int(bool(end.code))
@@ -61,9 +83,20 @@ def _termination_as_interrupt() -> Iterator[list[int]]:
         yield terminations
         return
     before = signal.signal(signal.SIGTERM, interrupt)
+    show_unraisable = sys.unraisablehook
+
+    def interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+        """In a destructor, where a signal may come as anywhere, exceptions are lost."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            return show_unraisable(unraisable)
+        number = signal.SIGTERM if terminations else signal.SIGINT
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = interrupt_again
     try:
         yield terminations
     finally:
+        sys.unraisablehook = show_unraisable
         signal.signal(signal.SIGTERM, before)
 
 

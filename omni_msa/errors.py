@@ -14,6 +14,7 @@ ERROR_CODES = {
     "denied": "the file may not be read by this user",
     "damaged": "the file is no media, is cut off, or nothing of it decodes",
     "unsupported": "a folder, a pipe or another thing that is no file, or a format that is refused",
+    "too_large": "larger than any file that is read: pixels, frames, streams, channels, bytes",
     "timeout": "reading took longer than the time limit of a clip",
     "crashed": "the process that read the clip ended, as a damaged file can make it do",
     "no_words": "words alone were to be scored, and there are none",

@@ -16,6 +16,13 @@ from omni_msa.modalities import MODALITIES, Subset
 
 PATCH_SIDE = 28  # pixels: 14-pixel patches merged 2 x 2, one visual token
 
+# Of what is read of a clip, whatever the memory: an hour of sound is 230 MB.
+MOST = {
+    "max_pixels": 16_384 * PATCH_SIDE**2,
+    "max_audio_seconds": 3600,
+    "max_text_tokens": 32_768,
+    "deadline_seconds": 86_400,
+}
 DECODERS = ("pyav", "decord")
 QUANTIZE = ("auto", "none", "4bit", "8bit")
 DEVICES = ("auto", "cpu", "cuda")
@@ -52,8 +59,9 @@ class MediaOptions:
             PATCH_SIDE**2 <= self.min_pixels <= self.max_pixels,
             f"pixels a frame: 784 <= min ({self.min_pixels}) <= max ({self.max_pixels}) must hold",
         )
-        for name in ("max_audio_seconds", "max_text_tokens", "deadline_seconds"):
-            _require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        for name, most in MOST.items():
+            value = getattr(self, name)
+            _require(0 < value <= most, f"{name} must lie in (0, {most:,}], got {value}")
 
     @classmethod
     def over(cls, stored: dict[str, Any], choices: dict[str, Any]) -> MediaOptions:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from omni_msa.files.record import Ablation, Record
 from omni_msa.files.results import open_results, read_records
-from omni_msa.values import Ablation, Record
 
 FP = "f1"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omni_msa.files.answers import parse_answer, parse_class
-from omni_msa.values import Answer
+from omni_msa.files.record import Answer
 
 NONE = None  # unparsable
 READ = {  # on a range of -3 to 3

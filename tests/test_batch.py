@@ -11,8 +11,8 @@ import pytest
 import torch
 from sounds import write_wav
 
-from omni_msa.errors import MediaError
 from omni_msa.files.results import open_results, read_records
+from omni_msa.media.readers import ClipReaders
 from omni_msa.options import AblationOptions, BatchOptions
 from omni_msa.scoring.batch import BatchProgress, run_batch
 from omni_msa.values import Clip
@@ -191,19 +191,18 @@ def test_an_only_clip_that_cannot_be_read_is_a_row(scorer, clips):
     assert record.error["type"] == "MediaError" and "damaged.wav" in record.error["message"]
 
 
-def test_one_clip_is_read_here_unless_its_decoder_must_be_killable(scorer, clips, monkeypatch):
-    used = []
+def test_one_file_is_read_in_a_process_too_and_words_alone_are_not(scorer, clips, monkeypatch):
+    readers_made = []
 
     def readers(*arguments):
-        used.append(arguments)
-        raise MediaError("not in this test")
+        readers_made.append(arguments)
+        return ClipReaders(*arguments)
 
     monkeypatch.setattr("omni_msa.scoring.batch.ClipReaders", readers)
+    assert run_batch([Clip(transcript="so good")], scorer, ablation=FAST).scored == 1
+    assert not readers_made
     assert run_batch(clips[:1], scorer, ablation=FAST).scored == 1
-    assert not used
-    monkeypatch.setattr(scorer, "media", replace(scorer.media, decoder="decord"))
-    with pytest.raises(MediaError, match="not in this test"):
-        run_batch(clips[:1], scorer, ablation=FAST)
+    assert len(readers_made) == 1
 
 
 def test_progress_counts_every_clip(scorer, clips, tmp_path):

@@ -175,7 +175,7 @@ def png(path: Path, width: int, height: int) -> Path:
 
 def test_a_picture_beyond_the_limit_is_refused_by_its_header(tmp_path):
     path = png(tmp_path / "huge.png", 16_000, 16_000)
-    with pytest.raises(MediaError, match="16000 x 16000 pixels; at most 67,108,864 pixels"):
+    with pytest.raises(MediaError, match="16000 x 16000 pixels; at most 35,651,584 pixels"):
         read_clip(Clip(path), MediaOptions())
     small = read_clip(Clip(png(tmp_path / "small.png", 112, 84)), MediaOptions())
     assert small.parts["video"].rgb.shape[0] == 2
@@ -200,5 +200,5 @@ def test_sound_beyond_any_recorder_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[24:28] = struct.pack("<I", 2_000_000_000)  # the header's sample rate
     path.write_bytes(data)
-    with pytest.raises(MediaError, match="at 2000000000 Hz; at most 64 at 768000 Hz"):
+    with pytest.raises(MediaError, match="at 2000000000 Hz; at most 16 at 192000 Hz"):
         read_clip(Clip(path), MediaOptions())

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from types import SimpleNamespace
-from unittest.mock import Mock
 
-import numpy as np
 import pytest
 
 from omni_msa.__main__ import main
-from omni_msa.display.curves import draw_curves, read_curves
+from omni_msa.display.curves import make_figure, read_curves
 from omni_msa.errors import ConfigError
 
 EPOCHS = [
@@ -30,20 +27,20 @@ def log(folder, events, end=""):
 
 def test_a_log_gives_its_epochs(tmp_path):
     steps = [{"event": "start"}, {"event": "step", "epoch": 1, "loss": 3.0}]
-    curves = read_curves(log(tmp_path / "run", [*steps, *EPOCHS], end='{"event": "epo'))
+    [curves] = read_curves([log(tmp_path / "run", [*steps, *EPOCHS], end='{"event": "epo')])
     assert curves.name == "run" and curves.epochs == [1, 2, 3]
     assert curves.figures["mae"] == [1.5, 0.75, 0.5]
     assert curves.figures["error_rate"] == [None, None, None]
 
 
 def test_an_older_log_gives_what_it_has(tmp_path):
-    curves = read_curves(log(tmp_path / "old", [{"event": "epoch", "epoch": 1, "mae": 0.5}]))
+    [curves] = read_curves([log(tmp_path / "old", [{"event": "epoch", "epoch": 1, "mae": 0.5}])])
     assert curves.figures["mae"] == [0.5] and curves.figures["training_loss"] == [None]
 
 
 def test_what_cannot_be_drawn_is_one_line(tmp_path, capsys):
     with pytest.raises(ConfigError, match="no train_log.jsonl in it"):
-        read_curves(tmp_path)
+        read_curves([tmp_path])
     folder = log(tmp_path / "new", [{"event": "start"}])
     assert main(["plot", str(folder), "-o", str(tmp_path / "a.svg")]) == 2
     assert "no epoch is finished yet" in capsys.readouterr().err
@@ -60,22 +57,37 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "a.svg").exists()
 
 
-def test_a_panel_each_and_a_line_each_run(tmp_path, monkeypatch):
-    """What is drawn, without the library that draws it."""
-    axes = [Mock() for _ in range(4)]
-    figure = Mock()
-    figure.subplots.return_value = np.array(axes, dtype=object)[:, None]
-    figure.savefig = lambda path, format: path.write_text(format)
-    module = SimpleNamespace(Figure=lambda **_: figure)
-    monkeypatch.setitem(sys.modules, "matplotlib", SimpleNamespace(figure=module))
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", module)
-    runs = [read_curves(log(tmp_path / name, EPOCHS)) for name in ("seed0", "seed1")]
-    draw_curves(runs, tmp_path / "a.PNG")
-    assert (tmp_path / "a.PNG").read_text() == "png"
-    labels = [[call.kwargs["label"] for call in axis.plot.call_args_list] for axis in axes]
-    rates = [f"seed{n}: {part}" for n in (0, 1) for part in ("lora", "head")]
-    assert labels == [["seed0", "seed1"]] * 3 + [rates]
-    assert axes[1].plot.call_args_list[0].args == ([1, 2, 3], [1.5, 0.75, 0.5])
+def test_a_panel_each_a_colour_each_run_and_a_ring_around_the_kept_epoch(tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra plot is not installed")
+    worse = [*EPOCHS, {"event": "epoch", "epoch": 4, "mae": 0.9, "lora_learning_rate": 1e-5}]
+    folders = [log(tmp_path / "seed0", EPOCHS), log(tmp_path / "_cost$1$", worse)]
+    figure = make_figure(read_curves(folders))
+    loss, error, corr, rates = figure.axes
+    labels = [axis.get_ylabel().replace("\n", " ") for axis in figure.axes]
+    assert labels == [
+        "training loss", "validation MAE (label units)", "validation correlation", "learning rate",
+    ]  # fmt: skip
+    lines = {line.get_color(): line.get_xydata().tolist() for line in loss.lines}
+    assert lines["C0"] == [[1, 1.0], [2, 0.5], [3, pytest.approx(1 / 3)]]
+    rings = [line.get_xydata().tolist() for line in error.lines if line.get_linestyle() == "None"]
+    assert rings == [[[3, 0.5]], [[3, 0.5]]] and len(corr.lines) == 4
+    assert [line.get_linestyle() for line in rates.lines] == ["-", "--"] * 2
+    (legend,) = figure.legends
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "seed0 (ring: epoch 3 is kept)", r"_cost\$1\$ (ring: epoch 3 is kept)",
+    ]  # fmt: skip
+    ticks = figure.axes[-1].get_xticks()
+    assert all(tick == round(tick) for tick in ticks)
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        log(tmp_path / side / "seed0", EPOCHS)
+    folders = [tmp_path / side / "seed0" for side in ("a", "b")]
+    assert [run.name for run in read_curves(folders)] == [str(folder) for folder in folders]
+    assert [run.name for run in read_curves(folders[:1])] == ["seed0"]
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])

@@ -22,16 +22,13 @@ from omni_msa.evaluation.evaluate import (
     scored_clips,
     select,
 )
-from omni_msa.evaluation.metrics import (
-    FAMILIES,
-    bootstrap_intervals,
-    measure_mosi,
-    paired_differences,
-)
+from omni_msa.evaluation.metrics import FAMILIES, measure_mosi
+from omni_msa.evaluation.resampling import bootstrap_intervals, paired_differences
 from omni_msa.files.importers import DATASETS
 from omni_msa.files.labels import LabelSpace
+from omni_msa.files.record import Ablation, Answer, Record
 from omni_msa.options import EvaluateOptions
-from omni_msa.values import Ablation, Answer, Clip, Record
+from omni_msa.values import Clip
 
 TABLE = ("T", "A", "V", "TA", "TV", "AV", "TAV")
 

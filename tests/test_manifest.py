@@ -10,8 +10,9 @@ import pytest
 
 from omni_msa.errors import ManifestError
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN, distinct_names, read_manifest
+from omni_msa.files.record import Record
 from omni_msa.files.results import open_results
-from omni_msa.values import Clip, Record
+from omni_msa.values import Clip
 
 ROWS = [
     {"clip": "a.mp4", "text": "I, for one,\nlove it", "label": 1.5, "split": "train"},

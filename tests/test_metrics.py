@@ -17,12 +17,15 @@ from sklearn.metrics import accuracy_score, f1_score, r2_score
 from omni_msa.errors import ConfigError
 from omni_msa.evaluation.metrics import (
     FAMILIES,
-    Difference,
-    bootstrap_intervals,
     emotion_family,
     mean_and_deviation,
     measure_mosi,
     measure_sims,
+)
+from omni_msa.evaluation.resampling import (
+    Difference,
+    bootstrap_intervals,
+    holm,
     paired_differences,
 )
 
@@ -277,7 +280,7 @@ def test_resamples_without_a_value_are_left_out():
 def test_paired_differences():
     labels, poor, good = systems()
     same = paired_differences(measure_mosi, poor, poor, labels, resamples=50)
-    assert set(same.values()) == {Difference(0.0, 0.0, 0.0)}
+    assert set(same.values()) == {Difference(0.0, 0.0, 0.0, 1.0)}
     better = paired_differences(measure_mosi, poor, good, labels, resamples=200)
     change = measure_mosi(good, labels)["mae"] - measure_mosi(poor, labels)["mae"]
     assert better["mae"].value == pytest.approx(change, abs=1e-12)
@@ -288,6 +291,41 @@ def test_paired_differences():
     low, high = bootstrap_intervals(measure_mosi, poor, labels, 200)["mae"]
     assert steady["mae"].high < 0
     assert steady["mae"].high - steady["mae"].low < (high - low) / 10
+
+
+def test_the_p_value_counts_the_draws_on_the_far_side_of_no_change():
+    labels, poor, good = systems(60)
+    better = paired_differences(measure_mosi, poor, good, labels, resamples=99)["mae"]
+    assert better.high < 0 and better.p == pytest.approx(2 / 100)
+    small = poor + 0.02 * np.sign(np.random.default_rng(5).normal(size=len(labels)))
+    found = paired_differences(measure_mosi, poor, small, labels, resamples=99)["mae"]
+    generator, draws = np.random.default_rng(0), []
+    for _ in range(99):
+        i = generator.integers(len(labels), size=len(labels))
+        errors = [np.abs(system[i] - labels[i]).mean() for system in (poor, small)]
+        draws.append(errors[1] - errors[0])
+    far = min(sum(d <= 0 for d in draws), sum(d >= 0 for d in draws))
+    assert found.p == pytest.approx(min(1.0, 2 * (far + 1) / 100)) and far > 0
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(draws, (2.5, 97.5))))
+
+
+def test_runs_of_several_seeds_are_compared_by_the_means_of_their_figures():
+    labels, poor, good = systems(40)
+    seeds = np.stack([poor, poor + 0.5])
+    found = paired_differences(measure_mosi, seeds, good, labels, resamples=20)
+    means = [np.mean([measure_mosi(run, labels)[key] for run in seeds]) for key in ("mae", "corr")]
+    whole = measure_mosi(good, labels)
+    assert found["mae"].value == pytest.approx(whole["mae"] - means[0])
+    assert found["corr"].value == pytest.approx(whole["corr"] - means[1])
+
+
+def test_holms_correction():
+    # by hand: 4 x 0.005, 3 x 0.01, 2 x 0.03, and never less than the one before
+    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}, planned=4)
+    assert found == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
+    found = holm({"a": 0.01, "b": math.nan}, planned=3)
+    assert found["a"] == pytest.approx(0.03) and math.isnan(found["b"])
+    assert holm({"a": 0.7, "b": 0.6}, planned=2) == {"a": 1.0, "b": 1.0}
 
 
 def test_a_thousand_resamples_of_a_large_test_split_are_quick():
@@ -341,7 +379,7 @@ def test_bad_vectors_are_one_clear_line(predictions, labels, told):
         (lambda: bootstrap_intervals(measure_mosi, np.ones(2), np.ones(2), 0), "resamples must be"),
         (
             lambda: paired_differences(measure_mosi, np.ones(2), np.ones(3), np.ones(2)),
-            "got 2 first, 3 second, 2 labels",
+            "got 3 second, 2 labels",
         ),
         (lambda: mean_and_deviation([]), "no runs"),
         (lambda: mean_and_deviation([{"mae": 1.0, "acc7": 1.0}, {"mae": 1.0}]), "acc7"),

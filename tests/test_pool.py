@@ -56,6 +56,19 @@ def test_a_reader_that_hangs_is_killed_and_the_others_go_on(tmp_path, monkeypatc
     assert time.monotonic() - begun < 30
 
 
+@pytest.mark.slow
+def test_a_result_that_waits_for_a_slow_caller_is_no_timeout(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "GRACE_SECONDS", 0.5)
+    path = write_media(tmp_path / "a.mp4", 8, 8)
+    results = []
+    with ClipReaders(MediaOptions(deadline_seconds=2.0), workers=2) as readers:
+        for _, result in readers.read([Clip(path=path)] * 8):
+            results.append(result)
+            if len(results) == 1:
+                time.sleep(8.0)  # the queue is full, and a result waits in each reader's pipe
+    assert [type(result) for result in results] == [ClipContent] * 8
+
+
 def test_a_reader_that_crashes_is_replaced(tmp_path, monkeypatch):
     stuck = write_media(tmp_path / "stuck.mp4", 8, 8)
     good = write_media(tmp_path / "good.mp4", 8, 8)

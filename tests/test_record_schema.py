@@ -12,8 +12,9 @@ from conftest import make_content
 
 from omni_msa.errors import ERROR_CODES
 from omni_msa.files.columns import plain
+from omni_msa.files.record import Answer, Record
 from omni_msa.options import AblationOptions
-from omni_msa.values import Answer, Clip, Record
+from omni_msa.values import Clip
 
 SCHEMA = json.loads((files("omni_msa.files") / "record.schema.json").read_text(encoding="utf-8"))
 KINDS = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int,

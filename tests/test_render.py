@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from omni_msa.display import card, lines, output, progress, rounding
+from omni_msa.files.record import Ablation, Record
 from omni_msa.scoring.batch import BatchProgress
-from omni_msa.values import Ablation, Record
 
 SARCASTIC = Record(
     "clips/[x] sarcastic.mp4",

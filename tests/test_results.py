@@ -18,9 +18,10 @@ from result_rows import FP, failed, good, scores, write
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.columns import columns, flatten
+from omni_msa.files.record import Answer
 from omni_msa.files.results import open_results, read_records
 from omni_msa.media.identity import clip_sha256, content_sha256
-from omni_msa.values import Answer, Clip
+from omni_msa.values import Clip
 
 XLSX = ("xlsx",) if find_spec("openpyxl") else ()
 FORMATS = ("jsonl", "csv", "parquet", *XLSX)
@@ -248,7 +249,7 @@ def test_a_killed_run_leaves_its_rows_and_no_lock_that_holds(tmp_path, suffix):
     program = (
         "import os, signal, sys\n"
         "from omni_msa.files.results import open_results\n"
-        "from omni_msa.values import Record\n"
+        "from omni_msa.files.record import Record\n"
         f"results = open_results({str(path)!r}, {FP!r})\n"
         f"results.write(Record('a.mp4', 's1', 0.5, model={{'fingerprint': {FP!r}}}))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -469,32 +470,3 @@ def test_the_hash_of_a_file_is_the_hash_of_its_bytes(tmp_path):
     assert content_sha256(tmp_path / "gone.mp4") is None
     assert content_sha256(tmp_path) is None
     assert clip_sha256(Clip(path=tmp_path / "gone.mp4", transcript="x")) is None
-
-
-def test_a_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "a.mp4")
-    assert content_sha256(tmp_path / "a.mp4") is None
-
-
-def test_the_hash_of_a_clip_covers_its_words(tmp_path):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"abc")
-    hashes = {clip_sha256(Clip(path=path))}
-    hashes |= {clip_sha256(Clip(path=path, transcript=words)) for words in ("good", "bad", "")}
-    for words in ("one", "two"):
-        (tmp_path / "a.txt").write_text(words)
-        hashes.add(clip_sha256(Clip(path=path)))
-    hashes |= {clip_sha256(Clip(transcript=words)) for words in ("good", "bad")}
-    assert len(hashes) == 8
-
-
-def test_the_hash_of_a_window_is_its_own_and_that_of_a_whole_file_stays(tmp_path):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"abc")
-    windows = [(None, None), (0, 1), (1, None), (1, 2), (None, 2)]
-    hashes = [clip_sha256(Clip(path, start_seconds=a, end_seconds=b)) for a, b in windows]
-    assert len(set(hashes)) == len(windows)
-    assert hashes[0] == hashlib.sha256(b"abc").hexdigest()
-    assert hashes[3] == clip_sha256(Clip(path, start_seconds=1.0, end_seconds=2.0))
-    words = {clip_sha256(Clip(path, transcript=t, start_seconds=1)) for t in ("good", "bad")}
-    assert len(words) == 2

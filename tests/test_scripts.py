@@ -41,6 +41,14 @@ def test_training_is_measured_with_and_without_a_cache(last_line):
     assert found["cached_over_uncached"] == pytest.approx(rates["cache"] / rates["files"], rel=0.01)
 
 
+def test_files_made_to_cost_much_are_measured(last_line, tmp_path):
+    names = ["many samples.mp4", "frames far apart.mkv"]
+    arguments = [text for name in names for text in ("--only", name)]
+    found = last_line("bench.bombs", "--keep", str(tmp_path), *arguments)
+    assert [reading["name"] for reading in found["readings"]] == names
+    assert all(reading["peak_gib"] < 1.5 for reading in found["readings"])
+
+
 @pytest.fixture(scope="module")
 def study():
     from scripts.study import readout_study

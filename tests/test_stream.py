@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from sounds import write_wav
 import omni_msa
 from omni_msa import errors
 from omni_msa.errors import ERROR_CODES, ConfigError, MediaError, OmniMSAError
-from omni_msa.media.readers import ClipReaders
+from omni_msa.media import readers
 from omni_msa.modalities import MODALITIES
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.batch import run_batch
@@ -120,9 +121,16 @@ def test_a_pipe_costs_one_record_whatever_reads_it(impatient, folder):
 
 
 def test_a_reader_that_hangs_is_a_timeout(impatient, folder, monkeypatch):
-    monkeypatch.setattr("omni_msa.media.readers.GRACE_SECONDS", 0.2)
-    monkeypatch.setattr(ClipReaders, "_receive", lambda self, reader: pytest.fail("it answered"))
-    monkeypatch.setattr("omni_msa.media.readers.wait", lambda connections, timeout: [])
+    """A process that is stopped stands for one that hangs where no check can run."""
+    start = readers._start_reader
+
+    def start_stopped():
+        reader = start()
+        os.kill(reader.process.pid, signal.SIGSTOP)
+        return reader
+
+    monkeypatch.setattr(readers, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(readers, "_start_reader", start_stopped)
     (record,) = impatient.score_many([folder / "0.wav"])
     assert record.error["code"] == "timeout" and "gave no result within" in record.error["message"]
 

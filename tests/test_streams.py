@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from sounds import write_wav
@@ -119,3 +120,36 @@ def test_sigterm_ends_what_runs_as_ctrl_c_does(monkeypatch, ignored):
         if ignored:
             signal.signal(signal.SIGINT, interrupts)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost(monkeypatch):
+    class Closing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)  # the signal's handler runs here, and what it raises is swallowed
+
+    def running(*_: object) -> None:
+        Closing()
+        time.sleep(30)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("omni_msa.commands.score.gather_inputs", running)
+    assert main(["score", "a.wav"]) == TERMINATED
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--json"], ["-o", "-"], []])
+def test_a_full_stdout_is_one_line(arguments, tmp_path, model, monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code = main(["score", "--transcript", "Good.", "-q", *arguments, *model])
+    err = capsys.readouterr().err
+    assert (code, err) == (2, "omni-msa: stdout cannot be written (No space left on device)\n")
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_streams_may_be_closed(name, model, monkeypatch, capsys):
+    monkeypatch.setattr(sys, name, None)
+    assert main(["score", "--transcript", "Good.", "-q", *model]) == 0
+    if name == "stdin":
+        assert main(["score", "-"]) == 2 and "a path at least" in capsys.readouterr().err

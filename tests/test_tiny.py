@@ -27,8 +27,9 @@ def records(tiny):
 def test_it_fits_and_says_what_it_is(tiny):
     size = sum(f.stat().st_size for f in TINY.rglob("*") if f.is_file())
     assert size < 20 * 1024**2
-    assert "demonstration" in tiny.notice and "Qwen2.5-Omni-7B" in tiny.notice
-    assert "\n" not in tiny.notice
+    notice = tiny.checkpoint.info.notice
+    assert "demonstration" in notice and "Qwen2.5-Omni-7B" in notice
+    assert "\n" not in notice
     assert tiny.describe()["base"] == "tiny" and tiny.describe()["quantize"] == "none"
 
 

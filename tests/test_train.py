@@ -33,12 +33,13 @@ def clips(labels, seconds=None, num_frames=None):
     return contents
 
 
-def run(base_folder, out, train, progress=lambda _: None, fresh=True, **changes):
+def run(base_folder, out, train, progress=lambda _: None, fresh=True, tensorboard=False, **changes):
     small = {"epochs": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4}
     options = TrainOptions(**(small | changes))
     model = ModelOptions(model=str(base_folder))
     data = TrainingData(MemoryFeed(train), MemoryFeed(train[:4]))
-    return Trainer(model, options, MediaOptions(**MEDIA), progress).run(data, out, fresh=fresh)
+    trainer = Trainer(model, options, MediaOptions(**MEDIA), progress)
+    return trainer.run(data, out, fresh=fresh, tensorboard=tensorboard)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_train import Killed, clips, run
 
+from omni_msa.__main__ import main
 from omni_msa.display.tables import print_trained
 from omni_msa.scoring.checkpoint import read_info
 from omni_msa.training.validation import Miss, validation_metrics
@@ -68,6 +69,52 @@ def test_a_killed_run_logs_the_same_epochs(whole, train, base_folder, tmp_path):
     run(base_folder, tmp_path, train, fresh=False, **OPTIONS)
     losses = [[e["training_loss"] for e in events(f, "epoch")] for f in (whole, tmp_path)]
     assert losses[0] == losses[1]
+
+
+def figures_of(folder):
+    """What TensorBoard reads: each figure's steps and values."""
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="the extra tensorboard is not installed",
+    )
+    events = reader.EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
+
+
+@pytest.mark.slow
+def test_event_files_hold_the_figures_of_the_log_each_step_once(train, base_folder, tmp_path):
+    def killer(now):
+        if now.step == 4 and now.metrics is None and not now.notice:
+            raise Killed
+
+    settings = OPTIONS | {"save_every": 3}  # what is logged after the last state is taken back
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    with pytest.raises(Killed):
+        run(base_folder, tmp_path, train, killer, fresh=False, tensorboard=True, **settings)
+    assert len(figures_of(tmp_path)["step/loss"]) == 3
+    run(base_folder, tmp_path, train, fresh=False, tensorboard=True, **settings)
+    figures = figures_of(tmp_path)
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+    for kind, names in (
+        ("step", ["loss", "grad_norm", "learning_rate", "clips"]),
+        ("epoch", ["training_loss", "mae", "corr", "lora_learning_rate", "seconds"]),
+    ):
+        for name in names:
+            expected = [(e[kind], pytest.approx(e[name])) for e in events(tmp_path, kind)]
+            assert figures[f"{kind}/{name}"] == expected and len(expected) in (3, 6)
+    run(base_folder, tmp_path, train, fresh=True, **OPTIONS)  # no stale files are left behind
+    assert not list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_without_tensorboard_the_extra_is_named_before_anything_is_read(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("omni_msa.training.event_files.find_spec", lambda name: None)
+    assert main(["train", "nowhere.jsonl", "-o", str(tmp_path / "run"), "--tensorboard"]) == 2
+    assert 'pip install "omni-msa[tensorboard]"' in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 class Numbers:

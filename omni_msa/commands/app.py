@@ -6,9 +6,12 @@ inside the functions that use it, so that `--help` is instant.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from omni_msa import __version__
 from omni_msa.commands import (
@@ -23,8 +26,35 @@ from omni_msa.commands import (
     score,
     train,
 )
+from omni_msa.foreign import printable
+
+# `BadParameter` is the only one that Typer names; all others have its base.
+USAGE_ERRORS: Any = typer.BadParameter.__base__
+
+
+class _Program(TyperGroup):
+    """A usage error names what was typed, which a shell may have made of names of files."""
+
+    def make_context(self, *arguments: Any, **values: Any) -> Any:
+        with _printable_usage_errors():
+            return super().make_context(*arguments, **values)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _printable_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _printable_usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except USAGE_ERRORS as error:
+        error.message = printable(error.message)
+        raise
+
 
 app = typer.Typer(
+    cls=_Program,
     help="A raw clip in, a sentiment score out, and what words, voice and face contributed.",
     no_args_is_help=True,
     add_completion=False,

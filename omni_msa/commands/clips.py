@@ -15,15 +15,17 @@ from omni_msa.commands.flags import BatchFlags, ShowFlags
 from omni_msa.commands.streams import also_printing_rows, is_stdout, with_lines_of_stdin
 from omni_msa.environment import cache_home, quiet_notice
 from omni_msa.errors import ConfigError
+from omni_msa.foreign import printable
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions, ModelOptions
 
 if TYPE_CHECKING:
+    from omni_msa.files.record import Record
     from omni_msa.files.results import Results
     from omni_msa.scoring.batch import BatchSummary
     from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Scorer
-    from omni_msa.values import Clip, Record
+    from omni_msa.values import Clip
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _say_interrupted(output: Path | None) -> None:
         if output
         else "nothing is kept; with -o FILE, finished rows are"
     )
-    typer.echo(f"omni-msa: interrupted; {rest}", err=True)
+    typer.echo(printable(f"omni-msa: interrupted; {rest}"), err=True)
 
 
 def print_scores(

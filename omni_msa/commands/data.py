@@ -10,6 +10,7 @@ import typer
 from omni_msa.commands.flags import ShowFlags, takes_flags
 from omni_msa.commands.labelled import ColumnFlags, Manifest
 from omni_msa.errors import ConfigError
+from omni_msa.foreign import printable
 
 SPLIT_EXAMPLES = (
     "Examples:\n\nomni-msa data split my.csv -o my-split.jsonl --label-column rating\n\n"
@@ -54,7 +55,7 @@ def import_data(
             }
         )
     else:
-        typer.echo(f"{output}: {len(report.rows)} rows ({sizes})")
+        typer.echo(printable(f"{output}: {len(report.rows)} rows ({sizes})"))
 
 
 @takes_flags
@@ -102,7 +103,7 @@ def split_data(
         return
     for file in files:
         sizes = [f"{n} {part} (groups: {file.groups[part]})" for part, n in file.rows.items()]
-        typer.echo(f"{file.path}: {', '.join(sizes)}")
+        typer.echo(printable(f"{file.path}: {', '.join(sizes)}"))
 
 
 def _shares(text: str) -> tuple[float, ...]:

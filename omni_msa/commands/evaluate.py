@@ -211,8 +211,13 @@ class _Job:
         self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
     ) -> tuple[Evaluation, list[ScoredClip]]:
         """Scores the clips with one checkpoint, and measures it."""
+        from omni_msa.evaluation.evaluate import (
+            constant_answer,
+            family_of,
+            protocol_of,
+            scored_clips,
+        )
         from omni_msa.evaluation.evaluate import evaluate as measure
-        from omni_msa.evaluation.evaluate import family_of, protocol_of, scored_clips
 
         settings = media.overrides()
         scorer = defer_scorer(model, settings, show, lambda: self._load(model, settings, show))
@@ -229,7 +234,7 @@ class _Job:
             f"{system['checkpoint'] or system['base']} ({system['readout']}), split {self.split}",
             scored,
             family,
-            self._constant(scored, space.classes),
+            constant_answer(self.clips, scored, space.classes),
             self.options,
             failed,
             protocol=protocol_of(identity.info),
@@ -263,17 +268,6 @@ class _Job:
         if output is None or self.num_runs == 1:
             return output
         return output.with_name(f"{output.stem}-{self.num_runs}{output.suffix}")
-
-    def _constant(self, scored: Sequence[ScoredClip], classes: Sequence[str]) -> tuple[float, str]:
-        """What the simplest system always answers: the mean, or the most frequent class."""
-        labels = [c.label for c in self.clips if c.split == "train" and c.label is not None]
-        of = "the training labels" if labels else "these labels"
-        labels = labels or [c.label for c in scored]
-        if classes:
-            most = max(sorted(set(labels)), key=labels.count)
-            return most, f"always {classes[round(most)]} (most frequent of {of})"
-        mean = sum(labels) / len(labels)
-        return mean, f"always {mean:+.2f} (mean of {of})"
 
     def _overlap(self, info: CheckpointInfo) -> dict[str, int] | None:
         """How many of the chosen clips the checkpoint was made with; None where it does not say."""

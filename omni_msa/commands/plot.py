@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from omni_msa.commands.flags import ShowFlags, takes_flags
+from omni_msa.foreign import printable
 
 EXAMPLES = (
     "Examples:\n\nomni-msa plot mosi-checkpoint -o curves.svg\n\n"
@@ -31,10 +32,11 @@ def plot(
     from omni_msa.display.output import print_json
 
     check_picture(output)
-    runs = [read_curves(folder) for folder in folders]
+    runs = read_curves(folders)
     draw_curves(runs, output)
     epochs = {str(folder): len(run.epochs) for folder, run in zip(folders, runs, strict=True)}
     if show.json:
         print_json({"picture": str(output), "epochs": epochs})
     else:
-        typer.echo(f"{output}: {', '.join(f'{n} epochs of {name}' for name, n in epochs.items())}")
+        counts = (f"{n} epoch{'s' * (n > 1)} of {name}" for name, n in epochs.items())
+        typer.echo(printable(f"{output}: {', '.join(counts)}"))

@@ -48,7 +48,12 @@ def score(
     batch: BatchFlags,
     show: ShowFlags,
 ) -> None:
-    """Score clips: how negative or positive they are, and what each modality contributed."""
+    """Score clips: how negative or positive they are, and what each modality contributed.
+
+    What is read of a clip has limits: frames of 8192 x 4352 pixels, 300 s of sound, 2 MB of words,
+    120 s and 1.3 GiB for reading it. A clip beyond them costs its own row, or is cut with a
+    warning (docs/formats.md has all limits).
+    """
     ablation, hide = AblationOptions(enabled=ablate), parse_modalities(drop or [])
     batch.check(show)  # before the model is loaded
     inputs = gather_inputs(clips, show)

@@ -131,10 +131,22 @@ class TrainFlags:
             help="Train on from this checkpoint's adapter and method.",
         ),
     ] = None
+    tensorboard: Annotated[
+        bool,
+        option(
+            "--tensorboard",
+            panel=_TRAIN,
+            help="Write the log's figures to event files in DIR too (the extra tensorboard).",
+        ),
+    ] = False
     seed: Annotated[int, _number("--seed", "Order, dropout, fresh weights.")] = TrainOptions.seed
 
     def options(self) -> TrainOptions:
-        """The checked options that the library takes."""
+        """The checked options that the library takes; what else is needed is installed."""
+        if self.tensorboard:
+            from omni_msa.training.event_files import require_tensorboard
+
+            require_tensorboard()
         names = {field.name for field in fields(TrainOptions)} & {f.name for f in fields(self)}
         own = {"head": self.head, "dropout": self.head_dropout}
         own = {name: value for name, value in own.items() if value is not None}
@@ -193,7 +205,8 @@ def train(
     show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
     with train_progress(show.quiet) as progress:
         try:
-            info = trainer.run(labelled, output, fresh=fresh, start=train.start, progress=progress)
+            info = trainer.run(labelled, output, fresh=fresh, start=train.start, progress=progress,
+                               tensorboard=train.tensorboard)  # fmt: skip
         except KeyboardInterrupt:
             show.note(f"interrupted; the same command goes on from {output}")
             raise

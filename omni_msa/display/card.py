@@ -1,7 +1,7 @@
 """One record as people read it in a terminal: a card.
 
 Results go to stdout; progress, notices and errors go to stderr. File names and error messages are
-shown as they are: nothing in them is read as markup.
+shown as they are: nothing in them is read as markup, or obeyed as an escape.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from omni_msa.display.output import signed, to_stdout, until_reader_leaves
+from omni_msa.display.output import line, signed, to_stdout, until_reader_leaves
 from omni_msa.display.rounding import RoundedScore, rounded
+from omni_msa.files.record import Record
 from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name
-from omni_msa.values import Record
 
 BAR_CELLS = 8  # each way
 SOURCE_CELLS = 24  # what 80 columns leave for where a modality came from
@@ -36,21 +36,21 @@ def print_card(record: Record, subsets: bool = False) -> None:
 def card(record: Record, subsets: bool = False) -> Group:
     """What `print_card` prints of one clip."""
     numbers = rounded(record)
-    score = Text("  ").append(f"score {signed(numbers.score)}", style="bold")
+    score = line("  ").append(f"score {signed(numbers.score)}", style="bold")
     if record.emotion or record.range:
         meaning = record.emotion or scale(record.range)
-        score.append(f"   {meaning}", style="" if record.emotion else "dim")
-    parts: list[Any] = [Text(record.clip), score, Text(), _modalities(record, numbers)]
+        score.append_text(line(f"   {meaning}", "" if record.emotion else "dim"))
+    parts: list[Any] = [line(record.clip), score, line(), _modalities(record, numbers)]
     if numbers.contribution:
         parts.append(_sum_line(numbers))
     if subsets and record.ablation:
-        parts += [Text(), _subset_scores(record, numbers)]
+        parts += [line(), _subset_scores(record, numbers)]
     if numbers.contribution or numbers.without or subsets:
         parts += [
-            Text(),
-            *(Text(f"  {line}", "dim") for line in explanation(record, numbers, subsets)),
+            line(),
+            *(line(f"  {words}", "dim") for words in explanation(record, numbers, subsets)),
         ]
-    parts += [Text(f"  warning: {warning}", style="yellow") for warning in record.warnings]
+    parts += [line(f"  warning: {warning}", style="yellow") for warning in record.warnings]
     return Group(*parts)
 
 
@@ -77,7 +77,7 @@ def explanation(record: Record, numbers: RoundedScore, subsets: bool = False) ->
     if numbers.without:
         meanings.append("adds: the score minus the one without it")
     lines = ["; ".join([*words, "more: omni-msa explain"]), "; ".join(meanings)]
-    return [line for line in lines if line]
+    return list(filter(None, lines))
 
 
 def bar(value: float, full: float) -> Text:
@@ -85,8 +85,8 @@ def bar(value: float, full: float) -> Text:
     cells = min(BAR_CELLS, round(abs(value) / full * BAR_CELLS)) if full else 0
     blocks = "█" * cells
     if value < 0:
-        return Text(" " * (BAR_CELLS - cells)).append(blocks, "red").append("│" + " " * BAR_CELLS)
-    return Text(" " * BAR_CELLS + "│").append(blocks, "green").append(" " * (BAR_CELLS - cells))
+        return line(" " * (BAR_CELLS - cells)).append(blocks, "red").append("│" + " " * BAR_CELLS)
+    return line(" " * BAR_CELLS + "│").append(blocks, "green").append(" " * (BAR_CELLS - cells))
 
 
 def _middle(record: Record) -> float:
@@ -114,14 +114,14 @@ def _modalities(record: Record, numbers: RoundedScore) -> Padding:
         table.add_column("adds", justify="right", no_wrap=True)
     for name in dict.fromkeys((*MODALITIES, *without)):  # several together: `text+audio`
         source = record.modalities.get(name) if name in MODALITIES else ""
-        cells = [Text(name), Text("none" if source is None else _short(source, record.clip))]
+        cells = [line(name), line("none" if source is None else _short(source, record.clip))]
         if contribution:
             value = contribution.get(name)
             cells.append(
-                Text(f"{signed(value)} ") + bar(value, full) if value is not None else Text()
+                line(f"{signed(value)} ") + bar(value, full) if value is not None else line()
             )
         if without:
-            cells += [Text(signed(without.get(name))), Text(signed(numbers.adds.get(name)))]
+            cells += [line(signed(without.get(name))), line(signed(numbers.adds.get(name)))]
         table.add_row(*cells)
     return Padding(table, (0, 0, 0, 2), expand=False)
 
@@ -138,7 +138,7 @@ def _sum_line(numbers: RoundedScore) -> Text:
     """What is printed adds up: `+0.10 with nothing shown +0.40 text -1.70 audio = -1.20`."""
     parts = [f"{signed(numbers.baseline)} with nothing shown"]
     parts += [f"{signed(value)} {name}" for name, value in numbers.contribution.items()]
-    return Text(f"  {' '.join(parts)} = {signed(numbers.score)}", style="dim")
+    return line(f"  {' '.join(parts)} = {signed(numbers.score)}", style="dim")
 
 
 def _subset_scores(record: Record, numbers: RoundedScore) -> Padding:

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from omni_msa.display.output import to_stdout, until_reader_leaves
+from omni_msa.display.output import line, to_stdout, until_reader_leaves
 
 LINE_CELLS = 80  # longer lines are hard to read, however wide the terminal is
 
@@ -111,12 +111,12 @@ def explanation() -> list[Text | Padding]:
         if block.startswith("Written by "):  # of the page in docs/ alone
             continue
         if block.startswith("#"):
-            parts.append(Text(block.lstrip("# "), style="bold"))
+            parts.append(line(block.lstrip("# "), style="bold"))
         elif block.startswith("- "):
             parts.append(_items(block.removeprefix("- ").split("\n- ")))
         else:
             parts.append(_text(block))
-        parts.append(Text())
+        parts.append(line())
     return parts[:-1]
 
 
@@ -128,4 +128,4 @@ def _items(items: Sequence[str]) -> Padding:
 
 
 def _text(block: str) -> Text:
-    return Text(" ".join(block.split()).replace("**", ""))
+    return line(" ".join(block.split()).replace("**", ""))

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from omni_msa.display.card import scale
-from omni_msa.display.output import signed, to_stdout, until_reader_leaves
+from omni_msa.display.output import line, signed, to_stdout, until_reader_leaves
 from omni_msa.display.rounding import rounded
+from omni_msa.files.record import Record
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
-from omni_msa.values import Record
 
 Columns = dict[str, Callable[[Record], float | None]]  # by heading
 
@@ -36,7 +35,7 @@ def lines(records: Sequence[Record], subsets: bool = False) -> Group:
     names = [record.clip.removeprefix(folder) for record in records]
     heading, summary = _heading(records, folder, subsets), _summary(records, names)
     table = _table(records, names, subsets)
-    return Group(*map(Text, heading), Text(), table, Text(), *map(Text, summary))
+    return Group(*map(line, heading), line(), table, line(), *map(line, summary))
 
 
 def common_folder(paths: Sequence[str]) -> str:
@@ -107,7 +106,7 @@ def _table(records: Sequence[Record], names: Sequence[str], subsets: bool) -> Ta
         score = "failed" if record.score is None else signed(rounded(record).score)
         cells = [name, score, *([record.emotion or ""] if emotions else [])]
         cells += [signed(value(record)) for value in columns.values()]
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(line(cell) for cell in cells))
     return table
 
 

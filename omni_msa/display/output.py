@@ -9,8 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
+
+from omni_msa.errors import ResultsError
+from omni_msa.foreign import printable, printable_json, printable_message
+
+
+def line(text: str = "", style: str = "") -> Text:
+    """One line as a terminal shows it: nothing in it is read as markup, or obeyed as an escape.
+
+    Every text that the display shows is made here.
+    """
+    return Text(printable(text), style)
 
 
 def print_json(document: Any) -> None:
@@ -21,16 +33,16 @@ def print_json(document: Any) -> None:
     except UnicodeEncodeError:  # a file name that the terminal's encoding lacks
         text = json.dumps(document, indent=2, allow_nan=False)
     with until_reader_leaves():
-        print(text, flush=True)
+        print(printable_json(text), flush=True)
 
 
 def say(message: str) -> None:
     """One line for people, on stderr; a terminal that is too narrow breaks it between words."""
-    line = f"omni-msa: {message}"
+    text = printable_message(f"omni-msa: {message}")
     if sys.stderr.isatty():
-        Console(stderr=True, highlight=False).print(Text(line))
+        Console(stderr=True, highlight=False).print(Text(text))
     else:
-        print(line, file=sys.stderr)
+        print(text, file=sys.stderr)
 
 
 def signed(value: float | None) -> str:
@@ -45,14 +57,25 @@ def to_stdout() -> Console:
 
 
 @contextmanager
-def until_reader_leaves() -> Iterator[None]:
-    """End without an error when the reader of stdout closes it, as `omni-msa ... | head` does."""
+def until_reader_leaves(ends_program: bool = False) -> Iterator[None]:
+    """End without an error when the reader of stdout closes it, as `omni-msa ... | head` does.
+
+    Args:
+        ends_program: then the program ends too, since nobody reads what it would go on to write.
+
+    Raises:
+        ResultsError: stdout cannot be written for another reason.
+    """
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is still buffered must not raise again when the program ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise ResultsError(f"stdout cannot be written ({error.strerror})") from error
+        if ends_program:
+            raise typer.Exit from None
 
 
 def show_parts(*parts: Any) -> None:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.text import Text
 
-from omni_msa.display.output import say
-from omni_msa.values import Record
+from omni_msa.display.output import line, say
+from omni_msa.files.record import Record
 
 if TYPE_CHECKING:
     from omni_msa.scoring.batch import BatchProgress
@@ -70,7 +69,7 @@ def _move(progress: Progress, task: Any, now: BatchProgress) -> None:
         task, completed=now.done, total=now.total, detail=_pace(now), visible=now.total > 1
     )
     if now.last is not None and now.last.error:
-        progress.console.print(Text(f"omni-msa: {failure(now.last)}"))
+        progress.console.print(line(f"omni-msa: {failure(now.last)}"))
 
 
 def _say_failure(now: BatchProgress) -> None:
@@ -129,7 +128,7 @@ def count_progress(
             new_total = total_or_reason if isinstance(total_or_reason, int) else total
             progress.update(task, completed=num_done, total=new_total)
             if isinstance(total_or_reason, str):
-                progress.console.print(Text(f"omni-msa: left out: {total_or_reason}"))
+                progress.console.print(line(f"omni-msa: left out: {total_or_reason}"))
 
         yield move
 
@@ -154,7 +153,7 @@ def train_progress(quiet: bool) -> Iterator[Callable[[TrainProgress], None]]:
 
             def move(now: TrainProgress) -> None:
                 if now.notice or now.metrics:
-                    progress.console.print(Text(f"omni-msa: {now.notice or _epoch_line(now)}"))
+                    progress.console.print(line(f"omni-msa: {now.notice or _epoch_line(now)}"))
                 else:
                     progress.update(
                         task,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from omni_msa.values import Record
+from omni_msa.files.record import Record
 
 DIGITS = 2
 STEP = 10**-DIGITS  # what the last printed digit counts

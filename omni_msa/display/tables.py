@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
-from rich.text import Text
 
-from omni_msa.display.output import print_json, show_parts
+from omni_msa.display.output import line, print_json, show_parts
 from omni_msa.display.wide import WideTable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from omni_msa.evaluation.evaluate import Evaluation
-    from omni_msa.evaluation.metrics import Difference
+    from omni_msa.evaluation.resampling import Difference
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.inspection import Inspection
     from omni_msa.scoring.planning import Plan
@@ -83,16 +82,16 @@ def print_evaluation(
             table.add_row(
                 first.family.short[key], _four_digits(mean), _four_digits(deviation), baseline
             )
-        show_parts(Text(f"over {len(evaluations)} seeds (mean, sample deviation)"), table, Text())
+        show_parts(line(f"over {len(evaluations)} seeds (mean, sample deviation)"), table, line())
     if ablation_spread:
         headline = f"ablation over {len(evaluations)} seeds (mean ± sample deviation)"
-        show_parts(Text(headline), _ablation_spread_table(first, ablation_spread), Text())
+        show_parts(line(headline), _ablation_spread_table(first, ablation_spread), line())
     for other, change, clips in comparisons:
         show_parts(*_evaluation_parts(other))
         show_parts(
-            Text(f"difference to {other.system}, on {clips} clips (95 % paired bootstrap)"),
+            line(f"difference to {other.system}, on {clips} clips (95 % paired bootstrap)"),
             _difference_table(first, change),
-            Text(),
+            line(),
         )
     show_parts(*_definitions([*evaluations, *(other for other, *_ in comparisons)]))
 
@@ -124,12 +123,12 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
             _interval(*figures.intervals[key]),
             _four_digits(evaluation.baseline[key]),
         )
-    parts: list[Any] = [Text(headline), table, Text(f"mean: {evaluation.baseline_name}")]
+    parts: list[Any] = [line(headline), table, line(f"mean: {evaluation.baseline_name}")]
     parts += _answer_quality(evaluation)
-    parts += [Text(f"note: {notice}") for notice in evaluation.notices]
+    parts += [line(f"note: {notice}") for notice in evaluation.notices]
     if evaluation.ablation:
-        parts += [Text(), *_ablation_parts(evaluation)]
-    return [*parts, Text()]
+        parts += [line(), *_ablation_parts(evaluation)]
+    return [*parts, line()]
 
 
 def _definitions(evaluations: Sequence[Evaluation]) -> list[Any]:
@@ -141,8 +140,8 @@ def _definitions(evaluations: Sequence[Evaluation]) -> list[Any]:
     }
     table = _fact_table()
     for short, title in titles:
-        table.add_row(Text(short), Text(title))
-    return [Text("what the metrics are"), table]
+        table.add_row(line(short), line(title))
+    return [line("what the metrics are"), table]
 
 
 def _answer_quality(evaluation: Evaluation) -> list[Any]:
@@ -152,14 +151,14 @@ def _answer_quality(evaluation: Evaluation) -> list[Any]:
     shares = ", ".join(
         f"{share:.1%} {name.replace('_', ' ')}" for name, share in evaluation.answers.items()
     )
-    lines = [Text(f"said: {shares} (unparsable counts as 0, out of range is clipped)")]
+    lines = [line(f"said: {shares} (unparsable counts as 0, out of range is clipped)")]
     if evaluation.parsable_only is not None:
         parsable_only = evaluation.parsable_only
         values = ", ".join(
             f"{evaluation.family.short[key]} {_four_digits(value)}"
             for key, value in parsable_only.values.items()
         )
-        lines.append(Text(f"unparsable excluded ({parsable_only.num_clips} clips): {values}"))
+        lines.append(line(f"unparsable excluded ({parsable_only.num_clips} clips): {values}"))
     return lines
 
 
@@ -177,7 +176,7 @@ def _ablation_parts(evaluation: Evaluation) -> list[Any]:
     clips = next(iter(evaluation.ablation.values())).figures.num_clips
     whole = list(evaluation.ablation)[-1]
     headline = f"ablation on the {clips} clips that have {whole}; {evaluation.protocol}"
-    return [Text(headline), table]
+    return [line(headline), table]
 
 
 def _difference_table(evaluation: Evaluation, change: Mapping[str, Difference]) -> WideTable:
@@ -218,7 +217,7 @@ def print_inspection(inspection: Inspection) -> None:
         "built-in clip": _self_check(inspection),
     }
     for name, value in rows.items():
-        table.add_row(name, Text(value))
+        table.add_row(name, line(value))
     show_parts(table)
 
 
@@ -249,7 +248,7 @@ def print_plan(plan: Plan) -> None:
     facts = plan.to_json()
     table = _fact_table()
     media = f"{facts['max_frames']} frames of {facts['max_pixels']} pixels at most"
-    table.add_row("model", Text(f"{facts['model']}, {facts['parameters']:,} parameters"))
+    table.add_row("model", line(f"{facts['model']}, {facts['parameters']:,} parameters"))
     if plan.trainable:
         table.add_row(
             "LoRA", f"{facts['trainable']:,} parameters ({facts['trainable_percent']:.4f} %)"
@@ -261,7 +260,7 @@ def print_plan(plan: Plan) -> None:
         table.add_row(name, f"{gib:.2f} GiB")
     if facts["budget_gib"]:
         table.add_row("budget", f"{facts['budget_gib']:.2f} GiB")
-    show_parts(table, Text("an estimate; python -m scripts.bench.thinker measures it"))
+    show_parts(table, line("an estimate; python -m scripts.bench.thinker measures it"))
 
 
 def _key_values(values: Mapping[str, Any]) -> str:
@@ -296,4 +295,4 @@ def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
     if epoch is not None:
         summary = f"epoch {epoch} is kept, the best on the validation clips: {summary}"
     summary += f", {len(left_out)} clips left out" if left_out else ""
-    show_parts(Text(f"{folder}: {info.method}, {summary}"))
+    show_parts(line(f"{folder}: {info.method}, {summary}"))

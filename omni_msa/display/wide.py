@@ -8,6 +8,8 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
+from omni_msa.display.output import line
+
 GAP = 2  # blanks between columns
 
 
@@ -25,12 +27,12 @@ class WideTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
         for number, columns in enumerate(self._groups(options.max_width)):
             if number:
-                yield Text()
+                yield line()
             table = Table(box=None, pad_edge=False)
             for i, column in enumerate(columns):
-                table.add_column(column[0], justify="right" if i else "left", no_wrap=True)
+                table.add_column(line(column[0]), justify="right" if i else "left", no_wrap=True)
             for cells in list(zip(*columns, strict=True))[1:]:
-                table.add_row(*map(Text, cells))
+                table.add_row(*map(line, cells))
             yield table
 
     def _groups(self, width: int) -> list[list[list[str]]]:

@@ -16,18 +16,17 @@ import numpy as np
 from omni_msa.errors import ConfigError, ManifestError, MediaError
 from omni_msa.evaluation.metrics import (
     FAMILIES,
-    Difference,
     Family,
-    bootstrap_intervals,
     emotion_family,
     mean_and_deviation,
-    paired_differences,
 )
+from omni_msa.evaluation.resampling import Difference, bootstrap_intervals, paired_differences
 from omni_msa.files.importers import DATASETS
 from omni_msa.files.labels import LabelSpace
+from omni_msa.files.record import Answer, Record
 from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name
 from omni_msa.options import EvaluateOptions
-from omni_msa.values import Answer, Clip, Record
+from omni_msa.values import Clip
 
 if TYPE_CHECKING:
     from omni_msa.scoring.checkpoint import CheckpointInfo
@@ -240,19 +239,46 @@ def compare(
     options: EvaluateOptions,
 ) -> tuple[dict[str, Difference], int]:
     """How the second system differs on the clips that both have scored; and their number."""
-    before = {clip.name: clip for clip in first}
-    shared = [(before[clip.name], clip) for clip in second if clip.name in before]
+    return compare_runs([first], [second], family, options)
+
+
+def compare_runs(
+    first: Sequence[Sequence[ScoredClip]],
+    second: Sequence[Sequence[ScoredClip]],
+    family: Family,
+    options: EvaluateOptions,
+) -> tuple[dict[str, Difference], int]:
+    """The same of two systems with several runs each (seeds): means over their runs are compared,
+    on the clips that all runs have scored."""
+    runs = [{clip.name: clip for clip in run} for run in (*first, *second)]
+    shared = [clip for name, clip in runs[-1].items() if all(name in run for run in runs)]
     if not shared:
         raise ConfigError("the two systems have no scored clip in common")
+    scores = np.array([[run[clip.name].score for clip in shared] for run in runs])
     change = paired_differences(
         family.measure,
-        np.array([a.score for a, _ in shared]),
-        np.array([b.score for _, b in shared]),
-        np.array([a.label for a, _ in shared]),
+        scores[: len(first)],
+        scores[len(first) :],
+        np.array([clip.label for clip in shared]),
         options.resamples,
         options.seed,
     )
     return change, len(shared)
+
+
+def constant_answer(
+    clips: Sequence[Clip], scored: Sequence[ScoredClip], classes: Sequence[str]
+) -> tuple[float, str]:
+    """What the simplest system always answers, and in words: the mean of the training labels, or
+    their most frequent class; of the measured labels where there are none to train on."""
+    labels = [c.label for c in clips if c.split == "train" and c.label is not None]
+    of = "the training labels" if labels else "these labels"
+    labels = labels or [c.label for c in scored]
+    if classes:
+        most = max(sorted(set(labels)), key=labels.count)
+        return most, f"always {classes[round(most)]} (most frequent of {of})"
+    mean = sum(labels) / len(labels)
+    return mean, f"always {mean:+.2f} (mean of {of})"
 
 
 def over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, tuple[float, float]]:

@@ -9,7 +9,7 @@ is rounded, and what is undefined is NaN. Shapes: N clips, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,6 @@ Measure = Callable[[np.ndarray, np.ndarray], dict[str, float]]  # predictions [N
 Names = dict[str, tuple[str, str]]  # key -> short name, title with its convention
 
 NAN = float("nan")
-CENTRAL_95 = (2.5, 97.5)  # percentiles
 SIMS_ACC3_CUTS = (-0.1, 0.1)
 SIMS_ACC5_CUTS = (-0.7, -0.1, 0.1, 0.7)
 SIMS_WEAK = 0.4  # the published comment says 0.6, the published code and numbers use 0.4
@@ -43,16 +42,7 @@ class Family:
     lower_is_better: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A metric's change from one system to another, with its 95 % interval [low, high]."""
-
-    value: float
-    low: float
-    high: float
-
-
-def _vectors(**inputs: Sequence[float] | np.ndarray) -> list[np.ndarray]:
+def vectors(**inputs: Sequence[float] | np.ndarray) -> list[np.ndarray]:
     """The named inputs as float64 vectors [N] of one length, N > 0, finite in single precision.
 
     Raises:
@@ -150,7 +140,7 @@ def measure_mosi(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float
     Raises:
         ConfigError: lengths differ, there are no clips, or a value is not finite.
     """
-    predictions, labels = _vectors(predictions=predictions, labels=labels)
+    predictions, labels = vectors(predictions=predictions, labels=labels)
     p, y = _single(predictions), _single(labels)
     acc2_has0, f1_has0 = _two_class(p >= 0, y >= 0)
     polar = y != 0
@@ -173,7 +163,7 @@ def measure_sims(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float
     Raises:
         ConfigError: lengths differ, there are no clips, or a value is not finite.
     """
-    predictions, labels = _vectors(predictions=predictions, labels=labels)
+    predictions, labels = vectors(predictions=predictions, labels=labels)
     predictions, labels = np.clip(predictions, -1, 1), np.clip(labels, -1, 1)
     p, y = _single(predictions), _single(labels)
 
@@ -198,7 +188,7 @@ def measure_sims(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float
 def _measure_emotion(
     classes: tuple[str, ...], predictions: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
-    predictions, labels = _vectors(predictions=predictions, labels=labels)
+    predictions, labels = vectors(predictions=predictions, labels=labels)
     for name, vector in (("predictions", predictions), ("labels", labels)):
         bad = np.flatnonzero((vector < 0) | (vector >= len(classes)) | (vector % 1 != 0))
         if len(bad):
@@ -289,82 +279,6 @@ def emotion_family(classes: Sequence[str]) -> Family:
     names |= {f"f1_{c}": (f"F1 ({c})", f"F1 of the class {c}") for c in classes}
     measure = partial(_measure_emotion, classes)
     return _family("emotion", (0.0, len(classes) - 1.0), measure, names)
-
-
-def _resampled_indices(num_clips: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Clips drawn with replacement [N], `resamples` times; the same ones for the same seed."""
-    if resamples < 1:
-        raise ConfigError(f"resamples must be 1 or more, got {resamples}")
-    generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield generator.integers(num_clips, size=num_clips)
-
-
-def _interval(values: list[float]) -> tuple[float, float]:
-    """Where the central 95 % lie; what is undefined is left out, and nothing left gives NaN."""
-    defined = np.array([value for value in values if not np.isnan(value)])
-    if not len(defined):
-        return NAN, NAN
-    low, high = np.percentile(defined, CENTRAL_95)
-    return float(low), float(high)
-
-
-def bootstrap_intervals(
-    measure: Measure,
-    predictions: np.ndarray,
-    labels: np.ndarray,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """95 % percentile interval of each metric over resampled clips, taken as independent.
-
-    A resample in which a metric is undefined is left out for that metric.
-
-    Args:
-        predictions: [N], on the scale of the labels.
-        labels: [N].
-
-    Raises:
-        ConfigError: lengths differ, there are no clips, a value is not finite, or `resamples` < 1.
-    """
-    predictions, labels = _vectors(predictions=predictions, labels=labels)
-    rows = [
-        measure(predictions[drawn], labels[drawn])
-        for drawn in _resampled_indices(len(labels), resamples, seed)
-    ]
-    return {key: _interval([row[key] for row in rows]) for key in rows[0]}
-
-
-def paired_differences(
-    measure: Measure,
-    first: np.ndarray,
-    second: np.ndarray,
-    labels: np.ndarray,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Difference]:
-    """`measure(second) - measure(first)` with 95 % intervals: both see the same resampled clips.
-
-    Args:
-        first: predictions [N] of the system compared with.
-        second: predictions [N] of the system in question, for the same clips.
-        labels: [N].
-
-    Raises:
-        ConfigError: lengths differ, there are no clips, a value is not finite, or `resamples` < 1.
-    """
-    first, second, labels = _vectors(first=first, second=second, labels=labels)
-
-    def change(drawn: np.ndarray) -> dict[str, float]:
-        before, after = (measure(system[drawn], labels[drawn]) for system in (first, second))
-        return {key: after[key] - before[key] for key in before}
-
-    whole = change(np.arange(len(labels)))
-    rows = [change(drawn) for drawn in _resampled_indices(len(labels), resamples, seed)]
-    return {
-        key: Difference(value, *_interval([row[key] for row in rows]))
-        for key, value in whole.items()
-    }
 
 
 def mean_and_deviation(runs: Sequence[dict[str, float]]) -> dict[str, tuple[float, float]]:

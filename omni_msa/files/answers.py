@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from omni_msa.values import Answer
+from omni_msa.files.record import Answer
 
 _DASHES = str.maketrans(dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}\N{HYPHEN}", "-"))
 _NUMBER = re.compile(

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from omni_msa.files.record import Ablation, Answer, Record
+from omni_msa.foreign import parse_json
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
-from omni_msa.values import Ablation, Answer, Record
 
 Row = dict[str, Any]  # one flat row: columns to values, None where there is none
 
@@ -137,7 +138,7 @@ def _answer(row: Row) -> Answer | None:
 def _json_object(text: str | None) -> dict[str, Any]:
     """A JSON object, as a cell holds it; what somebody made of it by hand may be none."""
     try:
-        value = json.loads(text or "{}")
+        value = parse_json(text or "{}")
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -11,8 +11,9 @@ import numpy as np
 from omni_msa.errors import ConfigError, ManifestError, check_choice
 from omni_msa.files.answers import parse_answer, parse_class
 from omni_msa.files.importers import DATASETS
+from omni_msa.files.record import Answer
 from omni_msa.options import DEFAULT_RANGE, TASKS, check_label_range
-from omni_msa.values import Answer, Clip
+from omni_msa.values import Clip
 
 if TYPE_CHECKING:
     import torch

@@ -20,17 +20,25 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import ManifestError
 from omni_msa.files.columns import is_result, unguarded
+from omni_msa.foreign import (
+    MAX_COLUMNS,
+    MAX_ROW_BYTES,
+    MAX_ROWS,
+    MAX_TABLE_BYTES,
+    parse_json,
+    read_limited,
+)
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
 from omni_msa.values import Clip
 
@@ -133,8 +141,8 @@ class _Row:
         row = {n: unguarded(v) if is_flat else v for n, v in self.columns.items()}
         extra = row.get("extra") or {}
         try:
-            extra = json.loads(extra) if isinstance(extra, str) else dict(extra)
-        except (TypeError, ValueError, RecursionError):
+            extra = parse_json(extra, MAX_ROW_BYTES) if isinstance(extra, str) else dict(extra)
+        except (TypeError, ValueError):
             self._problem("extra", f"{reprlib.repr(extra)} is no JSON object")
         self.result_name = row["clip"]
         own = {
@@ -265,9 +273,10 @@ def _rows(path: Path, columns: Mapping[str, str]) -> list[tuple[int, _Columns]]:
         raise ManifestError(f"{path}: a manifest ends in one of {', '.join(SUFFIXES)}")
     ours = {theirs.strip().lower(): name for name, theirs in columns.items()}
     text = _read_text(path)
-    rows = list(
-        _json_rows(text) if suffix in (".jsonl", ".ndjson") else _csv_rows(text, path, ours)
-    )
+    all_rows = _json_rows(text) if suffix in (".jsonl", ".ndjson") else _csv_rows(text, path, ours)
+    rows = list(islice(all_rows, MAX_ROWS + 1))
+    if len(rows) > MAX_ROWS:
+        raise ManifestError(f"{path}: holds more than {MAX_ROWS:,} rows; give it in parts")
     names = {name for _, cells in rows if not isinstance(cells, str) for name in cells}
     absent = sorted(ours.keys() - names)
     if absent and names:
@@ -288,7 +297,7 @@ def _renamed(cells: Mapping[str, Any], ours: Mapping[str, str]) -> Mapping[str, 
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = read_limited(path, MAX_TABLE_BYTES, ManifestError)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
@@ -304,8 +313,8 @@ def _json_rows(text: str) -> Iterator[tuple[int, _Columns]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line, MAX_ROW_BYTES)
+        except ValueError as error:
             yield line_number, f"is no JSON ({error})"
             continue
         if isinstance(row, dict):
@@ -346,6 +355,10 @@ def _delimiter(text: str, path: Path) -> str:
 
 
 def _check_header(header: list[str], path: Path, ours: Mapping[str, str]) -> None:
+    if len(header) > MAX_COLUMNS:
+        raise ManifestError(
+            f"{path}: has {len(header):,} columns; at most {MAX_COLUMNS:,} are read"
+        )
     duplicates = sorted({name for name in header if name and header.count(name) > 1})
     if duplicates:
         raise ManifestError(f"{path}: the header names a column twice: {', '.join(duplicates)}")

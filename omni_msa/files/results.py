@@ -33,6 +33,7 @@ from omni_msa.files.columns import (
     unflatten,
 )
 from omni_msa.files.locks import OutputLock
+from omni_msa.files.record import Record
 from omni_msa.files.result_lines import (
     CsvLines,
     ResultLines,
@@ -43,7 +44,6 @@ from omni_msa.files.result_lines import (
 )
 from omni_msa.files.result_parquet import read_parquet, write_parquet
 from omni_msa.files.result_xlsx import read_xlsx, require_openpyxl, write_xlsx
-from omni_msa.values import Record
 
 
 class TableFormat(NamedTuple):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from omni_msa.errors import ConfigError
+from omni_msa.foreign import parse_json
 from omni_msa.media.identity import clip_sha256, json_sha256
 from omni_msa.media.reader import READERS
 from omni_msa.media.transcripts import sidecar_paths
@@ -34,7 +35,8 @@ SHARE_AFTER_CLEANUP = 0.9
 SHARE_BETWEEN_SCANS = 0.02
 # What NumPy raises on a file that was cut short or damaged, wherever the damage is.
 READ_ERRORS = (
-    OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError
+    OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError,
+    MemoryError, TypeError, AttributeError,
 )  # fmt: skip
 
 
@@ -84,6 +86,7 @@ class ContentCache:
         path = self._path(key)
         try:
             with np.load(path, allow_pickle=False) as archive:
+                _check_stored(archive.zip)
                 content = _unpack(archive, clip)
             os.utime(path)
         except FileNotFoundError:
@@ -147,6 +150,12 @@ def _sidecar_suffix(clip: Clip) -> str | None:
     return next((p.name.removeprefix(clip.path.stem) for p in sidecar_paths(clip.path)), None)
 
 
+def _check_stored(archive: zipfile.ZipFile) -> None:
+    """Arrays are stored as they are: one that is packed would grow in memory."""
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise ValueError("packed arrays are not of this cache")
+
+
 def _pack(content: ClipContent) -> dict[str, Any]:
     arrays: dict[str, np.ndarray] = {}
     parts: dict[str, Any] = {}
@@ -164,7 +173,7 @@ def _pack(content: ClipContent) -> dict[str, Any]:
 
 
 def _unpack(archive: Any, clip: Clip) -> ClipContent:
-    info = json.loads(archive["about"].tobytes())
+    info = parse_json(archive["about"].tobytes())
     parts: dict[str, Part] = {}
     for modality, part_info in info["parts"].items():
         names = [name for name in archive.files if name.startswith(f"{modality}.")]

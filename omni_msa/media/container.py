@@ -23,6 +23,8 @@ av.logging.set_level(None)  # libav's own messages would appear in the user's te
 
 # What libav raises: some of its errors are builtin ones too, some are not.
 LIBAV_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+# Among them, what says nothing of the file: the deadline has passed, or memory has run out.
+NOT_DAMAGE = (MediaError, MemoryError)
 
 # Demuxers that read one file. Left out on purpose: playlists and scripts (hls, concat, dash, imf,
 # sdp, rtsp), image sequences (image2), indexes of other files (vobsub), devices and filters.
@@ -34,10 +36,10 @@ DEMUXERS = (
     "truehd,mlp,loas,latm,shn,tak,voc,oma,qcp,gsm,sln,sbc,spdif,xwma,dsf,iff,"
     "gif,apng,png_pipe,jpeg_pipe,jpegxl_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
 )
-MAX_PIXELS = 8192 * 8192  # of a frame: twice 8K video
+MAX_PIXELS = 8192 * 4352  # of a frame: 8K video
 MAX_STREAMS = 64
-MAX_CHANNELS = 64
-MAX_SAMPLE_RATE = 768_000  # Hz
+MAX_CHANNELS = 16
+MAX_SAMPLE_RATE = 192_000  # Hz
 
 SEEK_GAP_SECONDS = 4.0  # decoding through less than this is quicker than seeking
 SEEK_BACK_SECONDS = (0.0, 10.0, 60.0, inf)  # before the target: tried in this order
@@ -59,6 +61,20 @@ class Deadline:
 
 
 @contextmanager
+def enough_memory(name: object) -> Iterator[None]:
+    """Reading that runs out of memory ends as an error of the clip.
+
+    Raises:
+        MediaError: it did.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        message = f"{name}: reading it takes too much memory; the clip is skipped, check the file"
+        raise MediaError(message, code="memory") from error
+
+
+@contextmanager
 def open_container(path: Path) -> Iterator[Any]:
     """The file as a PyAV container, closed at the end.
 
@@ -74,7 +90,11 @@ def open_container(path: Path) -> Iterator[Any]:
             options={"max_pixels": str(MAX_PIXELS)},
             container_options={"protocol_whitelist": "file", "format_whitelist": DEMUXERS},
         )
+    except MemoryError:
+        raise
     except LIBAV_ERRORS as error:
+        if size := _picture_size(path):
+            raise _too_large(path, size) from error
         raise MediaError(explain(path, error)) from error
     try:
         _check_limits(path, container)
@@ -108,7 +128,8 @@ def _check_limits(path: Path, container: Any) -> None:
     """What a file claims of itself is within bounds; the decoder refuses larger frames later."""
     if len(container.streams) > MAX_STREAMS:
         raise MediaError(
-            f"{path}: has {len(container.streams)} streams; at most {MAX_STREAMS} are read"
+            f"{path}: has {len(container.streams)} streams; at most {MAX_STREAMS} are read",
+            code="too_large",
         )
     for stream in container.streams:
         context = stream.codec_context
@@ -117,22 +138,24 @@ def _check_limits(path: Path, container: Any) -> None:
         if stream.type == "video":
             context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
             if context.width * context.height > MAX_PIXELS:
-                raise MediaError(_too_large(path, f"{context.width} x {context.height} pixels"))
+                raise _too_large(path, f"{context.width} x {context.height} pixels")
             if not context.width and (size := _picture_size(path)):
-                raise MediaError(_too_large(path, size))
+                raise _too_large(path, size)
         elif stream.type == "audio":
             channels, rate = context.channels or 0, context.sample_rate or 0
             if channels > MAX_CHANNELS or rate > MAX_SAMPLE_RATE:
                 raise MediaError(
                     f"{path}: its sound has {channels} channels at {rate} Hz; at most "
-                    f"{MAX_CHANNELS} at {MAX_SAMPLE_RATE} Hz are read"
+                    f"{MAX_CHANNELS} at {MAX_SAMPLE_RATE} Hz are read",
+                    code="too_large",
                 )
 
 
-def _too_large(path: Path, size: str) -> str:
-    return (
-        f"{path}: its picture has {size}; at most {MAX_PIXELS:,} pixels (8192 x 8192) are read, "
-        "make it smaller first"
+def _too_large(path: Path, size: str) -> MediaError:
+    return MediaError(
+        f"{path}: its picture has {size}; at most {MAX_PIXELS:,} pixels (8192 x 4352) are read, "
+        "make it smaller first",
+        code="too_large",
     )
 
 
@@ -153,8 +176,6 @@ def explain(path: Path, error: BaseException) -> str:
             f"{path}: is {kind}, which names other files or addresses; only the file itself is "
             "read: give the media files"
         )
-    if size := _picture_size(path):
-        return _too_large(path, size)
     return (
         f"{path}: not a media file that can be read ({reason(error)}); video or audio such as "
         "mp4, mkv, webm, mov, wav, mp3 is needed, whole and not encrypted"

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import TypeVar, cast
 
 from omni_msa.errors import MediaError
+from omni_msa.media.container import enough_memory
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
@@ -25,7 +26,8 @@ def with_error_codes(read: ReadClip) -> ReadClip:
     ) -> ClipContent:
         start = time.monotonic()
         try:
-            return read(clip, options, hide)
+            with enough_memory(clip.name):
+                return read(clip, options, hide)
         except MediaError as error:
             if error.code == MediaError.code:
                 is_late = time.monotonic() - start >= options.deadline_seconds

@@ -6,7 +6,8 @@ decoded frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,25 @@ import av
 import numpy as np
 
 from omni_msa.errors import MediaError
-from omni_msa.media.container import LIBAV_ERRORS, check_regular, explain, open_container, reason
+from omni_msa.media.container import (
+    LIBAV_ERRORS,
+    NOT_DAMAGE,
+    Deadline,
+    check_regular,
+    explain,
+    open_container,
+    reason,
+)
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
+MAX_PACKETS = 1_000_000  # that are looked at: four hours of video at 60 frames a second
+# Where no frame can be sought, and how much is decoded at most: ten seconds of 1080p.
+ANIMATIONS = ("gif", "apng", "webp_anim", "webp")
+MAX_ANIMATED_PIXELS = 600_000_000
 MAX_FAILED_PACKETS = 50  # then a track counts as not decodable
+MAX_SILENT_PACKETS = 5_000  # the same, of packets that fail no more than they give frames
+CHECK_PACKETS = 100  # between checks of the limits
+SOUND_PACKETS = 1_000  # of the sound, whose start alone is needed
 DEFAULT_FRAME_RATE = 25.0  # frames a second, for raw streams without timestamps
 
 
@@ -30,43 +46,60 @@ class PacketTimes:
     end_seconds: float
 
 
-def probe(path: Path) -> MediaFacts:
+@dataclass(frozen=True)
+class _File:
+    """What is scanned, and by when; the same file is the same, whoever waits for it."""
+
+    path: Path
+    version: tuple[int, int, int]
+    deadline: Deadline | None = field(compare=False)
+
+
+def probe(path: Path, deadline: Deadline | None = None) -> MediaFacts:
     """Scans one file: which tracks a player would use, and when each frame is shown.
 
     The last files are remembered, so that the windows of a long recording are scanned for once.
 
     Raises:
-        MediaError: not a media file, or no track in it could be used at all.
+        MediaError: not a media file, no track in it could be used at all, or the deadline passed.
     """
     check_regular(path)
     status = path.stat()
     if status.st_size == 0:
         raise MediaError(explain(path, OSError()))
-    return _probe(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    version = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return _probe(_File(path, version, deadline))
 
 
 @lru_cache(maxsize=16)
-def _probe(path: Path, version: tuple[int, int, int]) -> MediaFacts:
-    warnings: list[str] = []
+def _probe(file: _File) -> MediaFacts:
+    path, warnings = file.path, list[str]()
     with open_container(path) as container:
         video_stream = _pick_video(container, warnings)
         audio_stream = _pick_audio(container, warnings)
         subtitle = next((s.index for s in container.streams.subtitles), None)
         name = container.format.name
         duration = container.duration / av.time_base if container.duration else None
-        video_index = video_stream.index if video_stream is not None else None
-        audio_index = audio_stream.index if audio_stream is not None else None
-        times = _scan(container, [i for i in (video_index, audio_index) if i is not None], warnings)
-    starts = [t.pts_seconds[0] for t in times.values() if len(t.pts_seconds)]
-    origin = min(starts, default=0.0)
-    video = None
-    if video_index is not None:
-        video = _video_track(path, video_index, times[video_index], origin, warnings)
-    audio = None
-    if audio_index is not None:
-        audio = _audio_track(path, audio_index, times[audio_index], origin, warnings)
+        scans = [
+            _Scan(stream, limit)
+            for stream, limit in ((video_stream, MAX_PACKETS + 1), (audio_stream, SOUND_PACKETS))
+            if stream is not None
+        ]
+        _scan(container, scans, file.deadline, warnings)
+        times = {scan.stream.index: scan.times() for scan in scans}
+        starts = [t.pts_seconds[0] for t in times.values() if len(t.pts_seconds)]
+        origin = min(starts, default=0.0)
+        video: VideoTrack | None = None
+        audio: AudioTrack | None = None
+        for scan in scans:
+            if scan.stream is video_stream:
+                video = _video_track(scan, times[scan.stream.index], origin, warnings)
+            else:
+                audio = _audio_track(scan, times[scan.stream.index], origin, warnings)
+    if video is not None and name in ANIMATIONS:
+        _check_animation(path, video)
     if video is None and audio is None and subtitle is None:
-        description = _describe_tracks(video_index, audio_index, name)
+        description = _describe_tracks(video_stream, audio_stream, name)
         reasons = f" ({'; '.join(warnings)})" if warnings else ""
         raise MediaError(
             f"{path}: {description}{reasons}; a clip needs a picture or sound that decodes, "
@@ -75,10 +108,21 @@ def _probe(path: Path, version: tuple[int, int, int]) -> MediaFacts:
     return MediaFacts(path, name, video, audio, subtitle, duration, tuple(warnings))
 
 
-def _describe_tracks(video: int | None, audio: int | None, container: str) -> str:
+def _check_animation(path: Path, video: VideoTrack) -> None:
+    """All of its frames up to the last one that is sampled have to be decoded."""
+    if video.num_frames * video.width * video.height > MAX_ANIMATED_PIXELS:
+        raise MediaError(
+            f"{path}: its picture has {video.num_frames} frames of {video.width} x {video.height} "
+            f"pixels; at most {MAX_ANIMATED_PIXELS:,} pixels in all are read of an animation: make "
+            "it smaller, or a video of it",
+            code="too_large",
+        )
+
+
+def _describe_tracks(video: Any, audio: Any, container: str) -> str:
     if video is None and audio is None:
         return f"no video or audio stream in it ({container})"
-    tracks = [n for n, i in (("video", video), ("audio", audio)) if i is not None]
+    tracks = [n for n, s in (("video", video), ("audio", audio)) if s is not None]
     return f"it has {' and '.join(tracks)}, but nothing of it decodes"
 
 
@@ -111,26 +155,89 @@ def _pick_audio(container: Any, warnings: list[str]) -> Any:
     return track
 
 
-def _scan(container: Any, indices: list[int], warnings: list[str]) -> dict[int, PacketTimes]:
-    """Reads all packets of the streams, without decoding, for their times."""
-    streams = [container.streams[i] for i in indices]
-    pts: dict[int, list[float | None]] = {i: [] for i in indices}
-    ends: dict[int, list[float]] = {i: [] for i in indices}
-    if streams:
+class _Scan:
+    """What is learnt of one stream from its packets: their times, and the first frame."""
+
+    def __init__(self, stream: Any, max_times: int) -> None:
+        self.stream = stream
+        self.codec = stream.codec_context.name if stream.codec_context else "unknown"
+        self.first_frame: Any = None
+        self._max_times = max_times
+        self._num_packets = self._num_failed = 0
+        self._is_decoding = stream.codec_context is not None
+        # in ticks of the stream's clock, and seconds only at the end: there may be millions
+        self._stamps, self._ends = array("q"), array("q")
+        self._num_stamps = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether more packets tell nothing more."""
+        return not self._is_decoding and self._num_stamps >= self._max_times
+
+    def add(self, packet: Any) -> None:
+        """One packet of the stream, in the order of the file; an empty one is the end's."""
+        if self._is_decoding:
+            self._decode(packet)
+        if packet.size == 0 or packet.is_discard or self._num_stamps >= self._max_times:
+            return
+        self._num_stamps += 1
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None:
+            self._stamps.append(stamp)
+            self._ends.append(stamp + (packet.duration or 0))
+
+    def _decode(self, packet: Any) -> None:
         try:
-            for packet in container.demux(streams):
-                if packet.size == 0 or packet.is_discard:
-                    continue
-                i = packet.stream_index
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                seconds = None if stamp is None else float(stamp * packet.time_base)
-                pts[i].append(seconds)
-                if seconds is not None:
-                    ends[i].append(seconds + float((packet.duration or 0) * packet.time_base))
-        except LIBAV_ERRORS as error:
-            warnings.append(f"file breaks off: what came before is used ({reason(error)})")
-    rates = {s.index: _frame_rate_from_header(s) for s in streams}
-    return {i: _times(pts[i], ends[i], rates[i]) for i in indices}
+            self.first_frame = next(iter(packet.decode()), None)
+        except MemoryError:
+            raise
+        except LIBAV_ERRORS:
+            self._num_failed += 1
+        self._num_packets += 1
+        self._is_decoding = (
+            self.first_frame is None
+            and self._num_failed <= MAX_FAILED_PACKETS
+            and self._num_packets < MAX_SILENT_PACKETS
+        )
+
+    def times(self) -> PacketTimes:
+        """Sorted times; a stream without any is played at its stated rate from zero."""
+        tick, rate = self.stream.time_base, _frame_rate_from_header(self.stream)
+        pts = np.sort(np.array(self._stamps, np.float64)) * tick.numerator / tick.denominator
+        end = max(self._ends, default=0) * tick.numerator / tick.denominator
+        all_equal = len(pts) > 1 and pts[0] == pts[-1]
+        if len(pts) < self._num_stamps / 2 or all_equal:
+            pts, end = np.arange(self._num_stamps) / rate, 0.0
+        if not len(pts):
+            return PacketTimes(pts, 0.0)
+        steps = np.diff(pts)
+        usual_step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
+        return PacketTimes(pts, end if end > pts[-1] else float(pts[-1]) + usual_step)
+
+
+def _scan(
+    container: Any, scans: list[_Scan], deadline: Deadline | None, warnings: list[str]
+) -> None:
+    """Reads the packets of the streams, and decodes them up to the first frame of each."""
+    by_index = {scan.stream.index: scan for scan in scans}
+    if not scans:
+        return
+    try:
+        for number, packet in enumerate(container.demux([scan.stream for scan in scans])):
+            by_index[packet.stream.index].add(packet)
+            if number % CHECK_PACKETS:
+                continue
+            if deadline is not None:
+                deadline.check()
+            if number >= MAX_PACKETS:
+                warnings.append(f"file truncated: its first {MAX_PACKETS:,} packets are used")
+                return
+            if all(scan.is_complete for scan in scans):
+                return
+    except NOT_DAMAGE:
+        raise
+    except LIBAV_ERRORS as error:
+        warnings.append(f"file breaks off: what came before is used ({reason(error)})")
 
 
 def _frame_rate_from_header(stream: Any) -> float:
@@ -138,41 +245,22 @@ def _frame_rate_from_header(stream: Any) -> float:
     return float(rate) if rate else DEFAULT_FRAME_RATE
 
 
-def _times(stamps: list[float | None], ends: list[float], rate: float) -> PacketTimes:
-    """Sorted times; a stream without any is played at its stated rate from zero."""
-    timestamps = sorted(s for s in stamps if s is not None)
-    all_equal = len(timestamps) > 1 and timestamps[0] == timestamps[-1]
-    if len(timestamps) < len(stamps) / 2 or all_equal:
-        timestamps = [i / rate for i in range(len(stamps))]
-        ends = []
-    if not timestamps:
-        return PacketTimes(np.array([]), 0.0)
-    pts = np.array(timestamps)
-    steps = np.diff(pts)
-    usual_step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
-    end = max(ends, default=0.0)
-    if end <= pts[-1]:
-        end = float(pts[-1]) + usual_step
-    return PacketTimes(pts, end)
-
-
 def _video_track(
-    path: Path, index: int, times: PacketTimes, origin: float, warnings: list[str]
+    scan: _Scan, times: PacketTimes, origin: float, warnings: list[str]
 ) -> VideoTrack | None:
     """Facts of the picture from its first frame that decodes; None when none does."""
-    with open_container(path) as container:
-        stream = container.streams[index]
-        codec = stream.codec_context.name
-        frame = _first_frame(container, stream)
-        if frame is None or not len(times.pts_seconds):
-            warnings.append(f"scored without video: no frame of track {index} ({codec}) decodes")
-            return None
-        width, height = _display_size(stream, frame)
-        rotation = int(round(frame.rotation / 90)) * 90 % 360
+    stream, frame = scan.stream, scan.first_frame
+    if frame is None or not len(times.pts_seconds):
+        warnings.append(
+            f"scored without video: no frame of track {stream.index} ({scan.codec}) decodes"
+        )
+        return None
+    width, height = _display_size(stream, frame)
+    rotation = int(round(frame.rotation / 90)) * 90 % 360
     if rotation in (90, 270):
         width, height = height, width
-    pts = times.pts_seconds - origin
-    return VideoTrack(index, codec, width, height, rotation, pts, times.end_seconds - origin)
+    pts, end = times.pts_seconds - origin, times.end_seconds - origin
+    return VideoTrack(stream.index, scan.codec, width, height, rotation, pts, end)
 
 
 def _display_size(stream: Any, frame: Any) -> tuple[int, int]:
@@ -184,33 +272,13 @@ def _display_size(stream: Any, frame: Any) -> tuple[int, int]:
     return width, frame.height
 
 
-def _first_frame(container: Any, stream: Any) -> Any:
-    num_failed = 0
-    try:
-        for packet in container.demux(stream):
-            try:
-                for frame in packet.decode():
-                    return frame
-            except LIBAV_ERRORS:
-                num_failed += 1
-                if num_failed > MAX_FAILED_PACKETS:
-                    return None
-    except LIBAV_ERRORS:
-        return None
-    return None
-
-
 def _audio_track(
-    path: Path, index: int, times: PacketTimes, origin: float, warnings: list[str]
+    scan: _Scan, times: PacketTimes, origin: float, warnings: list[str]
 ) -> AudioTrack | None:
     """Facts of the sound from its first frame that decodes; None when none does."""
-    with open_container(path) as container:
-        stream = container.streams[index]
-        codec = stream.codec_context.name if stream.codec_context else "unknown"
-        frame = _first_frame(container, stream) if stream.codec_context else None
-        if frame is None or not frame.sample_rate:
-            warnings.append(f"scored without audio: no sound of track {index} ({codec}) decodes")
-            return None
-        start = float(times.pts_seconds[0]) - origin if len(times.pts_seconds) else 0.0
-        channels, end = len(frame.layout.channels), times.end_seconds - origin
-        return AudioTrack(index, codec, frame.sample_rate, channels, start, end)
+    index, frame = scan.stream.index, scan.first_frame
+    if frame is None or not frame.sample_rate:
+        warnings.append(f"scored without audio: no sound of track {index} ({scan.codec}) decodes")
+        return None
+    start = float(times.pts_seconds[0]) - origin if len(times.pts_seconds) else 0.0
+    return AudioTrack(index, scan.codec, frame.sample_rate, len(frame.layout.channels), start)

@@ -15,8 +15,10 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
 
 from omni_msa.errors import MediaError
+from omni_msa.foreign import MAX_TEXT_BYTES
 from omni_msa.media.container import (
     LIBAV_ERRORS,
+    NOT_DAMAGE,
     SEEK_BACK_SECONDS,
     SEEK_GAP_SECONDS,
     Deadline,
@@ -25,6 +27,7 @@ from omni_msa.media.container import (
 from omni_msa.media.sampling import frame_indices_at
 from omni_msa.values import Cue, FramePlan, VideoTrack
 
+MAX_CUES = 100_000  # of a subtitle stream: thirty times those of a long film
 DECODER_THREADS = 2  # a process; many clips in parallel beat many threads a clip
 HD_HEIGHT = 720  # untagged video this tall is BT.709, smaller BT.601, as players assume
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -190,10 +193,12 @@ class _FrameDecoder:
                 self.deadline.check()
                 try:
                     yield from packet.decode()
+                except MemoryError:
+                    raise
                 except LIBAV_ERRORS:
                     self.num_damaged += 1
-        except MediaError:
-            raise  # the deadline
+        except NOT_DAMAGE:
+            raise
         except LIBAV_ERRORS:
             self.num_damaged += 1
 
@@ -204,13 +209,18 @@ def to_rgb(frame: Any, height: int, width: int, rotation_degrees: int) -> np.nda
     has_alpha = frame.format.name.startswith(
         ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya", "pal8")
     )
-    pixels = frame.reformat(
-        width=inner[1],
-        height=inner[0],
-        format="rgba" if has_alpha else "rgb24",
-        src_colorspace=_matrix(frame),
-        interpolation=SCALING,
-    ).to_ndarray()
+    try:
+        scaled = frame.reformat(
+            width=inner[1],
+            height=inner[0],
+            format="rgba" if has_alpha else "rgb24",
+            src_colorspace=_matrix(frame),
+            interpolation=SCALING,
+            threads=DECODER_THREADS,  # not one a core: each takes memory for its stack
+        )
+    except BlockingIOError as error:  # a thread could not be started
+        raise MemoryError from error
+    pixels = scaled.to_ndarray()
     if has_alpha:  # on white, as the reference does
         opacity = pixels[..., 3:].astype(np.uint16)
         pixels = ((pixels[..., :3] * opacity + 255 * (255 - opacity)) // 255).astype(np.uint8)
@@ -227,31 +237,44 @@ def _matrix(frame: Any) -> Colorspace:
     return Colorspace.ITU709 if frame.height >= HD_HEIGHT else Colorspace.ITU601
 
 
-def read_cues(path: Path, index: int, deadline: Deadline) -> list[Cue]:
-    """The subtitles of one embedded stream, in order; what does not decode is left out."""
+def read_cues(path: Path, index: int, deadline: Deadline) -> tuple[list[Cue], list[str]]:
+    """The subtitles of one embedded stream, in order, and warnings; what does not decode is left
+    out."""
     cues: list[Cue] = []
+    num_characters = 0
     with open_container(path) as container:
         stream = container.streams[index]
         try:
-            for packet in container.demux(stream):
+            for number, packet in enumerate(container.demux(stream)):
                 deadline.check()
                 if not packet.size or packet.pts is None:
                     continue
+                if number >= MAX_CUES or num_characters > MAX_TEXT_BYTES:
+                    limits = f"{MAX_CUES:,} or {MAX_TEXT_BYTES // 10**6} MB"
+                    return cues, [f"subtitles truncated: the first are used ({limits})"]
                 start = float(packet.pts * packet.time_base)
                 end = start + float((packet.duration or 0) * packet.time_base)
-                try:
-                    subtitles = packet.decode()
-                except LIBAV_ERRORS:
-                    continue
-                for subtitle in subtitles:
-                    text = _dialogue(subtitle)
-                    if text:
-                        cues.append(Cue(start, max(end, start), text))
-        except MediaError:
-            raise  # the deadline
+                text = "\n".join(_dialogues(packet))
+                if text:
+                    num_characters += len(text)
+                    cues.append(Cue(start, max(end, start), text))
+        except NOT_DAMAGE:
+            raise
         except LIBAV_ERRORS:
             pass
-    return cues
+    return cues, []
+
+
+def _dialogues(packet: Any) -> list[str]:
+    """The words of a packet's events; none where it does not decode."""
+    if packet.size > MAX_TEXT_BYTES:
+        return []
+    try:
+        return [text for subtitle in packet.decode() if (text := _dialogue(subtitle))]
+    except MemoryError:
+        raise
+    except LIBAV_ERRORS:
+        return []
 
 
 def _dialogue(subtitle: Any) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import soxr
 
-from omni_msa.errors import MediaError
 from omni_msa.media.container import (
     LIBAV_ERRORS,
+    NOT_DAMAGE,
     SEEK_BACK_SECONDS,
     SEEK_GAP_SECONDS,
     Deadline,
@@ -26,6 +26,7 @@ from omni_msa.media.container import (
 )
 from omni_msa.values import SAMPLE_RATE
 
+MAX_BLOCKS = 100_000  # of one reading: five minutes in packets of three milliseconds
 HEAD_BLOCKS = 8  # that tell how long blocks are
 WARM_UP_SECONDS = 1.0  # decoded before a window: codecs and the resampler look back
 
@@ -45,40 +46,47 @@ def read_sound(
     Returns:
         mono samples at 16 kHz, float32 [S], S may be 0, and warnings.
     """
-    span, num_damaged = None, 0
-    if start_seconds > SEEK_GAP_SECONDS:
-        span, num_damaged = _read_span(path, index, deadline, start_seconds, stop_seconds)
-    if span is None:
-        span, num_damaged = _read_span(path, index, deadline, None, stop_seconds)
+    span, warnings = None, list[str]()
+    seeks = (True, False) if start_seconds > SEEK_GAP_SECONDS else (False,)
+    for seek in seeks:
+        if span is None:
+            span, warnings = _read_span(path, index, deadline, (start_seconds, stop_seconds), seek)
     span = span or []
-    warnings = []
-    if num_damaged:
-        warnings.append(f"damaged audio: {num_damaged} packets skipped")
     begin = span[0].place * SAMPLE_RATE // span[0].sample_rate if span else 0
     return _resample_blocks(span)[max(int(start_seconds * SAMPLE_RATE) - begin, 0) :], warnings
 
 
 def _read_span(
-    path: Path, index: int, deadline: Deadline, sought_seconds: float | None, stop_seconds: float
-) -> tuple[list[_Block] | None, int]:
-    """Blocks from the start, or from before a moment, to a stop; and how many packets are damaged.
+    path: Path, index: int, deadline: Deadline, span_seconds: tuple[float, float], seek: bool
+) -> tuple[list[_Block] | None, list[str]]:
+    """Blocks from shortly before a moment to a stop, and warnings.
 
-    None where that moment cannot be sought.
+    None where that moment is to be sought and cannot be; else what comes before it is decoded, and
+    left out.
     """
+    start_seconds, stop_seconds = span_seconds
     with open_container(path) as container:
         decoder = _SoundDecoder(container, container.streams[index], deadline)
-        blocks: Iterator[_Block] | None = decoder.blocks()
-        if sought_seconds is not None:
+        blocks: Iterator[_Block] | None
+        if seek:
             head = list(islice(decoder.blocks(), HEAD_BLOCKS))
-            blocks = decoder.blocks_before(sought_seconds, head)
+            blocks = decoder.blocks_before(start_seconds, head)
+        else:
+            blocks = _without_early(decoder.blocks(), start_seconds - WARM_UP_SECONDS)
         if blocks is None:
-            return None, 0
+            return None, []
+        warnings = []
         span: list[_Block] = []
         for block in blocks:
             span.append(block)
             if block.place + len(block.samples) > stop_seconds * block.sample_rate:
                 break
-    return span, decoder.num_damaged
+            if len(span) >= MAX_BLOCKS:
+                warnings.append(f"audio truncated: its first {MAX_BLOCKS:,} packets heard")
+                break
+    if decoder.num_damaged:
+        warnings.append(f"damaged audio: {decoder.num_damaged} packets skipped")
+    return span, warnings
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,8 @@ class _SoundDecoder:
                 self.deadline.check()
                 try:
                     frames = packet.decode()
+                except MemoryError:
+                    raise
                 except LIBAV_ERRORS:
                     self.num_damaged += 1
                     continue
@@ -142,8 +152,8 @@ class _SoundDecoder:
                     block = _Block(self._num_samples, frame.sample_rate, _mono(frame), seconds)
                     self._num_samples += len(block.samples)
                     yield block
-        except MediaError:
-            raise  # the deadline
+        except NOT_DAMAGE:
+            raise
         except LIBAV_ERRORS:
             self.num_damaged += 1
 
@@ -185,14 +195,23 @@ def _place(seconds: float, head: list[_Block]) -> int:
     return max(first + round((place - first) / length) * length, 0)
 
 
+def _without_early(blocks: Iterator[_Block], seconds: float) -> Iterator[_Block]:
+    """Without the blocks that end before a moment; they would fill the memory."""
+    for block in blocks:
+        if block.place + len(block.samples) > seconds * block.sample_rate:
+            yield from chain([block], blocks) if seconds <= 0 else _in_phase(chain([block], blocks))
+
+
 def _in_phase(blocks: Iterator[_Block]) -> Iterator[_Block]:
     """Without the first samples, up to one whose moment is a whole number of samples at 16 kHz."""
-    first = next(blocks)
+    if (first := next(blocks, None)) is None:
+        return
     period = first.sample_rate // gcd(first.sample_rate, SAMPLE_RATE)
     num_dropped = -first.place % period
     while num_dropped >= len(first.samples):
         num_dropped -= len(first.samples)
-        first = next(blocks)
+        if (first := next(blocks, None)) is None:
+            return
     yield replace(first, place=first.place + num_dropped, samples=first.samples[num_dropped:])
     yield from blocks
 
@@ -206,7 +225,17 @@ def _mono(frame: Any) -> np.ndarray:
         samples = (samples.astype(np.float32) - 128) / 128
     elif samples.dtype.kind == "i":
         samples = samples.astype(np.float64) / 2 ** (8 * samples.dtype.itemsize - 1)
-    return samples.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean_of_channels(samples)
+
+
+def mean_of_channels(samples: np.ndarray) -> np.ndarray:
+    """[C, S] -> float32 [S]; a channel at a time, which is quick however few or many there are."""
+    if len(samples) == 1:
+        return samples[0].astype(np.float32)
+    total = np.zeros(samples.shape[1])
+    for channel in samples:
+        total += channel
+    return (total / len(samples)).astype(np.float32)
 
 
 def _resample_blocks(blocks: list[_Block]) -> np.ndarray:

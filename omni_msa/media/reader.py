@@ -81,7 +81,7 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
     """
     start = time.perf_counter()
     deadline = Deadline(Path(clip.name), options.deadline_seconds)
-    facts = probe(clip.path) if clip.path is not None else None
+    facts = probe(clip.path, deadline) if clip.path is not None else None
     source = OpenClip(clip, options, deadline, facts)
     if facts is not None:
         source.warnings += facts.warnings
@@ -230,9 +230,9 @@ def _words_inside(source: OpenClip) -> Transcript | None:
     facts = source.facts
     if facts is None or facts.subtitle_index is None:
         return None
-    cues = read_cues(facts.path, facts.subtitle_index, source.deadline)
+    cues, warnings = read_cues(facts.path, facts.subtitle_index, source.deadline)
     words = cues_to_text(cues, *source.window)
-    return Transcript(words, f"subtitle track {facts.subtitle_index}")
+    return Transcript(words, f"subtitle track {facts.subtitle_index}", tuple(warnings))
 
 
 def _difference(

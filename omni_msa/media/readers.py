@@ -124,7 +124,7 @@ class ClipReaders:
             for reader in busy:
                 if reader.connection in ready_connections:
                     result = self._receive(reader)
-                elif time.monotonic() > reader.kill_time:
+                elif time.monotonic() > reader.kill_time and not reader.connection.poll():
                     reason = f"gave no result within {self._limit_seconds():.0f} s"
                     result = self._discard(reader, reason, "timeout")
                 else:
@@ -176,7 +176,9 @@ class ClipReaders:
             return self._discard(reader, reason, "crashed")
         index, reader.index = reader.index, None
         reader.num_read += 1
-        if reader.num_read >= CLIPS_A_PROCESS:
+        # what has run out of memory may not have given all of it back
+        is_full = isinstance(result, MediaError) and result.code == "memory"
+        if is_full or reader.num_read >= CLIPS_A_PROCESS:
             self._readers.remove(reader)
             _kill(reader)
         return index, result

@@ -13,13 +13,13 @@ import numpy as np
 import soundfile
 
 from omni_msa.media.container import Deadline
-from omni_msa.media.pyav_sound import WARM_UP_SECONDS, read_sound, resample
+from omni_msa.media.pyav_sound import WARM_UP_SECONDS, mean_of_channels, read_sound, resample
 from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 MIN_SAMPLES = 480  # three mel frames: the least that the audio tower turns into one token
-BLOCK_SECONDS = 30
+BLOCK_VALUES = 2**18  # numbers of all channels that are read at once; they fit into a cache
 LOOK_AHEAD_SECONDS = 0.1  # read beyond a window, for the resampler
 
 
@@ -47,10 +47,9 @@ def read_waveform(
     max_samples = round(options.max_audio_seconds * SAMPLE_RATE)
     if len(samples) > max_samples:
         samples = samples[:max_samples]
-        whole = min(stop, track.end_seconds - track.start_seconds) - start
-        warnings.append(
-            f"audio truncated: first {options.max_audio_seconds:g} s of {whole:.0f} s heard"
-        )
+        whole = min(stop, facts.duration_from_header_seconds or 0.0) - start
+        of = f" of {whole:.0f} s" if whole > options.max_audio_seconds else ""
+        warnings.append(f"audio truncated: first {options.max_audio_seconds:g} s{of} heard")
     if track.sample_rate < SAMPLE_RATE:
         warnings.append(f"audio upsampled: from {track.sample_rate} Hz")
     if not np.isfinite(samples).all():
@@ -96,13 +95,13 @@ def _read_plain(path: Path, span: tuple[float, float], deadline: Deadline) -> np
         while samples_to_read > 0:
             deadline.check()
             block = file.read(
-                min(samples_to_read, BLOCK_SECONDS * file.samplerate),
+                min(samples_to_read, BLOCK_VALUES // file.channels),
                 dtype="float32",
                 always_2d=True,
             )  # [S, C]
             if not len(block):
                 break
-            parts.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+            parts.append(mean_of_channels(block.T))
             samples_to_read -= len(block)
         if not parts:
             raise ValueError("no samples")

@@ -20,10 +20,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from omni_msa.errors import TranscriptError
+from omni_msa.foreign import MAX_TEXT_BYTES, read_limited
 from omni_msa.values import Cue, Transcript
 
 SUFFIXES = (".txt", ".srt", ".vtt")  # in the order in which they are preferred
-MAX_BYTES = 10_000_000
 CONTIGUOUS_SECONDS = 0.1  # captions closer than this belong to one rolling display
 
 _BOMS = (  # the longer first: a UTF-32 mark begins with a UTF-16 mark
@@ -229,15 +229,9 @@ def _list_transcripts(folder: str) -> dict[str, list[str]]:
 def _read_text(path: Path) -> tuple[str, list[str]]:
     """The characters of a file, and a warning when the encoding had to be guessed."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_limited(path, MAX_TEXT_BYTES, TranscriptError)
     except OSError as error:
         raise TranscriptError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(data) > MAX_BYTES:
-        raise TranscriptError(
-            f"{path}: larger than {MAX_BYTES // 10**6} MB, which no transcript is; give the words "
-            "of this clip only"
-        )
     encoding = next((name for mark, name in _BOMS if data.startswith(mark)), "utf-8")
     warnings: list[str] = []
     try:

@@ -7,11 +7,27 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from omni_msa.errors import OmniMSAError
 from omni_msa.media.reader import read_clip
 from omni_msa.values import ClipContent
+
+MAX_BYTES = 1_350 * 1024**2  # of memory, beside the libraries' own code
+
+
+def limit_memory() -> None:
+    """From here on, allocating more than `MAX_BYTES` fails in this process, where the system has
+    such a limit."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MAX_BYTES if most == resource.RLIM_INFINITY else min(MAX_BYTES, most)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def serve(connection: Connection) -> None:
@@ -32,4 +48,5 @@ def serve(connection: Connection) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the parent's, which ends this process
         signal.signal(number, signal.SIG_IGN)
+    limit_memory()
     serve(Connection(int(sys.argv[1])))

@@ -19,11 +19,11 @@ from torch import nn
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.labels import LabelSpace
+from omni_msa.files.record import Answer
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.model import prompt
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
-from omni_msa.values import Answer
 
 
 class TrainedBy(Enum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from omni_msa.environment import offline, prefer_huge_pages
 from omni_msa.errors import ConfigError, ModelError, first_line
 from omni_msa.model.folders import TINY, local_folder
+from omni_msa.model.limits import check_files, check_weights, read_settings
 from omni_msa.model.thinker import LoadedBase, Thinker
 
 __all__ = ["TINY", "load_thinker", "local_folder"]
@@ -25,7 +26,8 @@ FOUR_BIT_ABOVE = 1_000_000_000  # parameters: what `--quantize auto` goes by
 
 # What the libraries below raise on a damaged folder.
 UNLOADABLE = (
-    OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError
+    OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError,
+    StrictDataclassError,
 )  # fmt: skip
 
 
@@ -49,19 +51,23 @@ def load_thinker(
     """
     prefer_huge_pages()
     folder = base_folder(name)
-    config = _thinker_config(name, folder)
+    config = thinker_config(name, folder)
     where = _device(device)
-    how = resolve_quantize(quantize, count_parameters(config))
+    parameters = count_parameters(config)
+    check_weights(name, folder, parameters)
+    how = resolve_quantize(quantize, parameters)
     if loaded is not None and loaded.base.holds(folder, how, where):
         return loaded.beside(name, folder)
-    from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
+    processor = load_processor(name, folder)
     try:
         with quiet_loading():
-            processor = Qwen2_5OmniProcessor.from_pretrained(folder)
             result: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
                 folder,
                 config=config,
+                trust_remote_code=False,
+                use_safetensors=True,  # other formats are pickles
                 dtype=torch.bfloat16 if where == "cuda" else torch.float32,
                 quantization_config=quantization_config(how, where),
                 device_map=where if how != "none" or where == "cuda" else None,
@@ -83,6 +89,22 @@ def load_thinker(
     return Thinker(model, processor, LoadedBase(name, folder, how, where))
 
 
+def load_processor(name: str, folder: Path) -> Any:
+    """A base's tokenizer, template and feature extractors; code that it brings never runs.
+
+    Raises:
+        ModelError: they are not there, damaged, or cannot be.
+    """
+    from transformers import Qwen2_5OmniProcessor
+
+    check_files(name, folder)
+    try:
+        with quiet_loading():
+            return Qwen2_5OmniProcessor.from_pretrained(folder, trust_remote_code=False)
+    except (*UNLOADABLE, AttributeError) as error:
+        raise ModelError(f"model {name}: {first_line(error)}") from error
+
+
 def is_held(loaded: Thinker, name: str, quantize: str, device: str) -> bool:
     """Whether a Thinker in memory is what `load_thinker` would load.
 
@@ -90,7 +112,7 @@ def is_held(loaded: Thinker, name: str, quantize: str, device: str) -> bool:
         ModelError, ConfigError: as it does, for a base or a device that is not there.
     """
     folder = base_folder(name)
-    parameters = count_parameters(_thinker_config(name, folder))
+    parameters = count_parameters(thinker_config(name, folder))
     return loaded.base.holds(folder, resolve_quantize(quantize, parameters), _device(device))
 
 
@@ -139,12 +161,15 @@ def resolve_quantize(quantize: str, parameters: int) -> str:
     return "4bit" if is_large(parameters) else "none"
 
 
-def count_parameters(thinker_config: Any) -> int:
+def count_parameters(config: Any) -> int:
     """Parameters of a Thinker of this configuration, counted without allocating any."""
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-    with torch.device("meta"):
-        model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(thinker_config)
+    try:
+        with torch.device("meta"):
+            model = Qwen2_5OmniThinkerForConditionalGeneration._from_config(config)
+    except (*UNLOADABLE, AttributeError, ArithmeticError) as error:
+        raise ModelError(f"no model is of this configuration: {first_line(error)}") from error
     return sum(p.numel() for p in model.parameters())
 
 
@@ -170,25 +195,21 @@ def quantization_config(how: str, device: str) -> Any:
     )
 
 
-def _thinker_config(name: str, folder: Path) -> Any:
+def thinker_config(name: str, folder: Path) -> Any:
     """The `thinker_config` of a published folder (or of a Thinker-only one)."""
     from transformers import Qwen2_5OmniThinkerConfig
 
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"model {name}: {path.name} cannot be read ({first_line(error)}); "
-            "a base folder holds config.json, the tokenizer files and *.safetensors"
-        ) from error
+    config = read_settings(f"model {name}", folder / "config.json")
     kind = config.get("model_type")
     if kind not in ("qwen2_5_omni", "qwen2_5_omni_thinker"):
         raise ModelError(
             f"model {name}: model_type is {kind!r}; only qwen2_5_omni (7B, 3B, tiny) is supported"
         )
     thinker = config.get("thinker_config", config)
-    return Qwen2_5OmniThinkerConfig(**thinker)
+    try:
+        return Qwen2_5OmniThinkerConfig(**thinker)
+    except (*UNLOADABLE, AttributeError) as error:
+        raise ModelError(f"model {name}: config.json: {first_line(error)}") from error
 
 
 def _device(device: str) -> str:

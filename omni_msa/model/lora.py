@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from omni_msa.errors import ModelError, first_line
 from omni_msa.model.identity import ADAPTER_FILES
+from omni_msa.model.limits import MAX_RANK, read_settings
 from omni_msa.model.loading import UNLOADABLE, quiet_loading
 from omni_msa.model.thinker import Thinker
 
@@ -60,8 +62,7 @@ def load_adapter(folder: Path, thinker: Thinker) -> None:
         with quiet_loading():
             from peft import LoraConfig
 
-            config = LoraConfig.from_pretrained(str(folder))
-            config.inference_mode = True
+            config = LoraConfig(**_adapter_settings(folder), inference_mode=True)
             _put_on(thinker, config)
             set_adapter(folder, thinker)
     except UNLOADABLE as error:
@@ -72,6 +73,45 @@ def load_adapter(folder: Path, thinker: Thinker) -> None:
             f"checkpoint {folder}: the adapter does not load ({first_line(error)})"
         ) from error
     thinker.model.eval().requires_grad_(False)
+
+
+def _adapter_settings(folder: Path) -> dict[str, Any]:
+    """Of a saved adapter, what this package chooses; all else has to be as PEFT has it by default,
+    since some of its settings import modules by name or work for hours.
+
+    Raises:
+        ModelError: a setting cannot be, or is not of an adapter that training writes.
+    """
+    from peft import LoraConfig
+
+    name, path = f"checkpoint {folder}", folder / ADAPTER_FILES[1]
+    settings = read_settings(name, path)
+    own = {key: settings.get(key) for key in ("r", "lora_alpha", "lora_dropout", "target_modules")}
+    plain = LoraConfig().to_dict()
+    free = {*own, "base_model_name_or_path", "auto_mapping", "inference_mode", "megatron_core"}
+    odd = [k for k in plain if k in settings and k not in free and settings[k] != plain[k]]
+    targets = own["target_modules"]
+    if isinstance(targets, list):
+        targets = own["target_modules"] = sorted(map(str, targets))
+    if targets not in (sorted(LORA_SUFFIXES), LORA_TARGETS["language"]):
+        odd.append("target_modules")
+    if not (isinstance(own["r"], int) and 1 <= own["r"] <= MAX_RANK):
+        odd.append("r")
+    for key, most in (("lora_alpha", 1e6), ("lora_dropout", 1.0)):
+        value = own[key]
+        if not isinstance(value, (int, float)) or not 0 <= value <= most:
+            odd.append(key)
+    if odd:
+        raise ModelError(
+            f"{name}: {path.name}: {odd[0]} is {settings.get(odd[0])!r:.60}, which training never "
+            "writes; give a folder that training wrote"
+        )
+    with safe_open(folder / ADAPTER_FILES[0], "pt") as tensors:
+        shapes = (tensors.get_slice(key).get_shape() for key in tensors.keys() if ".lora_A." in key)
+        ranks = {shape[0] for shape in shapes}
+    if ranks != {own["r"]}:
+        raise ModelError(f"{name}: the adapter's tensors are not of rank {own['r']}")
+    return own
 
 
 def save_adapter(folder: Path, thinker: Thinker, base: str) -> None:

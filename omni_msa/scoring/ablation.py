@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import factorial
 
+from omni_msa.files.record import Ablation
 from omni_msa.modalities import Subset, all_subsets, in_order, subset_name
 from omni_msa.options import AblationOptions
-from omni_msa.values import Ablation
 
 
 def subsets_to_score(present: Subset, ablation: AblationOptions) -> tuple[Subset, ...]:

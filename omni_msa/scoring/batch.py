@@ -16,16 +16,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from omni_msa.errors import OmniMSAError
+from omni_msa.files.record import Record
 from omni_msa.files.results import Results
 from omni_msa.media.cache import ContentCache
 from omni_msa.media.feed import FileFeed
 from omni_msa.media.identity import clip_sha256
 from omni_msa.media.readers import ClipReaders
 from omni_msa.modalities import Subset
-from omni_msa.options import AblationOptions, BatchOptions, MediaOptions, checked_modalities
+from omni_msa.options import AblationOptions, BatchOptions, checked_modalities
 from omni_msa.scoring.grouping import Grouping
 from omni_msa.scoring.guarded import GuardedScorer
-from omni_msa.values import Clip, ClipContent, Record
+from omni_msa.values import Clip, ClipContent
 
 if TYPE_CHECKING:
     from omni_msa.scoring.deferred import DeferredScorer
@@ -114,7 +115,7 @@ def run_batch(
     logger.info("batch of %d clips: %d to score, %d done", len(clips), len(todo), batch.skipped)
     if any(_may_be_scored(clips[index]) for index in todo):
         guarded.scorer = scorer.loaded()  # what is wrong with the model is no clip's failure
-    if len(clips) == 1 and not _must_be_killable(scorer.media):
+    if len(clips) == 1 and clips[0].path is None:  # nothing is opened, so nothing can go wrong
         for index in todo:
             batch.finish(index, guarded.score(clips[index]))
     elif todo:
@@ -129,12 +130,6 @@ def run_batch(
 def _may_be_scored(clip: Clip) -> bool:
     """Words, or a file that is there; of others it is known that they fail, without the model."""
     return clip.path is None or os.path.exists(clip.path)
-
-
-def _must_be_killable(media: MediaOptions) -> bool:
-    """One clip is not worth a process, unless the user limits its time or its decoder may hang."""
-    is_limited = media.deadline_seconds < MediaOptions.deadline_seconds
-    return is_limited or media.decoder == "decord"
 
 
 def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) -> None:

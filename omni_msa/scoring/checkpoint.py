@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
+from omni_msa.foreign import read_json
 from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256
 from omni_msa.options import PROMPT_VERSION, MediaOptions
+from omni_msa.scoring.checkpoint_limits import check_info
 
 # Not imported before they are needed: what a checkpoint says of itself is read without torch.
 if TYPE_CHECKING:
@@ -177,11 +179,14 @@ def read_info(folder: Path) -> CheckpointInfo:
     """
     path = folder / "omni_msa.json"
     try:
-        info = CheckpointInfo.from_json(json.loads(path.read_text(encoding="utf-8")))
+        info = CheckpointInfo.from_json(read_json(path, ModelError))
+        check_info(info)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(
             f"checkpoint {folder}: no omni_msa.json in it; give a folder that training wrote"
         ) from error
+    except ModelError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"checkpoint {folder}: omni_msa.json is damaged ({error})") from error
     if info.format_version != FORMAT_VERSION:
@@ -206,6 +211,7 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     Raises:
         ModelError: made for another base, damaged, or with missing or foreign tensors.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from omni_msa.methods import make_method
@@ -225,7 +231,7 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     try:
         loaded = make_method(method or info.method, thinker, info.label_space, options)
         loaded.load_state_dict(load_file(folder / "readout.safetensors"))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"checkpoint {folder}: readout does not fit ({error})") from error
     return Checkpoint(folder, info, loaded.eval().requires_grad_(False))
 
@@ -239,6 +245,7 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
     Raises:
         ModelError: no checkpoint, a damaged one, or one of another base, method or LoRA.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from omni_msa.methods import parse_options
@@ -268,8 +275,11 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
             f"checkpoint {folder}: it cannot be trained on with another {' and '.join(unlike)} "
             f"({', '.join(f'{stored[n]} there, {fresh[n]} here' for n in unlike)})"
         )
-    set_adapter(folder, thinker)
-    method.load_state_dict(load_file(folder / "readout.safetensors"))
+    try:
+        set_adapter(folder, thinker)
+        method.load_state_dict(load_file(folder / "readout.safetensors"))
+    except SafetensorError as error:
+        raise ModelError(f"checkpoint {folder}: its weights are damaged ({error})") from error
 
 
 def _check_files(folder: Path, info: CheckpointInfo) -> None:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from omni_msa.files.record import Record
 from omni_msa.media import read_clip
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions, MediaOptions
 from omni_msa.scoring.identity import ScorerIdentity
-from omni_msa.values import Clip, ClipContent, Record
+from omni_msa.values import Clip, ClipContent
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni_msa.errors import OmniMSAError
+from omni_msa.files.record import Record
+from omni_msa.foreign import printable
 from omni_msa.media.identity import clip_sha256
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions
-from omni_msa.values import Clip, ClipContent, Record
+from omni_msa.values import Clip, ClipContent
 
 if TYPE_CHECKING:
     from omni_msa.scoring.deferred import DeferredScorer
@@ -73,7 +75,8 @@ class GuardedScorer:
 
     def failed_record(self, clip: Clip, error: Exception) -> Record:
         """The row of a clip that could not be scored, and why."""
-        logger.warning("clip failed (%s): %s: %s", _code(error), clip.name, _message(error))
+        reason = printable(f"{clip.name}: {_message(error)}")
+        logger.warning("clip failed (%s): %s", _code(error), reason)
         fingerprint = self.scorer.fingerprint(self.ablation, self.hide)
         return Record.of(
             clip,

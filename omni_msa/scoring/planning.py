@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from omni_msa.errors import ConfigError, ModelError, check_choice, first_line
+from omni_msa.errors import ConfigError, ModelError, check_choice
 from omni_msa.files.labels import LabelSpace
 from omni_msa.methods import method_named, parse_options
 from omni_msa.modalities import MODALITIES, Subset, all_subsets
@@ -28,7 +28,12 @@ from omni_msa.model.estimates import (
     model_size,
 )
 from omni_msa.model.inputs import InputBuilder, Segment, ThinkerInputs
-from omni_msa.model.loading import local_folder, quiet_loading, resolve_quantize
+from omni_msa.model.loading import (
+    load_processor,
+    local_folder,
+    resolve_quantize,
+    thinker_config,
+)
 from omni_msa.model.packing import pack
 from omni_msa.model.prompt import WORDS
 from omni_msa.model.published import SIZES, published_thinker_config
@@ -183,17 +188,8 @@ def describe_model(model: str) -> tuple[Any, PromptTokens]:
             f"model {model}: its sizes are not known here; give {' or '.join(SIZES)}, "
             "tiny, or a folder"
         )
-    from transformers import Qwen2_5OmniConfig, Qwen2_5OmniProcessor
-
-    try:
-        with quiet_loading():
-            config = Qwen2_5OmniConfig.from_pretrained(folder).thinker_config
-            builder = InputBuilder(Qwen2_5OmniProcessor.from_pretrained(folder), config)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"model {model}: not a Qwen2.5-Omni folder ({first_line(error)})"
-        ) from error
-    return config, PromptTokens.of(builder)
+    config = thinker_config(model, folder)
+    return config, PromptTokens.of(InputBuilder(load_processor(model, folder), config))
 
 
 def estimate(

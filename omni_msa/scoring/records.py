@@ -8,12 +8,13 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from omni_msa.errors import MediaError, ModelError
+from omni_msa.files.record import Ablation, Record
 from omni_msa.methods import Reading
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.options import AblationOptions
 from omni_msa.scoring.ablation import subsets_to_score, summarise
 from omni_msa.scoring.languages import other_language
-from omni_msa.values import Ablation, Record, Transcript
+from omni_msa.values import Transcript
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer

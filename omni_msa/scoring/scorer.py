@@ -16,6 +16,7 @@ import torch
 
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
+from omni_msa.files.record import Record
 from omni_msa.media import read_clip
 from omni_msa.methods import METHODS, make_method, method_named
 from omni_msa.modalities import Subset, subset_name
@@ -42,7 +43,7 @@ from omni_msa.scoring.guarded import GuardedScorer
 from omni_msa.scoring.identity import ScorerIdentity, named_checkpoint
 from omni_msa.scoring.records import records_of, subsets_of
 from omni_msa.scoring.stream import as_clip, score_stream
-from omni_msa.values import Clip, ClipContent, Record
+from omni_msa.values import Clip, ClipContent
 
 ZERO_SHOT = "verbalizer"  # how a base without a checkpoint is read
 

@@ -13,10 +13,11 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from omni_msa.errors import OmniMSAError
+from omni_msa.files.record import Record
 from omni_msa.media.readers import ClipReaders
 from omni_msa.scoring.grouping import Grouping
 from omni_msa.scoring.guarded import GuardedScorer
-from omni_msa.values import Clip, ClipContent, Record
+from omni_msa.values import Clip, ClipContent
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared

@@ -19,7 +19,7 @@ from omni_msa.methods import TrainedBy, make_method, method_trained_by, parse_op
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.memory import in_passes
-from omni_msa.options import FitOptions, ModelOptions
+from omni_msa.options import FitOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
 from omni_msa.scoring.scorer import ZERO_SHOT, Scorer
 from omni_msa.scoring.self_check import check_scores
@@ -31,7 +31,7 @@ FEWEST = 8  # clips, below which leaving one out says little
 BATCH = 8
 
 
-def load_frozen(model: ModelOptions, media: dict[str, Any] | None = None) -> Scorer:
+def load_frozen(model: ModelOptions, media: MediaOptions | dict[str, Any] | None = None) -> Scorer:
     """The model whose states are read: a base alone, or with a checkpoint's adapter."""
     return Scorer.load(model if model.checkpoint else replace(model, readout=ZERO_SHOT), media)
 

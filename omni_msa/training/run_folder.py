@@ -22,10 +22,16 @@ import torch
 from omni_msa.errors import ConfigError, ModelError, OmniMSAError
 from omni_msa.files.atomic import replacing
 from omni_msa.files.locks import OutputLock
+from omni_msa.training.event_files import EventFiles, remove_event_files
 
 LOG = "train_log.jsonl"
 STATE = "training_state.pt"
 CHECKPOINT = "omni_msa.json"
+# What reading a state raises where it is damaged, or holds more than tensors and plain values.
+UNREADABLE = (
+    OSError, RuntimeError, ValueError, EOFError, UnpicklingError, KeyError, TypeError, IndexError,
+    AttributeError,
+)  # fmt: skip
 
 
 class RunFolder:
@@ -35,6 +41,7 @@ class RunFolder:
         fresh: start anew, whatever it holds.
         writes: only one process of a run writes.
         clears: starting anew removes a finished checkpoint at once, not when another is saved.
+        tensorboard: the log's figures are also written to event files.
 
     Raises:
         ConfigError: it holds a finished checkpoint, or a run with other settings.
@@ -48,12 +55,14 @@ class RunFolder:
         fresh: bool,
         writes: bool = True,
         clears: bool = True,
+        tensorboard: bool = False,
     ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.writes = writes
         self.state: dict[str, Any] | None = None
         self._lock: OutputLock | None = None
+        self._events: EventFiles | None = None
         if writes:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +76,8 @@ class RunFolder:
                 self._resume()
             elif clears:
                 self._clear()
+            if tensorboard and writes:
+                self._events = EventFiles(folder, folder / LOG)
         except OmniMSAError:
             self.__exit__()
             raise
@@ -75,15 +86,19 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._events is not None:
+            self._events.close()
         if self._lock is not None:
             self._lock.release()
 
     def log(self, event: str, **values: Any) -> None:
         """One line of the log, flushed."""
         if self.writes:
-            line = json.dumps({"event": event, **values}, ensure_ascii=False)
+            row = {"event": event, **values}
             with (self.folder / LOG).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            if self._events is not None:
+                self._events.add(row)
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Replaces the state that a rerun goes on from."""
@@ -107,6 +122,7 @@ class RunFolder:
         if self.writes:
             for name in (CHECKPOINT, STATE, LOG):
                 (self.folder / name).unlink(missing_ok=True)
+            remove_event_files(self.folder)
 
     def _resume(self) -> None:
         path = self.folder / STATE
@@ -120,17 +136,18 @@ class RunFolder:
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            fingerprint, log_bytes = state["fingerprint"], int(state["log_bytes"])
+        except UNREADABLE as error:
             raise ModelError(
                 f"{path}: is damaged, the run cannot go on from it; --fresh starts anew"
             ) from error
-        if state["fingerprint"] != self.fingerprint:
+        if fingerprint != self.fingerprint:
             raise ConfigError(
                 f"{self.folder}: holds an unfinished run with other settings or data; repeat its "
                 "command to go on, or give --fresh to start anew"
             )
         self.state = state
-        self._cut_log(state["log_bytes"])
+        self._cut_log(max(log_bytes, 0))
 
     def _cut_log(self, length: int) -> None:
         """Takes back what was logged after the state was saved."""

@@ -9,14 +9,16 @@ ends with the same weights, bit for bit on a CPU.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from omni_msa.errors import ConfigError
 from omni_msa.files.labels import LabelSpace
+from omni_msa.foreign import printable
 from omni_msa.methods import TrainedBy, method_trained_by, parse_options
 from omni_msa.model.loading import count_parameters, is_large, load_thinker
 from omni_msa.model.lora import add_lora
@@ -80,24 +82,23 @@ class Trainer:
         self,
         data: TrainingData,
         out: Path,
-        base_name: str | None = None,
-        notice: str | None = None,
-        languages: Sequence[str] = (),
+        about: Mapping[str, Any] | None = None,
         fresh: bool = False,
         start: Path | None = None,
         progress: Callable[[TrainProgress], None] | None = None,
+        tensorboard: bool = False,
     ) -> CheckpointInfo:
         """Trains, keeps the best epoch in `out`, and returns what its `omni_msa.json` says.
 
         Args:
             data: what is trained and validated on.
             out: the checkpoint folder; an unfinished run in it goes on.
-            base_name: how the checkpoint calls its base, if not by the name it was loaded with.
-            notice: a line that is shown whenever the checkpoint is used.
-            languages: of the words it is trained on, where others are to be warned of.
+            about: fields of the `CheckpointInfo` that the run does not know by itself: `notice`,
+                `languages`, another name of the `base`.
             fresh: start anew, whatever is in the folder.
             start: a checkpoint whose adapter and method are trained on.
             progress: for this run, in place of the trainer's.
+            tensorboard: also write the log's figures to event files, for TensorBoard.
 
         Raises:
             TrainingError: the loss is no number, or memory does not hold one clip.
@@ -105,15 +106,16 @@ class Trainer:
         """
         model = self._model(data, start)
         info = first_info(self.thinker, self.lora, self.options, self.media, data, start)
-        info = replace(info, base=base_name or info.base, notice=notice, languages=list(languages))
+        info = replace(info, **(about or {}))
         fingerprint = run_fingerprint(info, self.processes.count)
-        with RunFolder(out, fingerprint, fresh, writes=self.processes.leads) as folder:
-            if self.processes.leads:  # after the fingerprint, which does not depend on it
+        leads = self.processes.leads
+        with RunFolder(out, fingerprint, fresh, leads, tensorboard=tensorboard) as folder:
+            if leads:  # after the fingerprint, which does not depend on it
                 info = replace(info, training=info.training | clips_record(data, start))
             run = Run(
                 model, self.options, data, folder, info, self.processes, progress or self.progress
             )
-            logger.info("training on %d clips into %s", len(data.train.clips), out)
+            logger.info("training on %d clips into %s", len(data.train.clips), printable(str(out)))
             trained = run.train()
         logger.info("training ended: %s", trained.metrics)
         return trained

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from omni_msa.errors import ManifestError, TrainingError
+from omni_msa.files.record import Answer
 from omni_msa.methods import Method
 from omni_msa.model.thinker import Thinker
 from omni_msa.training.data import LabelledInputs
-from omni_msa.values import Answer
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,8 @@ from omni_msa.model.memory import peak_gib
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData
-from omni_msa.training.fit import calibrate, load_frozen
-from omni_msa.training.trainer import Trainer
 from omni_msa.values import Clip
+from scripts.study.making import fit_once, train_once
 
 ROOT = Path(__file__).parents[2]
 PAGE = Path(__file__).with_name("readout_study.md")
@@ -135,12 +134,11 @@ def train(job: tuple[str, Path, float, int, Size]) -> tuple[str, float, int, flo
     readout, work, rate, seed, size = job
     torch.set_num_threads(1)
     out = run_folder(work, readout, rate, seed, size)
-    if not (out / "omni_msa.json").exists() or (out / "training_state.pt").exists():
-        count, epochs = size.of_run(seed)
-        chosen = options(readout, rate, seed, epochs)
-        trainer = Trainer(ModelOptions("tiny"), chosen, media_options())
-        clips, valid = clips_of(work, "train", count), clips_of(work, "valid", size.valid)
-        trainer.run(TrainingData(feed(work, clips), feed(work, valid)), out)
+    count, epochs = size.of_run(seed)
+    clips, valid = clips_of(work, "train", count), clips_of(work, "valid", size.valid)
+    data = TrainingData(feed(work, clips), feed(work, valid))
+    chosen = options(readout, rate, seed, epochs)
+    train_once(out, ModelOptions("tiny"), chosen, media_options(), data)
     mae = json.loads((out / "omni_msa.json").read_text())["metrics"]["mae"]
     print(f"{out.name}: validation MAE {mae:.4f}", file=sys.stderr, flush=True)
     return readout, rate, seed, mae
@@ -164,9 +162,8 @@ def train_all(work: Path, size: Size) -> dict[str, float]:
 def fit_probe(work: Path, size: Size) -> Path:
     """A probe on all training clips."""
     out = work / "runs" / f"probe-{size.train}"
-    if not (out / "omni_msa.json").exists():
-        frozen = load_frozen(ModelOptions("tiny"), asdict(media_options()))
-        calibrate(frozen, feed(work, clips_of(work, "train", size.train)), out, LabelSpace())
+    clips = feed(work, clips_of(work, "train", size.train))
+    fit_once(out, ModelOptions("tiny"), media_options(), clips, LabelSpace())
     return out
 
 

@@ -123,9 +123,7 @@ def main() -> None:
     info = trainer.run(
         data,
         arguments.out,
-        base_name="tiny",
-        notice=NOTICE,
-        languages=["en"],
+        about={"base": "tiny", "notice": NOTICE, "languages": ["en"]},
         start=arguments.start,
         fresh=True,
     )

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from omni_msa.files.record import Record
 from omni_msa.options import AblationOptions, ModelOptions
 from omni_msa.scoring.scorer import Scorer
-from omni_msa.values import ClipContent, Record
+from omni_msa.values import ClipContent
 from scripts.tiny.adapter import labelled, words_alone
 from scripts.tiny.clip_store import StoredClip, load_store
 from scripts.tiny.sentences import load_sentences

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from omni_msa.errors import MediaError
 from omni_msa.files.importers.release import Release, Sample
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN
+from omni_msa.media.container import enough_memory
 from omni_msa.media.identity import content_sha256
 from omni_msa.media.probe import probe
 from omni_msa.values import MediaFacts
@@ -42,7 +43,8 @@ def leave_out_unreadable(release: Release, progress: Progress | None = None) -> 
     samples, error_messages, clips_with_warnings, long_clips = [], [], [], []
     for number, sample in enumerate(release.samples, start=1):
         try:
-            facts = probe(sample.path)
+            with enough_memory(sample.path):
+                facts = probe(sample.path)
         except MediaError as error:
             error_messages.append(str(error))
         else:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from omni_msa.errors import ManifestError
 from omni_msa.files.manifest import list_problems
+from omni_msa.foreign import MAX_ROWS, MAX_TABLE_BYTES, read_limited
 
 T = TypeVar("T")
 ROUNDING = 1e-6  # labels are means of several raters, written with few digits
@@ -101,7 +102,7 @@ def read_text_file(path: Path, fallback: str | None = None) -> TextFile:
         ManifestError: It cannot be read, or is in neither.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path, MAX_TABLE_BYTES, ManifestError)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
@@ -143,6 +144,8 @@ def read_table(path: Path, columns: Sequence[str], fallback: str | None = None) 
                     f"line {line_number}: has {len(cells)} cells where the header has {len(header)}"
                 )
             line_number = reader.line_num + 1
+            if max(len(rows), len(problems)) > MAX_ROWS:
+                raise ManifestError(f"{path}: holds more than {MAX_ROWS:,} rows; check the file")
     except csv.Error as error:
         raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error})") from error
     if not rows and not problems:

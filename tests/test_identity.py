@@ -1,0 +1,38 @@
+"""What a clip is known by: a hash of its content, its words and its window."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from omni_msa.media.identity import clip_sha256, content_sha256
+from omni_msa.values import Clip
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    assert content_sha256(tmp_path / "a.mp4") is None
+
+
+def test_the_hash_of_a_clip_covers_its_words(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    hashes = {clip_sha256(Clip(path=path))}
+    hashes |= {clip_sha256(Clip(path=path, transcript=words)) for words in ("good", "bad", "")}
+    for words in ("one", "two"):
+        (tmp_path / "a.txt").write_text(words)
+        hashes.add(clip_sha256(Clip(path=path)))
+    hashes |= {clip_sha256(Clip(transcript=words)) for words in ("good", "bad")}
+    assert len(hashes) == 8
+
+
+def test_the_hash_of_a_window_is_its_own_and_that_of_a_whole_file_stays(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    windows = [(None, None), (0, 1), (1, None), (1, 2), (None, 2)]
+    hashes = [clip_sha256(Clip(path, start_seconds=a, end_seconds=b)) for a, b in windows]
+    assert len(set(hashes)) == len(windows)
+    assert hashes[0] == hashlib.sha256(b"abc").hexdigest()
+    assert hashes[3] == clip_sha256(Clip(path, start_seconds=1.0, end_seconds=2.0))
+    words = {clip_sha256(Clip(path, transcript=t, start_seconds=1)) for t in ("good", "bad")}
+    assert len(words) == 2
