@@ -5,13 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-<<<<<<< HEAD
 from omni_msa.files.answers import parse_answer
 from omni_msa.files.labels import LabelSpace, label_text, label_texts
-=======
-from omni_msa.files.labels import LabelSpace, label_text, label_texts, parse_answer, parse_class
-from omni_msa.files.record import Answer
->>>>>>> nine-c
 
 
 @pytest.mark.parametrize(
