@@ -179,6 +179,7 @@ BAD_CHECKPOINTS = {
     "hide": (None, "hide", [["text"]]),
     "seed": (None, "seed", -1),
     "notice": (None, "notice", ["x"]),
+    "languages": (None, "languages", [1]),
     "quantize": (None, "quantize", "2bit"),
     "base": (None, "base", 7),
 }

@@ -54,6 +54,7 @@ def check_info(info: CheckpointInfo) -> None:
         isinstance(info.notice, str) and len(info.notice) <= MAX_NOTICE
     )
     _require(is_text, "notice", info.notice)
+    _require(_are_names(info.languages, MAX_CLASSES), "languages", info.languages)
     _require(isinstance(info.versions, dict), "versions", info.versions)
 
 
