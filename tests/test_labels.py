@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from omni_msa.errors import ManifestError
 from omni_msa.files.answers import parse_answer
 from omni_msa.files.labels import LabelSpace, label_text, label_texts
+from omni_msa.values import Clip
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,14 @@ def test_a_scale_of_classes_names_and_takes_the_likeliest():
     assert [scale.text(value) for value in scale.texts().values()] == list(CLASSES)
     assert scale.restore(torch.tensor([[0.0, 5.0, 1.0, 2.0], [1.0, 0, 0, 3.0]])).tolist() == [1, 3]
     assert LabelSpace(**scale.to_json()) == scale
+
+
+def test_clips_without_an_emotion_are_left_out_of_classes():
+    space = LabelSpace.of_classes(CLASSES)
+    clips = [Clip(transcript=t, emotion=e) for t, e in (("a", "joy"), ("b", None), ("c", "sad"))]
+    assert [(c.transcript, c.label) for c in space.labelled(clips)] == [("a", 3.0), ("c", 1.0)]
+    assert space.labelled([]) == [] and LabelSpace().labelled(clips) == clips
+    with pytest.raises(ManifestError, match="1 clips have no emotion among"):
+        space.labelled([clips[0], Clip(transcript="d", emotion="anger")])
+    with pytest.raises(ManifestError, match="1 clips have no emotion among"):
+        space.labelled([clips[1]])

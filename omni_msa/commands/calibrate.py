@@ -16,7 +16,15 @@ from omni_msa.commands.flags import (
     parse_settings,
     takes_flags,
 )
-from omni_msa.commands.labelled import Fresh, Manifest, Out, ReadFlags, file_feed, note_splits
+from omni_msa.commands.labelled import (
+    Fresh,
+    Manifest,
+    Out,
+    ReadFlags,
+    file_feed,
+    note_left_out,
+    note_splits,
+)
 from omni_msa.options import FitOptions
 
 
@@ -63,6 +71,7 @@ def calibrate(
 
         check_fit(fit.options())
         space = label_space_of(clips, read.task, read.label_range)
+        note_left_out(clips, space, show)
         labelled = space.labelled([c for c in clips if c.split in (None, "train")])
         frozen = load_frozen(replace(base.options(), checkpoint=fit.checkpoint), media.overrides())
     if fit.checkpoint is not None:

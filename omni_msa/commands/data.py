@@ -33,6 +33,14 @@ def import_data(
     check_media: Annotated[
         bool, typer.Option(help="Open every file, and leave out those that cannot be read.")
     ] = True,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another way to read it: plain-names (meld: test clips that were replaced), "
+            "four-classes (iemocap: happy with excited, sad, neutral, angry).",
+        ),
+    ] = None,
     show: ShowFlags,
 ) -> None:
     """Turn a public release into a manifest; all that is wrong with it is reported at once."""
@@ -41,7 +49,7 @@ def import_data(
     from omni_msa.files.importers import import_dataset
 
     with count_progress("checking", None, show.quiet) as progress:
-        report = import_dataset(name, folder, output, check_media, progress)
+        report = import_dataset(name, folder, output, check_media, progress, variant)
     for notice in report.notices:
         show.note(notice)
     sizes = ", ".join(f"{count} {split}" for split, count in report.split_sizes.items())

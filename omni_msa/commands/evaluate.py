@@ -20,7 +20,13 @@ from omni_msa.commands.flags import (
     parse_modalities,
     takes_flags,
 )
-from omni_msa.commands.labelled import CachedBatchFlags, ColumnFlags, Manifest, note_splits
+from omni_msa.commands.labelled import (
+    CachedBatchFlags,
+    ColumnFlags,
+    Manifest,
+    note_left_out,
+    note_splits,
+)
 from omni_msa.modalities import Subset
 from omni_msa.options import (
     METRIC_FAMILIES,
@@ -150,6 +156,7 @@ def evaluate(
     note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
     compared = systems(first, also, measured.against or [], clips, chosen, options.family)
     space = compared[0].label_space
+    note_left_out(chosen, space, show)
     chosen = space.labelled(chosen)
     clips = space.labelled([c for c in clips if not space.classes or c.emotion in space.classes])
     require_labels(chosen)

@@ -27,6 +27,7 @@ from omni_msa.options import (
 )
 
 if TYPE_CHECKING:
+    from omni_msa.files.labels import LabelSpace
     from omni_msa.media.cache import ContentCache
     from omni_msa.media.feed import FileFeed
     from omni_msa.values import Clip
@@ -204,3 +205,10 @@ def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFl
     show.note("; ".join(phrases))
     for leak in leaks(clips):
         show.note(leak)
+
+
+def note_left_out(clips: Sequence[Clip], space: LabelSpace, show: ShowFlags) -> None:
+    """How many clips have no emotion, where classes are asked for."""
+    number = sum(clip.emotion is None for clip in clips) if space.classes else 0
+    if number:
+        show.note(f"{number} clips have no emotion, and are left out")

@@ -16,7 +16,15 @@ from omni_msa.commands.flags import (
     parse_settings,
     takes_flags,
 )
-from omni_msa.commands.labelled import Fresh, Manifest, Out, ReadFlags, file_feed, note_splits
+from omni_msa.commands.labelled import (
+    Fresh,
+    Manifest,
+    Out,
+    ReadFlags,
+    file_feed,
+    note_left_out,
+    note_splits,
+)
 from omni_msa.environment import world_rank
 from omni_msa.errors import ConfigError
 from omni_msa.options import (
@@ -194,6 +202,7 @@ def train(
             inherited, chosen = _as_started(train.start, read, media)
             read = replace(read, drop=inherited or read.drop)
         space = label_space_of(clips, read.task, read.label_range)
+        note_left_out(clips, space, show)
         splits = [[c for c in clips if c.split == name] for name in ("train", "valid")]
         unused = method_named(options.method).unused_modalities()
         feeds = [file_feed(space.labelled(split), chosen, read, unused) for split in splits]

@@ -51,21 +51,26 @@ class LabelSpace:
         return len(self.classes) or 1
 
     def labelled(self, clips: Sequence[Clip]) -> list[Clip]:
-        """The clips with labels of this space: with classes, the place of each clip's emotion.
+        """The clips with labels of this space: with classes, the place of each clip's emotion; clips
+        without one, which some data sets have for regression alone, are left out.
 
         Raises:
-            ManifestError: clips without an emotion, or with one that is no class.
+            ManifestError: clips with an emotion that is no class, or none with one.
         """
         if not self.classes:
             return list(clips)
-        bad = [clip for clip in clips if clip.emotion not in self.classes]
+        with_emotion = [clip for clip in clips if clip.emotion is not None]
+        bad = [clip for clip in with_emotion or clips if clip.emotion not in self.classes]
         if bad:
             raise ManifestError(
                 f"{len(bad)} clips have no emotion among {', '.join(self.classes)}, such as "
                 f"{bad[0].name} ({bad[0].emotion}); fix the manifest's emotion column"
             )
         place = {name: float(i) for i, name in enumerate(self.classes)}
-        return [replace(clip, label=place[clip.emotion or ""], subset_labels={}) for clip in clips]
+        return [
+            replace(clip, label=place[clip.emotion or ""], subset_labels={})
+            for clip in with_emotion
+        ]
 
     def check(self, clips: Sequence[Clip]) -> None:
         """Every clip needs a label in the range.

@@ -110,7 +110,10 @@ def _num_splits(samples: Sequence[Sample]) -> int:
 
 
 def report_speakers(release: Release) -> Release:
-    """Adds a notice of how many speakers occur in more than one split, with an example."""
+    """Adds a notice of how many speakers occur in more than one split, with an example; or that the
+    release does not say who speaks."""
+    if all(sample.speaker is None for sample in release.samples):
+        return release.revise(notices=["speakers: not known, so they may be in several splits"])
     splits = defaultdict(set)
     for sample in release.samples:
         if sample.speaker is not None:

@@ -5,6 +5,9 @@ words and `SessionN/dialog/EmoEvaluation` the ratings. The pictures (`dialog/avi
 actors of a whole dialogue and are not used.
 
 The label is the valence v, rated from 1 to 5, as (v - 3) / 2, so that it runs from -1 to 1.
+Where the raters did not agree on an emotion, or on one beside the usual six, an utterance has its
+valence alone: it counts in regression, and not in classification. The variant `four-classes` has
+happy (excited too), sad, neutral and angry, and leaves all other utterances out.
 There is no official split: session 5 is test, session 4 valid, the others train, so that no speaker
 is in two splits.
 """
@@ -30,6 +33,8 @@ EMOTIONS = {  # in the usual order of classes
     "exc": "excited",
     "fru": "frustrated",
 }
+FOUR_CLASSES = "four-classes"
+CLASS_OF_FOUR = {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": "angry"}
 _NUMBER = r"([-\d.]+)"
 _RATING = re.compile(
     rf"\[{_NUMBER}\s*-\s*{_NUMBER}\]\s+(?P<utterance>\S+)\s+(?P<emotion>\w+)\s+"
@@ -39,13 +44,14 @@ _WORDS = re.compile(rf"(?P<utterance>\S+)\s+\[{_NUMBER}\s*-\s*{_NUMBER}\]:?(?P<w
 _UTTERANCE = re.compile(r"(?P<session>Ses\d\d)[FM]_\w+_(?P<gender>[FM])\w*")
 
 
-def read_iemocap(folder: Path, facts: DatasetFacts) -> Release:
+def read_iemocap(folder: Path, facts: DatasetFacts, variant: str | None = None) -> Release:
     """Read the sessions that are here.
 
     Raises:
         ManifestError: No session is here, or ratings cannot be read; the message lists them.
     """
-    reader = _SessionReader()
+    is_four = variant == FOUR_CLASSES
+    reader = _SessionReader(CLASS_OF_FOUR if is_four else EMOTIONS, keeps_others=not is_four)
     missing_sessions = []
     for number, split in SPLIT_OF_SESSION.items():
         session = folder / f"Session{number}"
@@ -64,8 +70,13 @@ def read_iemocap(folder: Path, facts: DatasetFacts) -> Release:
 
 @dataclass
 class _SessionReader:
-    """Reads sessions one by one, and counts what is left out or changed."""
+    """Reads sessions one by one, and counts what is left out or changed.
 
+    `keeps_others`: utterances of no class of `emotions` are kept, with their valence alone.
+    """
+
+    emotions: dict[str, str]
+    keeps_others: bool
     samples: list[Sample] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     num_by_other_class: Counter[str] = field(default_factory=Counter)
@@ -83,9 +94,10 @@ class _SessionReader:
                 speaker = match and _UTTERANCE.fullmatch(match["utterance"])
                 if match is None or speaker is None:
                     self.problems.append(f"{where}: reads {line!r}, expected {_EXAMPLE}")
-                elif match["emotion"] not in EMOTIONS:
-                    self.num_by_other_class[match["emotion"]] += 1
-                else:
+                    continue
+                has_class = match["emotion"] in self.emotions
+                self.num_by_other_class[match["emotion"]] += not has_class
+                if has_class or self.keeps_others:
                     wav = session / "sentences" / "wav" / ratings_file.stem
                     self._add(match, f"{speaker['session']}_{speaker['gender']}", wav, split, words)
 
@@ -103,7 +115,7 @@ class _SessionReader:
                 label=max(-1.0, min(1.0, label)),
                 text=words.get(utterance),
                 speaker=speaker,
-                emotion=EMOTIONS[match["emotion"]],
+                emotion=self.emotions.get(match["emotion"]),
             )
         )
 
@@ -127,10 +139,12 @@ class _SessionReader:
             notices.append(
                 f"{len(self.encoding_notices)} files like this: {self.encoding_notices[0]}"
             )
-        if self.num_by_other_class:
-            counts = ", ".join(f"{name} {n}" for name, n in sorted(self.num_by_other_class.items()))
+        others = sorted((+self.num_by_other_class).items())
+        if others:
+            counts = ", ".join(f"{name} {n}" for name, n in others)
+            fate = "have their valence alone" if self.keeps_others else "are left out"
             total = self.num_by_other_class.total()
-            notices.append(f"{total} utterances of other emotions are left out: {counts}")
+            notices.append(f"{total} utterances of other emotions {fate}: {counts}")
         if self.num_clipped:
             notices.append(f"{self.num_clipped} valences outside [1, 5] were set to the nearer end")
         if self.num_without_words:
@@ -149,6 +163,7 @@ IEMOCAP = Dataset(
         label_range=(-1.0, 1.0),
         family="emotion",
         classes=tuple(EMOTIONS.values()),
+        variants={FOUR_CLASSES: "happy (excited too), sad, neutral and angry alone"},
         remarks=(
             "IEMOCAP has no official split; ours keeps speakers apart: session 5 is test, "
             "session 4 valid, the others train",

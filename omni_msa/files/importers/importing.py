@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omni_msa.errors import ManifestError
+from omni_msa.errors import ManifestError, check_choice
 from omni_msa.files.atomic import replacing
 from omni_msa.files.importers.catalog import dataset_by_name
 from omni_msa.files.importers.checks import (
@@ -43,6 +43,7 @@ def import_dataset(
     manifest: Path,
     check_media: bool = True,
     progress: Progress | None = None,
+    variant: str | None = None,
 ) -> ImportReport:
     """Write a manifest of a public data set's release.
 
@@ -56,15 +57,18 @@ def import_dataset(
         check_media: Open every file, and look for the same file in several splits. Without it,
             only the existence of files is checked.
         progress: Called with the number of clips opened so far and in all.
+        variant: One of the data set's `variants`.
 
     Raises:
-        ConfigError: No data set has that name.
+        ConfigError: No data set has that name, or it has no such variant.
         ManifestError: The folder has another layout, rows are bad, no clip is left, or the manifest
             cannot be written.
     """
     dataset = dataset_by_name(name)
     _require_jsonl(manifest)
-    release = dataset.read(folder, dataset.facts).revise(notices=dataset.facts.remarks)
+    if variant is not None:
+        check_choice(f"variant of {name}", variant, dataset.facts.variants)
+    release = dataset.read(folder, dataset.facts, variant).revise(notices=dataset.facts.remarks)
     release = leave_out_known_bad(release, dataset.facts.known_bad)
     release = leave_out_missing(release)
     if check_media:
@@ -109,6 +113,7 @@ def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str
     row["label"] = sample.label
     row |= {f"label_{subset}": value for subset, value in sample.subset_labels.items()}
     row |= {"emotion": sample.emotion, "split": sample.split, "speaker": sample.speaker}
+    row["video"] = sample.video
     row["dataset"] = dataset
     return {column: value for column, value in row.items() if value is not None}
 

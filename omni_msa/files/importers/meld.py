@@ -3,11 +3,15 @@
 Three label files (`train_sent_emo.csv` ...) and a folder of clips `diaX_uttY.mp4` beside each. The
 label is the sentiment: negative -1, neutral 0, positive +1. The same clip name occurs in several
 splits, so that a clip is called "train/dia0_utt0".
+
+The test folder holds some clips twice: `final_videos_testdiaX_uttY.mp4` beside `diaX_uttY.mp4`.
+Users report that the plain names hold other utterances, so the former are taken, unless the variant
+`plain-names` is asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sample, layout_error
@@ -33,6 +37,8 @@ class Part:
     clip_folder: str
 
 
+REPLACEMENT = "final_videos_test"  # before the name of a clip that replaces another
+PLAIN_NAMES = "plain-names"
 PARTS = (
     Part("train", "train", "train_sent_emo.csv", "train_splits"),
     Part("dev", "valid", "dev_sent_emo.csv", "dev_splits_complete"),
@@ -40,7 +46,7 @@ PARTS = (
 )
 
 
-def read_meld(folder: Path, facts: DatasetFacts) -> Release:
+def read_meld(folder: Path, facts: DatasetFacts, variant: str | None = None) -> Release:
     """Read MELD; label files and clip folders may stand one folder deeper (`train/train_splits`).
 
     A split that is not here, or not whole, is left out with a notice.
@@ -59,8 +65,16 @@ def read_meld(folder: Path, facts: DatasetFacts) -> Release:
             notices.append(f"the split {part.name} is left out: {missing_names} not found")
             continue
         table = read_table(label_file, COLUMNS, fallback="cp1252")
-        samples += [_sample(row, part, clips, facts) for row in table.rows]
+        read = [_sample(row, part, clips, facts) for row in table.rows]
+        replaced = read if variant == PLAIN_NAMES else [s and _replaced(s) for s in read]
+        samples += replaced
         notices += _encoding_notices(table)
+        if number := sum(a != b for a, b in zip(read, replaced, strict=True)):
+            notices.append(
+                f"{number} clips of {part.name} are taken from {REPLACEMENT}*.mp4; users report "
+                "that the plain names hold other utterances "
+                f"(--variant {PLAIN_NAMES} takes these)"
+            )
         tables.append(table)
     if not tables:
         names = [name for part in PARTS for name in (part.label_file, part.clip_folder + "/")]
@@ -94,6 +108,12 @@ def _sample(row: TableRow, part: Part, clips: Path, facts: DatasetFacts) -> Samp
     )
 
 
+def _replaced(sample: Sample) -> Sample:
+    """The sample with the file that replaces its own, where there is one."""
+    path = sample.path.with_name(f"{REPLACEMENT}{sample.path.name}")
+    return replace(sample, path=path) if path.is_file() else sample
+
+
 def _encoding_notices(table: Table) -> list[str]:
     notices = [table.notice] if table.notice else []
     num_repaired = sum(
@@ -118,6 +138,7 @@ MELD = Dataset(
             "test/dia38_utt4": "cut wrongly, 5 minutes long (declare-lab/MELD issue 20)",
         },
         classes=("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
+        variants={PLAIN_NAMES: f"test clips of the plain names, where {REPLACEMENT}* exists too"},
     ),
     read_meld,
 )

@@ -1,8 +1,9 @@
 """CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2, in the layout of MMSA.
 
 `label.csv` (video_id, clip_id, text, label, label_T, label_A, label_V, annotation, mode) and
-`Raw/VIDEO_ID/CLIP_ID.mp4`. In MOSI and MOSEI one person speaks in a video, so that the video stands
-for the speaker. In CH-SIMS each modality was also labelled alone: `label_T, label_A, label_V`.
+`Raw/VIDEO_ID/CLIP_ID.mp4`. Who speaks is not known: in MOSI and MOSEI one person speaks in a video,
+but may speak in others. In CH-SIMS each modality was also labelled alone: `label_T`, `label_A`,
+`label_V`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+from omni_msa.errors import ManifestError
 from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sample, layout_error
 from omni_msa.files.importers.tables import Table, TableRow, read_table, require_no_problems
 
@@ -26,7 +28,7 @@ LABEL_FILES = ("label.csv", "meta.csv")  # CH-SIMS v2 calls it meta
 CLIP_FOLDER = "Raw"
 
 
-def read_mmsa(folder: Path, facts: DatasetFacts) -> Release:
+def read_mmsa(folder: Path, facts: DatasetFacts, variant: str | None = None) -> Release:
     """Read a folder in MMSA's layout.
 
     Raises:
@@ -36,6 +38,12 @@ def read_mmsa(folder: Path, facts: DatasetFacts) -> Release:
     clip_folder = folder / CLIP_FOLDER
     if label_file is None or not clip_folder.is_dir():
         parts = {" or ".join(LABEL_FILES): label_file is not None}
+        if (clip_folder / "Video" / "Segmented").is_dir():
+            raise ManifestError(
+                f"{folder}: is laid out as the authors of {facts.title} released it, whose labels "
+                "are not beside its clips; the layout of MMSA is needed: label.csv and "
+                "Raw/VIDEO/CLIP.mp4 (github.com/thuiar/MMSA has it)"
+            )
         raise layout_error(folder, facts, parts | {f"{CLIP_FOLDER}/": clip_folder.is_dir()})
     table = _read_labels(label_file, facts)
     clips = _Clips(clip_folder)
@@ -67,7 +75,7 @@ def _sample(row: TableRow, clips: _Clips, facts: DatasetFacts) -> Sample | None:
         label=label,
         text=row.text("text") or None,
         subset_labels={m: value for m, value in labels_by_subset.items() if value is not None},
-        speaker=video if facts.family == "mosi" else None,
+        video=video,
     )
 
 
@@ -123,6 +131,10 @@ MOSEI = Dataset(
         label_range=(-3.0, 3.0),
         family="mosi",
         split_sizes={"train": 16326, "valid": 1871, "test": 4659},
+        remarks=(
+            "some clips of MOSEI are cut at wrong times at the source: picture and sound do not "
+            "fit the words (MMSA issue 66, CMU-MultimodalSDK issue 227)",
+        ),
     ),
     read_mmsa,
 )
@@ -142,7 +154,7 @@ SIMSV2 = Dataset(
         title="CH-SIMS v2 (supervised part)",
         label_range=(-1.0, 1.0),
         family="sims",
-        split_sizes={"train": 2722, "valid": 647, "test": 1034},
+        split_sizes={"train": 2721, "valid": 647, "test": 1034},  # the authors' later count
     ),
     read_mmsa,
 )

@@ -24,6 +24,7 @@ class DatasetFacts:
         known_bad: Clips that are broken in the release itself, and why; they are left out.
         classes: Its emotions, in the usual order.
         remarks: What a user should know of every import.
+        variants: Other ways to read the release, by name, and what they do.
     """
 
     name: str
@@ -34,6 +35,7 @@ class DatasetFacts:
     known_bad: dict[str, str] = field(default_factory=dict, hash=False)
     classes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    variants: dict[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -45,7 +47,7 @@ class Sample:
     """One labelled clip of a release; its file may turn out to be missing or damaged.
 
     `name` is unique in the release ("VIDEO/CLIP", "train/dia0_utt0"), and what `known_bad` and
-    notices call it.
+    notices call it. `video` names the recording that it was cut from, where that is known.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Sample:
     text: str | None = None
     subset_labels: dict[str, float] = field(default_factory=dict, hash=False)
     speaker: str | None = None
+    video: str | None = None
     emotion: str | None = None
 
 
@@ -78,10 +81,11 @@ class Release:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that can be imported: its facts, and the function that reads its layout."""
+    """A data set that can be imported: its facts, and the function that reads its layout, in one of
+    its `variants` or (None) as usual."""
 
     facts: DatasetFacts
-    read: Callable[[Path, DatasetFacts], Release]
+    read: Callable[[Path, DatasetFacts, str | None], Release]
 
 
 def layout_error(
