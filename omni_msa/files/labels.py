@@ -51,8 +51,9 @@ class LabelSpace:
         return len(self.classes) or 1
 
     def labelled(self, clips: Sequence[Clip]) -> list[Clip]:
-        """The clips with labels of this space: with classes, the place of each clip's emotion; clips
-        without one, which some data sets have for regression alone, are left out.
+        """The clips with labels of this space: with classes, the place of each clip's emotion.
+
+        Clips without one, which some data sets have for regression alone, are left out.
 
         Raises:
             ManifestError: clips with an emotion that is no class, or none with one.
