@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
 from omni_msa.options import PATCH_SIDE
 
@@ -54,10 +55,10 @@ class Clip:
         if isinstance(self.path, str):  # Clip("clip.mp4")
             object.__setattr__(self, "path", Path(self.path))
         if self.path is None and self.transcript is None:
-            raise ValueError("a clip needs a path, a transcript, or both")
+            raise ConfigError("a clip needs a path, a transcript, or both")
         start = self.start_seconds or 0.0
         if start < 0 or (self.end_seconds is not None and self.end_seconds <= start):
-            raise ValueError(f"empty time window [{self.start_seconds}, {self.end_seconds})")
+            raise ConfigError(f"empty time window [{self.start_seconds}, {self.end_seconds})")
 
     @property
     def name(self) -> str:

@@ -226,12 +226,9 @@ def _training(inspection: Inspection) -> str:
     """What it was trained on, and whether that has ended."""
     record = inspection.info.training
     parts = [f"{record[n]} clips" for n in ("train_clips", "clips") if n in record]
-    names = {
-        "epochs": "epochs at most",
-        "batch_size": "clips a pass",
-        "accumulate": "passes a step",
-    }
-    parts += [f"{record[name]} {title}" for name, title in names.items() if name in record]
+    titles = {"epochs": "epochs at most", "batch_size": "clips a pass"}
+    titles["accumulate"] = "passes a step"
+    parts += [f"{record[name]} {title}" for name, title in titles.items() if name in record]
     rates = {"lora_learning_rate": "LoRA's", "head_learning_rate": "the head's"}
     parts += [f"{title} rate {record[name]:g}" for name, title in rates.items() if name in record]
     if not inspection.finished:
@@ -244,8 +241,8 @@ def _metrics(info: CheckpointInfo) -> str:
     figures = dict(info.metrics)
     clips, epoch = figures.pop("clips", None), info.training.get("best_epoch")
     on = f" on {clips:g} validation clips" if clips is not None else ""
-    kept = f"; epoch {epoch} is kept" if epoch is not None else ""
-    return f"{_key_values(figures)}{on}{kept}" if figures else "none recorded"
+    which = f"; epoch {epoch} is kept" if epoch is not None else ""
+    return f"{_key_values(figures)}{on}{which}" if figures else "none recorded"
 
 
 def _fact_table() -> Table:

@@ -45,6 +45,7 @@ class BatchProgress:
     failed: int
     elapsed_seconds: float
     last: Record | None = None
+    first_seconds: float = 0.0  # of those, until the first row: loading is not repeated
 
     @property
     def done(self) -> int:
@@ -52,8 +53,10 @@ class BatchProgress:
 
     @property
     def clips_per_second(self) -> float:
-        """The rate of this run; clips that an earlier run did take no time."""
-        return (self.scored + self.failed) / self.elapsed_seconds if self.elapsed_seconds else 0.0
+        """The rate of this run since its first row; clips that an earlier run did take no time."""
+        seconds = self.elapsed_seconds - self.first_seconds
+        rows = self.scored + self.failed - (self.first_seconds > 0)
+        return rows / seconds if seconds > 0 and rows > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -180,6 +183,7 @@ class _Batch:
     warned: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
     started_seconds: float = field(default_factory=time.perf_counter)
+    first_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.records = [None] * len(self.clips)
@@ -236,4 +240,6 @@ class _Batch:
         elapsed = time.perf_counter() - self.started_seconds
         counts = (len(self.clips), self.skipped, self.scored, self.failed)
         if self.progress is not None:
-            self.progress(BatchProgress(*counts, elapsed_seconds=elapsed, last=last))
+            if last is not None:
+                self.first_seconds = self.first_seconds or elapsed
+            self.progress(BatchProgress(*counts, elapsed, last, self.first_seconds))
