@@ -68,13 +68,13 @@ def test_clips_that_were_trained_on_are_counted(manifest, trained, tmp_path, cap
     mixed = manifest.parent / "mixed.jsonl"  # every clip is called a test clip
     mixed.write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows))
     [run] = document(capsys, "evaluate", str(mixed), "--checkpoint", str(trained), *QUICK)["runs"]
-    assert run["overlap_with_training"] == {"train": 8, "valid": 2}
+    assert run["overlap_with_training"] == {"train": 8, "valid": 2, "same_file": 0}
     told = "8 of 14 clips were trained on, 2 validated on: the figures flatter it"
     assert told in run["notices"]
     [run] = document(capsys, "evaluate", str(manifest), "--checkpoint", str(trained), *QUICK)[
         "runs"
     ]
-    assert run["overlap_with_training"] == {"train": 0, "valid": 0}
+    assert run["overlap_with_training"] == {"train": 0, "valid": 0, "same_file": 0}
     assert not any("flatter" in notice for notice in run["notices"])
 
     old = tmp_path / "old"
@@ -102,7 +102,7 @@ def test_a_probe_counts_its_own_clips_and_its_adapters(manifest, trained, tmp_pa
     assert main(["calibrate", str(fitted), *arguments]) == 0
     asked = ["evaluate", str(fitted), "--checkpoint", str(probe), *QUICK]
     [run] = document(capsys, *asked)["runs"]
-    assert run["overlap_with_training"] == {"train": 6, "valid": 0}
+    assert run["overlap_with_training"] == {"train": 6, "valid": 0, "same_file": 0}
 
 
 def test_a_users_own_columns_and_a_cache(manifest, trained, tmp_path, capsys):

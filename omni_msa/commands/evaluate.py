@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.scorer import Scorer
+    from omni_msa.scoring.trained_clips import ClipKeys
     from omni_msa.values import Clip
 
 
@@ -205,7 +206,7 @@ class _Job:
     hide: Subset
     num_runs: int = 0
     scorer: Scorer | None = None  # the last one that was loaded
-    hashes: list[str | None] | None = None  # of the chosen clips, once a checkpoint lists its own
+    keys: list[ClipKeys | None] | None = None  # of the chosen clips, once they are compared
 
     def run(
         self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
@@ -271,23 +272,26 @@ class _Job:
 
     def _overlap(self, info: CheckpointInfo) -> dict[str, int] | None:
         """How many of the chosen clips the checkpoint was made with; None where it does not say."""
-        from omni_msa.scoring.trained_clips import TrainedClips, clip_hashes
+        from omni_msa.scoring.trained_clips import TrainedClips, clip_keys
 
         clips = TrainedClips.recorded(info.training)
         if clips is None:
             return None
-        if self.hashes is None:
-            self.hashes = clip_hashes(self.chosen)
-        return clips.overlap(self.hashes)
+        if self.keys is None:
+            self.keys = clip_keys(self.chosen)
+        return clips.overlap(self.keys)
 
     def _seen(self, model: ModelOptions, overlap: dict[str, int] | None) -> str | None:
         """Whether the checkpoint was, or may have been, made with these very clips."""
         if overlap is not None:
             if not any(overlap.values()):
                 return None
+            windows = overlap["same_file"]
             return (
                 f"{overlap['train']} of {len(self.chosen)} clips were trained on, "
-                f"{overlap['valid']} validated on: the figures flatter it"
+                f"{overlap['valid']} validated on"
+                + (f", {windows} are other windows of these files" if windows else "")
+                + ": the figures flatter it"
             )
         if model.checkpoint is None or self.split == "test":
             return None
