@@ -10,7 +10,7 @@ import pytest
 from study_files import document, train
 
 from omni_msa.__main__ import main
-from omni_msa.files.results import read_records
+from omni_msa.files.result_formats import read_records
 
 pytestmark = pytest.mark.slow
 QUICK = ["--resamples", "10"]
@@ -136,3 +136,23 @@ def test_speakers_in_two_splits_are_said(manifest, trained, capsys):
     leaky.write_text("".join(json.dumps(row | {"speaker": "Ann"}) + "\n" for row in rows))
     assert main(["evaluate", str(leaky), "--checkpoint", str(trained), *QUICK]) == 0
     assert "1 of 1 speakers are in more than one split, such as Ann" in capsys.readouterr().err
+
+
+def test_outputs_are_checked_before_anything_is_scored(manifest, trained, tmp_path, capsys):
+    asked = ["evaluate", str(manifest), "--checkpoint", str(trained), *QUICK]
+    assert main([*asked, "-o", "-"]) == 2
+    assert "-o -: evaluate writes its figures to stdout" in capsys.readouterr().err
+    (tmp_path / "rows-2.csv").mkdir()
+    assert main([*asked, "--against", str(trained), "-o", str(tmp_path / "rows.csv")]) == 2
+    assert "rows-2.csv: is a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.glob("rows*")] == ["rows-2.csv"]
+    numbered = manifest.with_name(f"{manifest.stem}-2.jsonl")
+    numbered.write_bytes(manifest.read_bytes())
+    asked[1] = str(numbered)
+    assert main([*asked, "--against", str(trained), "-o", str(manifest)]) == 2
+    assert "is an input, which would be replaced" in capsys.readouterr().err
+    table = manifest.with_name("m.csv")
+    table.write_text("text,label\ngood,1\nbad,-1\n")
+    asked[1] = str(table)
+    assert main([*asked, "--table", str(table)]) == 2
+    assert "is an input, which would be replaced" in capsys.readouterr().err
