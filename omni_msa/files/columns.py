@@ -110,7 +110,8 @@ def manifest_cells(record: Mapping[str, Any]) -> Row:
     extra = record.get("extra")
     values = {name: record.get(name) for name in MANIFEST_COLUMNS}
     values |= {"extra": json.dumps(extra, ensure_ascii=False) if extra else None}
-    return {name: cell(value, columns()[name]) for name, value in values.items()}
+    kinds = {"id": str, "label": float, "extra": str}
+    return {name: cell(value, kinds[name]) for name, value in values.items()}
 
 
 def manifest_sha256(row: Row, names: Collection[str]) -> str:
