@@ -94,6 +94,12 @@ class TrainingError(OmniMSAError, ArithmeticError):
     code = "training"
 
 
+def code_of_class(name: str) -> str:
+    """The code of a class of errors by its name; of one that is none of ours, that of a bug."""
+    codes = {error.__name__: error.code for error in OmniMSAError.__subclasses__()}
+    return codes.get(name, OmniMSAError.code)
+
+
 def check_choice(option: str, name: object, choices: Iterable[str]) -> None:
     """An option names one of its choices.
 

@@ -13,7 +13,8 @@ from omni_msa.__main__ import main
 from omni_msa.errors import ResultsError
 from omni_msa.files import result_xlsx
 from omni_msa.files.columns import columns
-from omni_msa.files.results import open_results, read_records
+from omni_msa.files.result_formats import read_records
+from omni_msa.files.results import open_results
 
 
 def sheets(path: Path) -> dict[str, list[list]]:

@@ -53,6 +53,7 @@ _MEANINGS = {
     "base": "the model",
     "checkpoint": "what was trained on it; empty where it is read as it is",
     "readout": "how the number is read off the model",
+    "quantize": "how its weights were held: none, 4bit or 8bit",
     "fingerprint": "hash of everything but the clip that changes a score",
     "answer": "what a generative readout said",
     "answer_": "1 where it was a number (parsable), one within the range, else 0",
@@ -94,12 +95,19 @@ def read_xlsx(path: Path) -> list[Row]:
             names = ["" if name is None else str(name) for name in header]
             if not holds_results(names):
                 raise ValueError("other columns")
-            return [_row(names, line) for line in lines]
+            rows = [_row(names, line) for line in lines if any(map(_is_filled, line))]
+            if any(row["clip"] is None or row["fingerprint"] is None for row in rows):
+                raise ValueError("a row without a name")
+            return rows
         except UNREADABLE as error:
             raise ResultsError(
                 f"{path}: is no spreadsheet of results; choose another -o, or replace it with "
                 "--fresh"
             ) from error
+
+
+def _is_filled(value: Any) -> bool:
+    return value is not None and bool(str(value).strip())
 
 
 def _row(names: list[str], values: list[Any]) -> Row:

@@ -14,8 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from omni_msa.errors import ConfigError, MediaError
-from omni_msa.files.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from omni_msa.files.manifest import distinct_names, read_manifest
+from omni_msa.files.manifest_rows import SUFFIXES as MANIFEST_SUFFIXES
+from omni_msa.files.result_formats import check_is_no_input
 from omni_msa.media.transcripts import SUFFIXES as TRANSCRIPT_SUFFIXES
 from omni_msa.values import Clip
 
@@ -33,22 +34,37 @@ _WILDCARDS = frozenset("*?[")
 _MAX_SUFFIXES_NAMED = 5
 
 
-def expand_inputs(arguments: Sequence[str], id_column: str = "id") -> tuple[list[Clip], list[str]]:
+def expand_inputs(
+    arguments: Sequence[str],
+    id_column: str | None = None,
+    output: Path | None = None,
+    fresh: bool = False,
+) -> tuple[list[Clip], list[str]]:
     """The clips that the arguments name, in order, and notices about what was left out.
 
     An argument is a file (taken whatever its extension), a folder (searched for media, hidden ones
     skipped), a quoted glob (`**` allowed), or a manifest (.jsonl, .ndjson, .csv, .tsv).
 
+    Args:
+        arguments: As the user gives them.
+        id_column: The column with the user's own names of rows, where it is not `id`.
+        output: Where rows will be written; it must be none of the files that are named, unless
+            it is a results file that is gone on from.
+        fresh: Whether the output is started anew.
+
     Raises:
-        ConfigError: An argument is empty or a URL, or a folder or glob gives no clip.
+        ConfigError: An argument is empty, a URL or the output, a folder or glob gives no clip, or
+            there is no manifest with an `id_column`.
         ManifestError: A manifest cannot be used.
         MediaError: A named folder cannot be listed.
     """
     if not arguments:
         raise ConfigError("nothing to score; give clips, folders, quoted globs or a manifest")
-    inputs = _Inputs(id_column=id_column)
+    inputs = _Inputs(id_column=id_column, output=output, fresh=fresh)
     for argument in arguments:
         _expand(argument, inputs)
+    if id_column is not None and not any(c.transcript_source == "manifest" for c in inputs.clips):
+        raise ConfigError(f"--id {id_column}: is a column of a manifest, and none is given")
     return distinct_names(_without_duplicates(inputs)), inputs.notices
 
 
@@ -58,7 +74,9 @@ class _Inputs:
 
     clips: list[Clip] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    id_column: str = "id"  # of manifests
+    id_column: str | None = None  # of manifests
+    output: Path | None = None
+    fresh: bool = False
 
 
 def _expand(argument: str, inputs: _Inputs) -> None:
@@ -77,6 +95,8 @@ def _expand(argument: str, inputs: _Inputs) -> None:
 
 def _add_file(path: Path, inputs: _Inputs) -> None:
     """A file that the user named: a manifest is opened, anything else is a clip."""
+    if inputs.output is not None:
+        check_is_no_input(inputs.output, path, inputs.fresh)
     if path.suffix.lower() in MANIFEST_SUFFIXES:
         inputs.clips += read_manifest(path, inputs.id_column)
     else:

@@ -69,7 +69,8 @@ class BatchProgress:
 class BatchSummary:
     """What became of the clips. `records` has one for each, None where an earlier run did it.
 
-    `warned` counts the clips of this run that were scored with warnings, `warnings` of what kind.
+    `warned` counts the clips of this run that were scored with warnings, `warnings` of what kind;
+    `updated` those of an earlier run whose rows repeat other columns of the manifest now.
     """
 
     records: tuple[Record | None, ...]
@@ -78,6 +79,7 @@ class BatchSummary:
     failed: int
     warned: int = 0
     warnings: Mapping[str, int] = field(default_factory=dict)
+    updated: int = 0
 
 
 def run_batch(
@@ -182,6 +184,7 @@ class _Batch:
     failed: int = 0
     warned: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
+    updated: int = 0
     started_seconds: float = field(default_factory=time.perf_counter)
     first_seconds: float = 0.0
 
@@ -195,6 +198,7 @@ class _Batch:
         for index, clip in enumerate(self.clips):
             if self._is_done(clip):
                 self.skipped += 1
+                self.updated += self._update_columns(clip)
                 self._tell(None)
             else:
                 todo.append(index)
@@ -229,12 +233,24 @@ class _Batch:
             self.failed,
             self.warned,
             self.warnings,
+            self.updated,
         )
 
     def _is_done(self, clip: Clip) -> bool:
         if self.results is None or not self.results.num_rows:
             return False  # nothing to compare with: do not read every file
         return self.results.has(clip.name, clip_sha256(clip))
+
+    def _update_columns(self, clip: Clip) -> bool:
+        """Whether the clip's row repeats other columns of a manifest; it gets these.
+
+        A clip that no manifest describes says nothing about them, and leaves them.
+        """
+        values = {"id": clip.row_id, "label": clip.label, "extra": clip.extra}
+        is_described = any(value not in (None, {}) for value in values.values())
+        if self.results is None or not (clip.transcript_source == "manifest" or is_described):
+            return False
+        return self.results.update(clip.name, values)
 
     def _tell(self, last: Record | None) -> None:
         elapsed = time.perf_counter() - self.started_seconds
