@@ -44,6 +44,7 @@ class PacketTimes:
 
     pts_seconds: np.ndarray  # sorted
     end_seconds: float
+    keyframe_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class _Scan:
         self._num_packets = self._num_failed = 0
         self._is_decoding = stream.codec_context is not None
         # in ticks of the stream's clock, and seconds only at the end: there may be millions
-        self._stamps, self._ends = array("q"), array("q")
+        self._stamps, self._ends, self._keyframes = array("q"), array("q"), array("q")
         self._num_stamps = 0
 
     @property
@@ -185,6 +186,8 @@ class _Scan:
         if stamp is not None:
             self._stamps.append(stamp)
             self._ends.append(stamp + (packet.duration or 0))
+            if packet.is_keyframe:
+                self._keyframes.append(stamp)
 
     def _decode(self, packet: Any) -> None:
         try:
@@ -203,7 +206,10 @@ class _Scan:
     def times(self) -> PacketTimes:
         """Sorted times; a stream without any is played at its stated rate from zero."""
         tick, rate = self.stream.time_base, _frame_rate_from_header(self.stream)
-        pts = np.sort(np.array(self._stamps, np.float64)) * tick.numerator / tick.denominator
+        pts, keyframes = (
+            np.sort(np.array(stamps, np.float64)) * tick.numerator / tick.denominator
+            for stamps in (self._stamps, self._keyframes)
+        )
         end = max(self._ends, default=0) * tick.numerator / tick.denominator
         all_equal = len(pts) > 1 and pts[0] == pts[-1]
         if len(pts) < self._num_stamps / 2 or all_equal:
@@ -212,7 +218,8 @@ class _Scan:
             return PacketTimes(pts, 0.0)
         steps = np.diff(pts)
         usual_step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
-        return PacketTimes(pts, end if end > pts[-1] else float(pts[-1]) + usual_step)
+        end = end if end > pts[-1] else float(pts[-1]) + usual_step
+        return PacketTimes(pts, end, keyframes)
 
 
 def _scan(
@@ -259,8 +266,16 @@ def _video_track(
     rotation = int(round(frame.rotation / 90)) * 90 % 360
     if rotation in (90, 270):
         width, height = height, width
-    pts, end = times.pts_seconds - origin, times.end_seconds - origin
-    return VideoTrack(stream.index, scan.codec, width, height, rotation, pts, end)
+    return VideoTrack(
+        stream.index,
+        scan.codec,
+        width,
+        height,
+        rotation,
+        times.pts_seconds - origin,
+        times.end_seconds - origin,
+        times.keyframe_seconds - origin,
+    )
 
 
 def _display_size(stream: Any, frame: Any) -> tuple[int, int]:
