@@ -25,6 +25,7 @@ from omni_msa.media.container import (
     open_container,
     reason,
 )
+from omni_msa.media.versions import FileVersion
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
 MAX_PACKETS = 1_000_000  # that are looked at: four hours of video at 60 frames a second
@@ -47,15 +48,6 @@ class PacketTimes:
     keyframe_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-@dataclass(frozen=True)
-class _File:
-    """What is scanned, and by when; the same file is the same, whoever waits for it."""
-
-    path: Path
-    version: tuple[int, int, int]
-    deadline: Deadline | None = field(compare=False)
-
-
 def probe(path: Path, deadline: Deadline | None = None) -> MediaFacts:
     """Scans one file: which tracks a player would use, and when each frame is shown.
 
@@ -65,15 +57,14 @@ def probe(path: Path, deadline: Deadline | None = None) -> MediaFacts:
         MediaError: not a media file, no track in it could be used at all, or the deadline passed.
     """
     check_regular(path)
-    status = path.stat()
-    if status.st_size == 0:
+    version = FileVersion.of(path, deadline)
+    if version.size == 0:
         raise MediaError(explain(path, OSError()))
-    version = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return _probe(_File(path, version, deadline))
+    return _probe(version)
 
 
 @lru_cache(maxsize=16)
-def _probe(file: _File) -> MediaFacts:
+def _probe(file: FileVersion) -> MediaFacts:
     path, warnings = file.path, list[str]()
     with open_container(path) as container:
         video_stream = _pick_video(container, warnings)

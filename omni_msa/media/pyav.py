@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from math import inf
 from pathlib import Path
@@ -24,9 +25,11 @@ from omni_msa.media.container import (
     SEEK_BACK_SECONDS,
     SEEK_GAP_SECONDS,
     Deadline,
+    check_regular,
     open_container,
 )
 from omni_msa.media.sampling import frame_indices_at
+from omni_msa.media.versions import FileVersion
 from omni_msa.values import Cue, FramePlan, VideoTrack
 
 MAX_CUES = 100_000  # of a subtitle stream: thirty times those of a long film
@@ -274,14 +277,21 @@ def _matrix(frame: Any) -> Colorspace:
 
 def read_cues(path: Path, index: int, deadline: Deadline) -> tuple[list[Cue], list[str]]:
     """The subtitles of one embedded stream, in order, and warnings; what does not decode is left
-    out."""
+    out. The last files are remembered, so that one is read once for the windows of a recording."""
+    check_regular(path)
+    return _read_cues(FileVersion.of(path, deadline), index)
+
+
+@lru_cache(maxsize=4)
+def _read_cues(file: FileVersion, index: int) -> tuple[list[Cue], list[str]]:
     cues: list[Cue] = []
     num_characters = 0
-    with open_container(path) as container:
+    with open_container(file.path) as container:
         stream = container.streams[index]
         try:
             for number, packet in enumerate(container.demux(stream)):
-                deadline.check()
+                if file.deadline is not None:
+                    file.deadline.check()
                 if not packet.size or packet.pts is None:
                     continue
                 if number >= MAX_CUES or num_characters > MAX_TEXT_BYTES:
