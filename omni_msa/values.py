@@ -94,7 +94,8 @@ class VideoTrack:
 
     `pts_seconds` [N] are the presentation times of the frames that a player shows, sorted,
     measured from the start of the presentation; `end_seconds` is when the last one ends. `width`
-    and `height` are as displayed: after rotation and sample aspect ratio.
+    and `height` are as displayed: after rotation and sample aspect ratio. `keyframe_seconds` are
+    the times of the packets at which decoding can begin.
     """
 
     index: int
@@ -104,6 +105,7 @@ class VideoTrack:
     rotation_degrees: int
     pts_seconds: np.ndarray
     end_seconds: float
+    keyframe_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def num_frames(self) -> int:

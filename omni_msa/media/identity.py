@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import TranscriptError
 from omni_msa.media.transcripts import clean_words, sidecar_paths, sidecar_transcript
+from omni_msa.media.versions import FileVersion
 from omni_msa.values import Clip
+
+MAX_HASHED_BYTES = 10 * 10**9  # hashed in some ten seconds, however large the file
+HASH_BLOCK_BYTES = 2**20
 
 
 def json_sha256(value: Any) -> str:
@@ -21,27 +24,30 @@ def json_sha256(value: Any) -> str:
 
 
 def content_sha256(path: Path) -> str | None:
-    """SHA-256 of a file's bytes, in hexadecimal; None when it cannot be read.
+    """SHA-256 of a file's bytes, in hexadecimal; None when it cannot be read. Of a file of more
+    than 10 GB, its first 10 GB and its size are hashed.
 
     The last files are remembered, as long as their size and time stay the same: the windows of a
     long recording are hashed once.
     """
     try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        return None
-    try:
-        return _file_sha256(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+        # opening a pipe would wait for ever
+        return _file_sha256(FileVersion.of(path)) if os.path.isfile(path) else None
     except (OSError, ValueError):
         return None
 
 
 @lru_cache(maxsize=256)
-def _file_sha256(path: Path, version: tuple[int, int, int]) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _file_sha256(version: FileVersion) -> str:
+    digest = hashlib.sha256()
+    left = MAX_HASHED_BYTES
+    with open(version.path, "rb") as file:
+        while block := file.read(min(HASH_BLOCK_BYTES, left)):
+            digest.update(block)
+            left -= len(block)
+    if version.size > MAX_HASHED_BYTES:
+        digest.update(f"\n{version.size}".encode())
+    return digest.hexdigest()
 
 
 def clip_sha256(clip: Clip) -> str | None:
