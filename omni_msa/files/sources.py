@@ -30,6 +30,12 @@ _AUDIO = """
     mpga oga ogg ogx oma opus ra rf64 snd spx tak tta voc w64 wav wave weba wma wv
 """
 MEDIA_SUFFIXES = frozenset("." + name for name in (_VIDEO + _AUDIO).split())
+LIKE_OURS = {  # names that others give to columns of ours
+    **dict.fromkeys(("start", "begin", "from", "onset", "start_time"), "start_seconds"),
+    **dict.fromkeys(("end", "stop", "to", "offset", "end_time"), "end_seconds"),
+    **dict.fromkeys(("words", "transcript", "sentence", "utterance"), "text"),
+    **dict.fromkeys(("file", "path", "video_path", "filename"), "clip"),
+}
 _WILDCARDS = frozenset("*?[")
 _MAX_SUFFIXES_NAMED = 5
 
@@ -98,9 +104,21 @@ def _add_file(path: Path, inputs: _Inputs) -> None:
     if inputs.output is not None:
         check_is_no_input(inputs.output, path, inputs.fresh)
     if path.suffix.lower() in MANIFEST_SUFFIXES:
-        inputs.clips += read_manifest(path, inputs.id_column)
+        clips = read_manifest(path, inputs.id_column)
+        inputs.clips += clips
+        inputs.notices += _mistaken_columns(path, clips)
     else:
         inputs.clips.append(Clip(path=path))
+
+
+def _mistaken_columns(path: Path, clips: Sequence[Clip]) -> list[str]:
+    """A notice of columns that are only copied, and were probably meant to be read."""
+    names = dict.fromkeys(name for clip in clips for name in clip.extra)
+    meant = {name: LIKE_OURS[name] for name in names if name in LIKE_OURS}
+    if not meant:
+        return []
+    columns = ", ".join(f"{name} (did you mean {ours}?)" for name, ours in meant.items())
+    return [f"{path}: copied into the rows, and not read: {columns}"]
 
 
 def _without_duplicates(inputs: _Inputs) -> list[Clip]:
