@@ -129,6 +129,7 @@ def test_subtitles_are_read_to_a_limit(tmp_path, monkeypatch):
     assert content.parts["text"].text == "word0 word1 word2"
     assert any("subtitles truncated: the first are used" in text for text in content.warnings)
     monkeypatch.setattr(pyav, "MAX_TEXT_BYTES", 4)
+    pyav._read_cues.cache_clear()  # the file is the same, and what was read of it is remembered
     assert "text" not in read(path).parts
 
 
