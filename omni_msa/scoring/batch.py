@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Prepared, Scorer
 
+RATE_SECONDS = 5.0  # of scoring, before it is said how long the rest will take
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,16 +55,19 @@ class BatchProgress:
 
     @property
     def clips_per_second(self) -> float:
-        """The rate of this run since its first row; clips that an earlier run did take no time."""
-        seconds = self.elapsed_seconds - self.first_seconds
-        rows = self.scored + self.failed - (self.first_seconds > 0)
-        return rows / seconds if seconds > 0 and rows > 0 else 0.0
+        """The rate of this run; clips that an earlier run did take no time."""
+        return (self.scored + self.failed) / self.elapsed_seconds if self.elapsed_seconds else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """None until there is a rate to go by."""
-        rate = self.clips_per_second
-        return (self.total - self.done) / rate if rate else None
+        """At the rate since the first row; None until there is one to go by."""
+        seconds = self.elapsed_seconds - self.first_seconds
+        rows = self.scored + self.failed - (self.first_seconds > 0)
+        if self.done == self.total:
+            return 0.0
+        if not rows or seconds < RATE_SECONDS * (self.first_seconds > 0):
+            return None
+        return (self.total - self.done) * seconds / rows
 
 
 @dataclass(frozen=True)
