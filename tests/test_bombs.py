@@ -245,7 +245,7 @@ def test_rows_and_columns_have_limits(tmp_path, monkeypatch):
     path.write_text("clip," + ",".join(f"c{n}" for n in range(MAX_COLUMNS)) + "\n")
     with pytest.raises(ManifestError, match="1,001 columns; at most 1,000"):
         read_manifest(path)
-    monkeypatch.setattr("omni_msa.files.manifest.MAX_ROWS", 3)
+    monkeypatch.setattr("omni_msa.files.manifest_rows.MAX_ROWS", 3)
     monkeypatch.setattr("omni_msa.files.importers.tables.MAX_ROWS", 3)
     path.write_text("clip\n" + "a.mp4\n" * 5)
     with pytest.raises(ManifestError, match="more than 3 rows"):
