@@ -6,6 +6,8 @@ stopped, 130 interrupted by Ctrl-C, 143 ended by SIGTERM in the same way.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -16,6 +18,12 @@ from types import FrameType
 
 from omni_msa.errors import OmniMSAError
 from omni_msa.foreign import printable_message
+
+
+class _ClosedStream(io.TextIOBase):
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "it is closed")
+
 
 TERMINATED = 128 + signal.SIGTERM
 
@@ -39,9 +47,10 @@ def run_program(
     Args:
         load: imports the program, when everything is ready for its errors.
     """
-    for stream_name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, stream_name) is None:  # closed by whoever started the program
-            setattr(sys, stream_name, open(os.devnull, "r" if stream_name == "stdin" else "w"))
+    # What was closed by whoever started the program: results that go nowhere are an error.
+    sys.stdin = sys.stdin or open(os.devnull)
+    sys.stdout = sys.stdout or _ClosedStream()
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         # A file name may hold what the terminal's encoding cannot say: show it escaped.
         if hasattr(stream, "reconfigure"):

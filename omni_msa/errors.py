@@ -19,6 +19,7 @@ ERROR_CODES = {
     "crashed": "the process that read the clip ended, as a damaged file can make it do",
     "no_words": "words alone were to be scored, and there are none",
     "nothing_to_score": "nothing is left: the clip is empty, or all that it has is hidden",
+    "window": "the time window begins after the file has ended",
     "transcript": "the file with its words cannot be read",
     "memory": "memory did not suffice for this clip alone",
     "model": "the model cannot be loaded, or gave no number",
@@ -92,6 +93,12 @@ class TrainingError(OmniMSAError, ArithmeticError):
 
     exit_code = 5
     code = "training"
+
+
+def code_of_class(name: str) -> str:
+    """The code of a class of errors by its name; of one that is none of ours, that of a bug."""
+    codes = {error.__name__: error.code for error in OmniMSAError.__subclasses__()}
+    return codes.get(name, OmniMSAError.code)
 
 
 def check_choice(option: str, name: object, choices: Iterable[str]) -> None:

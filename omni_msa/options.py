@@ -240,7 +240,7 @@ class FitOptions:
     method_options: dict[str, Any] = field(default_factory=dict)  # by the method's own names
 
 
-METRIC_FAMILIES = ("auto", "mosi", "sims", "emotion")
+METRIC_FAMILIES = ("auto", "mosi", "sims", "general", "emotion")
 TASKS = ("sentiment", "emotion")
 
 

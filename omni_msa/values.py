@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
 from omni_msa.options import PATCH_SIDE
 
@@ -54,10 +55,10 @@ class Clip:
         if isinstance(self.path, str):  # Clip("clip.mp4")
             object.__setattr__(self, "path", Path(self.path))
         if self.path is None and self.transcript is None:
-            raise ValueError("a clip needs a path, a transcript, or both")
+            raise ConfigError("a clip needs a path, a transcript, or both")
         start = self.start_seconds or 0.0
         if start < 0 or (self.end_seconds is not None and self.end_seconds <= start):
-            raise ValueError(f"empty time window [{self.start_seconds}, {self.end_seconds})")
+            raise ConfigError(f"empty time window [{self.start_seconds}, {self.end_seconds})")
 
     @property
     def name(self) -> str:
@@ -93,7 +94,8 @@ class VideoTrack:
 
     `pts_seconds` [N] are the presentation times of the frames that a player shows, sorted,
     measured from the start of the presentation; `end_seconds` is when the last one ends. `width`
-    and `height` are as displayed: after rotation and sample aspect ratio.
+    and `height` are as displayed: after rotation and sample aspect ratio. `keyframe_seconds` are
+    the times of the packets at which decoding can begin.
     """
 
     index: int
@@ -103,6 +105,7 @@ class VideoTrack:
     rotation_degrees: int
     pts_seconds: np.ndarray
     end_seconds: float
+    keyframe_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def num_frames(self) -> int:

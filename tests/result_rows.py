@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from omni_msa.files.record import Ablation, Record
-from omni_msa.files.results import open_results, read_records
+from omni_msa.files.result_formats import read_records
+from omni_msa.files.results import open_results
 
 FP = "f1"
+MODEL = {"base": "tiny", "checkpoint": None, "readout": "regression", "quantize": "none"}
+MODEL |= {"fingerprint": FP}
 
 
 def good(name: str = "a.mp4", sha256: str = "s1", score: float = 1.25) -> Record:
@@ -39,7 +42,7 @@ def good(name: str = "a.mp4", sha256: str = "s1", score: float = 1.25) -> Record
         media={"duration_seconds": 3.5, "num_frames": 8, "sample_rate": 16000},
         tokens={"video": 100, "audio": 88, "text": 5, "total": 193},
         seconds={"decode": 0.1, "inputs": 0.2, "forward": 0.7},
-        model={"base": "tiny", "fingerprint": FP},
+        model=MODEL,
         warnings=("a, b", 'says "c"'),
         label=2,
     )
@@ -47,7 +50,7 @@ def good(name: str = "a.mp4", sha256: str = "s1", score: float = 1.25) -> Record
 
 def failed(name: str = "bad.mp4", sha256: str | None = None) -> Record:
     error = {"type": "MediaError", "code": "missing", "message": "no, such file"}
-    return Record(name, sha256, None, model={"fingerprint": FP}, error=error)
+    return Record(name, sha256, None, model=MODEL, error=error)
 
 
 def scores(path: Path) -> dict[str, float | None]:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from sounds import write_wav
 
-from omni_msa.files.results import open_results, read_records
+from omni_msa.files.result_formats import read_records
+from omni_msa.files.results import open_results
 from omni_msa.media.readers import ClipReaders
 from omni_msa.options import AblationOptions, BatchOptions
 from omni_msa.scoring.batch import BatchProgress, run_batch

@@ -9,7 +9,7 @@ import pytest
 from sounds import write_wav
 from test_cli import folder, model, run  # noqa: F401  (fixtures)
 
-from omni_msa.files.results import read_records
+from omni_msa.files.result_formats import read_records
 from omni_msa.values import Clip
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT
 from sounds import write_wav
 
 from omni_msa.errors import MediaError
-from omni_msa.media.container import MAX_STREAMS, open_container
+from omni_msa.media.container import MAX_STREAMS, Deadline, open_container
 from omni_msa.media.reader import read_clip
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip
@@ -202,3 +202,10 @@ def test_sound_beyond_any_recorder_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(MediaError, match="at 2000000000 Hz; at most 16 at 192000 Hz"):
         read_clip(Clip(path), MediaOptions())
+
+
+def test_a_small_limit_of_time_is_said_as_it_is(tmp_path):
+    with pytest.raises(MediaError, match=r"longer than 0\.001 s"):
+        read_clip(Clip(SECRET), MediaOptions(deadline_seconds=0.001))
+    with pytest.raises(MediaError, match="longer than -1 s"):
+        Deadline(SECRET, -1).check()

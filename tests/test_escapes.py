@@ -16,7 +16,7 @@ from omni_msa.__main__ import main
 from omni_msa.display import card, lines, output, progress
 from omni_msa.display.wide import WideTable
 from omni_msa.files.record import Ablation, Record
-from omni_msa.files.results import read_records
+from omni_msa.files.result_formats import read_records
 from omni_msa.foreign import printable, printable_json, printable_message
 from omni_msa.scoring.batch import BatchProgress
 

@@ -119,6 +119,17 @@ def test_the_family_is_asked_for_or_the_data_sets_own_or_suggested_by_the_range(
     assert family is SIMS and "sims family" in notice
 
 
+@pytest.mark.parametrize("label_range", [(1.0, 5.0), (0.0, 1.0), (-5.0, 1.0)])
+def test_classes_are_counted_in_the_ranges_alone_that_have_them(label_range):
+    family, notice = family_of([clip("a")], "auto", LabelSpace(*label_range))
+    assert list(family.titles) == ["mae", "corr", "r2"]
+    low, high = label_range
+    assert f"general family: the label range {low:g}..{high:g} is neither" in notice
+    assert family_of([clip("a")], "mosi", LabelSpace(*label_range)) == (MOSI, None)
+    labels = np.array([low, high, high])
+    assert family.measure(labels, labels) == pytest.approx({"mae": 0, "corr": 1, "r2": 1})
+
+
 def test_data_sets_of_two_families_have_none_of_their_own():
     mixed = [clip("a", dataset="mosi"), clip("b", dataset="sims")]
     assert {DATASETS[c.dataset].facts.family for c in mixed} == {"mosi", "sims"}

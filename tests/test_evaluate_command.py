@@ -10,7 +10,7 @@ import pytest
 from study_files import document, train
 
 from omni_msa.__main__ import main
-from omni_msa.files.results import read_records
+from omni_msa.files.result_formats import read_records
 
 pytestmark = pytest.mark.slow
 QUICK = ["--resamples", "10"]
@@ -68,13 +68,13 @@ def test_clips_that_were_trained_on_are_counted(manifest, trained, tmp_path, cap
     mixed = manifest.parent / "mixed.jsonl"  # every clip is called a test clip
     mixed.write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows))
     [run] = document(capsys, "evaluate", str(mixed), "--checkpoint", str(trained), *QUICK)["runs"]
-    assert run["overlap_with_training"] == {"train": 8, "valid": 2}
+    assert run["overlap_with_training"] == {"train": 8, "valid": 2, "same_file": 0}
     told = "8 of 14 clips were trained on, 2 validated on: the figures flatter it"
     assert told in run["notices"]
     [run] = document(capsys, "evaluate", str(manifest), "--checkpoint", str(trained), *QUICK)[
         "runs"
     ]
-    assert run["overlap_with_training"] == {"train": 0, "valid": 0}
+    assert run["overlap_with_training"] == {"train": 0, "valid": 0, "same_file": 0}
     assert not any("flatter" in notice for notice in run["notices"])
 
     old = tmp_path / "old"
@@ -102,7 +102,7 @@ def test_a_probe_counts_its_own_clips_and_its_adapters(manifest, trained, tmp_pa
     assert main(["calibrate", str(fitted), *arguments]) == 0
     asked = ["evaluate", str(fitted), "--checkpoint", str(probe), *QUICK]
     [run] = document(capsys, *asked)["runs"]
-    assert run["overlap_with_training"] == {"train": 6, "valid": 0}
+    assert run["overlap_with_training"] == {"train": 6, "valid": 0, "same_file": 0}
 
 
 def test_a_users_own_columns_and_a_cache(manifest, trained, tmp_path, capsys):
@@ -136,3 +136,23 @@ def test_speakers_in_two_splits_are_said(manifest, trained, capsys):
     leaky.write_text("".join(json.dumps(row | {"speaker": "Ann"}) + "\n" for row in rows))
     assert main(["evaluate", str(leaky), "--checkpoint", str(trained), *QUICK]) == 0
     assert "1 of 1 speakers are in more than one split, such as Ann" in capsys.readouterr().err
+
+
+def test_outputs_are_checked_before_anything_is_scored(manifest, trained, tmp_path, capsys):
+    asked = ["evaluate", str(manifest), "--checkpoint", str(trained), *QUICK]
+    assert main([*asked, "-o", "-"]) == 2
+    assert "-o -: evaluate writes its figures to stdout" in capsys.readouterr().err
+    (tmp_path / "rows-2.csv").mkdir()
+    assert main([*asked, "--against", str(trained), "-o", str(tmp_path / "rows.csv")]) == 2
+    assert "rows-2.csv: is a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.glob("rows*")] == ["rows-2.csv"]
+    numbered = manifest.with_name(f"{manifest.stem}-2.jsonl")
+    numbered.write_bytes(manifest.read_bytes())
+    asked[1] = str(numbered)
+    assert main([*asked, "--against", str(trained), "-o", str(manifest)]) == 2
+    assert "is an input, which would be replaced" in capsys.readouterr().err
+    table = manifest.with_name("m.csv")
+    table.write_text("text,label\ngood,1\nbad,-1\n")
+    asked[1] = str(table)
+    assert main([*asked, "--table", str(table)]) == 2
+    assert "is an input, which would be replaced" in capsys.readouterr().err

@@ -16,7 +16,8 @@ from torch import nn
 
 from omni_msa.errors import ConfigError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.files.results import open_results, read_records
+from omni_msa.files.result_formats import read_records
+from omni_msa.files.results import open_results
 from omni_msa.media.cache import ContentCache
 from omni_msa.media.feed import FileFeed
 from omni_msa.media.reader import READERS, OpenClip, PartReader, read_clip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from omni_msa.media import identity
 from omni_msa.media.identity import clip_sha256, content_sha256
 from omni_msa.values import Clip
 
@@ -36,3 +37,16 @@ def test_the_hash_of_a_window_is_its_own_and_that_of_a_whole_file_stays(tmp_path
     assert hashes[3] == clip_sha256(Clip(path, start_seconds=1.0, end_seconds=2.0))
     words = {clip_sha256(Clip(path, transcript=t, start_seconds=1)) for t in ("good", "bad")}
     assert len(words) == 2
+
+
+def test_of_a_huge_file_the_beginning_and_the_size_are_hashed(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "MAX_HASHED_BYTES", 10)
+    hashes = []
+    for size in (10, 11, 12):
+        path = tmp_path / f"{size}.mp4"
+        path.write_bytes(b"a" * size)
+        hashes.append(content_sha256(path))
+    assert hashes[0] == hashlib.sha256(b"a" * 10).hexdigest()
+    assert len(set(hashes)) == 3
+    path.write_bytes(b"a" * 11 + b"b")  # beyond what is hashed
+    assert content_sha256(path) == hashes[2]

@@ -28,7 +28,7 @@ ENGLISH = [
 
 @pytest.mark.parametrize("language", FOREIGN)
 def test_another_language_is_named(language):
-    warning = f"other language: the words look like {language}, trained on en"
+    warning = f"other language: the words look like {language}, and the model knows en alone"
     assert other_language(FOREIGN[language], ["en"]) == (warning,)
     assert other_language(FOREIGN[language], ["en", language]) == ()
     assert other_language(FOREIGN[language], []) == ()

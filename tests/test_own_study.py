@@ -15,7 +15,7 @@ from test_train import lose_the_loss
 
 from omni_msa.errors import ConfigError, TrainingError
 from omni_msa.evaluation.evaluate import ScoredClip
-from omni_msa.files.results import read_records
+from omni_msa.files.result_formats import read_records
 from omni_msa.methods import TrainedBy
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
 from omni_msa.training.data import TrainingData

@@ -11,7 +11,7 @@ import pytest
 from conftest import make_content
 
 from omni_msa.errors import ERROR_CODES
-from omni_msa.files.columns import plain
+from omni_msa.files.columns import flatten, plain, unflatten
 from omni_msa.files.record import Answer, Record
 from omni_msa.options import AblationOptions
 from omni_msa.values import Clip
@@ -69,6 +69,22 @@ def test_every_record_fits_the_schema_and_has_every_key(scorer):
         assert problems(row, SCHEMA) == []
         assert list(row) == SCHEMA["required"]
         assert Record.from_json(row).to_json() == row
+
+
+def test_a_record_from_a_table_fits_the_schema_too(scorer):
+    older = ("base", "readout", "quantize", "error_code")
+    for row in rows(scorer):
+        flat = flatten(row)
+        record = unflatten(flat)
+        assert problems(record.to_json(), SCHEMA) == []
+        assert record.model == row["model"]
+        record = unflatten(flat | dict.fromkeys(older))
+        assert problems(record.to_json(), SCHEMA) == []
+        assert record.model["quantize"] == "unknown"
+    bare = {"type": "TranscriptError", "message": "no text"}
+    record = Record.from_json(row | {"error": bare})
+    assert record.error == bare | {"code": "transcript"}
+    assert unflatten(flat | {"error_type": "OSError"}).error["code"] == "bug"
 
 
 def test_the_schema_names_every_field_and_every_code():

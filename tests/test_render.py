@@ -273,6 +273,12 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys):
     assert said[-1] == "omni-msa: 100 of 100 clips, 2.0 clips/s"
 
 
+def test_what_is_left_goes_by_the_rate_since_the_first_row():
+    """Loading took 60 s of these."""
+    told = [BatchProgress(100, 0, n, 0, 60 + n, None, 61.0) for n in (1, 3, 11, 100)]
+    assert [now.seconds_left for now in told] == [None, None, 89.0, 0.0]
+
+
 def test_a_rerun_with_nothing_to_do_claims_no_rate(capsys):
     with progress.batch_progress(quiet=False) as tell:
         tell(BatchProgress(5, 0, 0, 0, 0.1))

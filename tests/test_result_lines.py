@@ -12,7 +12,8 @@ from result_rows import FP, failed, good, scores, write
 
 from omni_msa.files.columns import columns, flatten, guarded, unguarded
 from omni_msa.files.record import Record
-from omni_msa.files.results import open_results, read_records
+from omni_msa.files.result_formats import read_records
+from omni_msa.files.results import open_results
 
 every_old_format = pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 

@@ -13,7 +13,9 @@ from omni_msa.__main__ import main
 from omni_msa.errors import ResultsError
 from omni_msa.files import result_xlsx
 from omni_msa.files.columns import columns
-from omni_msa.files.results import open_results, read_records
+from omni_msa.files.record import Ablation
+from omni_msa.files.result_formats import read_records
+from omni_msa.files.results import open_results
 
 
 def sheets(path: Path) -> dict[str, list[list]]:
@@ -35,11 +37,22 @@ def test_three_sheets_rounded_whole_and_explained(tmp_path):
     assert (key["clip"], key["score"], key["text"]) == ("größe.mp4", 0.33, "'=SUM(A1)")
     assert list(everything) == list(columns()) and everything["score"] == 1 / 3
     assert everything["base"] == "tiny" and everything["extra"] == '{"speaker": "ann"}'
-    legend = dict(read["legend"][1:])
+    about = [text for name, text in read["legend"][1:] if name == "about"]
+    assert about[0] == "Scores run from -3 (negative) to 3 (positive)."
+    assert "DEMONSTRATION" in about[-1]
+    legend = {name: text for name, text in read["legend"][1:] if name != "about"}
     assert list(legend) == list(columns()) and all(legend.values())
     stored, bad = read_records(path)
     assert (stored.score, stored.text, stored.extra) == (1 / 3, "=SUM(A1)", record.extra)
     assert bad.error == {"type": "MediaError", "code": "missing", "message": "no, such file"}
+
+
+def test_the_first_sheet_has_what_tells_something(tmp_path):
+    pytest.importorskip("openpyxl")
+    ablation = Ablation({"TAV": 1.0, "TV": 0.5}, {"audio": {"score": 0.5, "delta": -0.5}})
+    write(tmp_path / "drop.xlsx", replace(good(), ablation=ablation, label=None))
+    header, row = sheets(tmp_path / "drop.xlsx")["scores"]
+    assert header == ["clip", "score", "drop_audio_score", "warnings"] and row[1:3] == [1.25, 0.5]
 
 
 def test_names_that_a_sheet_cannot_hold_are_found_again(tmp_path):

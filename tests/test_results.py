@@ -19,7 +19,8 @@ from result_rows import FP, failed, good, scores, write
 from omni_msa.errors import ResultsError
 from omni_msa.files.columns import columns, flatten
 from omni_msa.files.record import Answer
-from omni_msa.files.results import open_results, read_records
+from omni_msa.files.result_formats import read_records
+from omni_msa.files.results import open_results
 from omni_msa.media.identity import clip_sha256, content_sha256
 from omni_msa.values import Clip
 

@@ -214,3 +214,13 @@ def test_arguments_that_name_nothing(here, arguments, message):
 def test_a_name_too_long_for_the_system_is_a_clip_that_will_fail(here):
     name = "a" * 5000 + ".mp4"
     assert names_of(name) == [name]
+
+
+def test_columns_that_are_nearly_ours_are_named(here):
+    (here / "m.csv").write_text("clip,start,end,speaker\na.mp4,0,4,ann\n")
+    clips, notices = expand_inputs(["m.csv"])
+    assert clips[0].start_seconds is None and clips[0].extra["start"] == "0"
+    assert notices == [
+        "m.csv: copied into the rows, and not read: start (did you mean start_seconds?), "
+        "end (did you mean end_seconds?)"
+    ]

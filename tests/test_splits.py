@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
 from omni_msa.__main__ import main
 from omni_msa.errors import ConfigError, ManifestError
 from omni_msa.files.manifest import read_manifest
+from omni_msa.files.record import Record
+from omni_msa.files.results import open_results
 from omni_msa.files.splits import SplitOptions, leaks, split_manifest
 from omni_msa.values import Clip
 
@@ -149,3 +152,45 @@ def test_the_command_prints_the_parts_and_what_still_leaks(manifest, tmp_path, c
     assert main([*asked, "--json", "-q"]) == 0
     [file] = json.loads(capsys.readouterr().out)
     assert file["rows"] == {"train": 140, "valid": 20, "test": 40}
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_a_results_file_is_split_as_the_manifest_that_it_came_from(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    model = {"base": "tiny", "fingerprint": "f"}
+    clips = [
+        Clip(tmp_path / f"{k}.wav", transcript=f"w {k}", label=k, extra={"speaker": f"s{k % 3}"})
+        for k in range(6)
+    ]
+    with open_results(tmp_path / name, "f") as results:
+        for clip in clips:
+            results.write(replace(Record.of(clip, "s", 0.5, model=model), text=clip.transcript))
+    [file] = split_manifest(tmp_path / name, tmp_path / "out.jsonl", SplitOptions())
+    again = read_manifest(file.path)
+    assert file.groups == {"train": 1, "valid": 1, "test": 1}
+    assert [(c.path, c.transcript, c.label) for c in again] == [
+        (c.path, c.transcript, c.label) for c in clips
+    ]
+    assert {(c.speaker, c.split) for c in again} == {(c.speaker, c.split) for c in again[:3]}
+
+
+def test_no_fold_replaces_the_manifest(tmp_path):
+    path = tmp_path / "my-2.jsonl"
+    path.write_text("".join(json.dumps({"text": "x", "speaker": k}) + "\n" for k in range(9)))
+    with pytest.raises(ConfigError, match=r"it writes my-1.jsonl to my-3.jsonl"):
+        split_manifest(path, tmp_path / "my.jsonl", SplitOptions(folds=3))
+    assert [p.name for p in tmp_path.iterdir()] == ["my-2.jsonl"]
+
+
+def test_paths_lead_to_the_files_from_behind_a_link(tmp_path):
+    deep = tmp_path / "deep" / "er"
+    deep.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(deep)
+    path = tmp_path / "m.jsonl"
+    rows = [{"clip": f"{k}.wav", "speaker": k} for k in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in rows:
+        (tmp_path / row["clip"]).touch()
+    split_manifest(path, tmp_path / "link" / "s.jsonl", SplitOptions())
+    for folder in (tmp_path / "link", deep):
+        assert all(clip.path.exists() for clip in read_manifest(folder / "s.jsonl"))

@@ -236,3 +236,23 @@ def test_threads_that_share_a_scorer_get_what_one_gets(scorer, folder, num_threa
         assert other.score == pytest.approx(one.score, abs=1e-5)
         assert other.ablation.subsets == pytest.approx(one.ablation.subsets, abs=1e-5)
         assert set(other.modalities) == set(MODALITIES)
+
+
+def test_a_single_path_is_not_taken_for_a_list(scorer, folder):
+    for single in (str(folder / "0.wav"), folder / "0.wav", Clip(folder / "0.wav")):
+        with pytest.raises(ConfigError, match="score takes one"):
+            scorer.score_many(single)
+    for odd in (3, None, b"a.wav"):
+        with pytest.raises(ConfigError, match="a clip is a path or a Clip"):
+            scorer.score(odd)
+    with pytest.raises(ConfigError, match="a path, a transcript, or both"):
+        Clip()
+
+
+def test_a_name_that_cannot_be_is_missing(scorer, folder):
+    (folder / "loop.wav").symlink_to(folder / "loop.wav")
+    for path in (folder / ("a" * 5000 + ".wav"), folder / "loop.wav"):
+        (record,) = scorer.score_many([path], ablation=FAST)
+        assert record.error["code"] in ("missing", "damaged")
+        with pytest.raises(MediaError):
+            scorer.score(path)

@@ -147,9 +147,16 @@ def test_a_full_stdout_is_one_line(arguments, tmp_path, model, monkeypatch, caps
     assert (code, err) == (2, "omni-msa: stdout cannot be written (No space left on device)\n")
 
 
-@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+@pytest.mark.parametrize("name", ["stdin", "stderr"])
 def test_streams_may_be_closed(name, model, monkeypatch, capsys):
     monkeypatch.setattr(sys, name, None)
     assert main(["score", "--transcript", "Good.", "-q", *model]) == 0
     if name == "stdin":
         assert main(["score", "-"]) == 2 and "a path at least" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["-o", "-"], []])
+def test_results_for_a_closed_stdout_are_an_error(arguments, model, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["score", "--transcript", "Good.", "-q", *arguments, *model]) == 2
+    assert capsys.readouterr().err == "omni-msa: stdout cannot be written (it is closed)\n"

@@ -249,7 +249,16 @@ def inspection(check: str = "passed", difference: float | None = 2e-7, **info) -
         "lora": {"rank": 32, "parameters": 103_043_072, "percent": 1.1405},
         "seed": 7,
         "method_options": {"head": "mlp", "dropout": 0.2},
-        "metrics": {"mae": 0.512345},
+        "metrics": {"mae": 0.512345, "corr": 0.9, "clips": 229.0},
+        "training": {
+            "train_clips": 1284,
+            "epochs": 3,
+            "batch_size": 8,
+            "accumulate": 2,
+            "lora_learning_rate": 2e-4,
+            "head_learning_rate": 1e-3,
+            "best_epoch": 2,
+        },
         "self_check": {"scores": {"TAV": 1.25}, "quantize": "4bit", "device": "cuda"},
         "versions": {"torch": "2.11.0"},
     }
@@ -277,11 +286,21 @@ def test_an_inspection_is_a_fact_a_line(shown):
         ("trained under", "quantize 4bit, seed 7"),
         ("linear layers", "Linear4bit 350, Linear 3"),
         ("never shown", "nothing is hidden"),
-        ("metrics", "mae 0.5123"),
+        ("training", "1284 clips, 3 epochs at most, 8 clips a pass, 2 passes a step, "
+                     "LoRA's rate 0.0002, the head's rate 0.001"),
+        ("metrics", "mae 0.5123, corr 0.9 on 229 validation clips; epoch 2 is kept"),
         ("versions", "torch 2.11.0"),
     ):  # fmt: skip
         assert line(lines, start).removeprefix(start).strip() == told
     assert "max_frames 16" in line(lines, "media")
+
+
+def test_an_unfinished_run_is_called_so(shown, tmp_path):
+    (tmp_path / "training_state.pt").touch()
+    unfinished = replace(inspection(), folder=tmp_path)
+    lines = [text.strip() for text in shown(print_inspection, unfinished)]
+    assert "UNFINISHED: the same command of train goes on" in " ".join(lines)
+    assert not unfinished.to_json()["finished"] and inspection().finished
 
 
 @pytest.mark.parametrize(
@@ -301,10 +320,13 @@ def test_the_verdict_is_in_words(shown, check, difference, told):
 
 
 def test_a_checkpoint_with_little_in_it_can_be_printed(shown):
-    bare = inspection("none", None, lora={}, metrics={}, hide=["audio", "video"], versions={})
+    bare = inspection(
+        "none", None, lora={}, metrics={}, training={}, hide=["audio", "video"], versions={}
+    )
     lines = [text.strip() for text in shown(print_inspection, bare)]
     assert line(lines, "LoRA").endswith("none: the base as it is")
     assert line(lines, "metrics").endswith("none recorded")
+    assert line(lines, "training").endswith("not recorded")
     assert line(lines, "never shown").endswith("audio, video")
 
 

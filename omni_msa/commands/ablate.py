@@ -48,8 +48,8 @@ def ablate(
     """Score clips with and without modalities; with no --drop, every subset of them."""
     ablation, hide = AblationOptions(drop=parse_modalities(drop or [])), frozenset[str]()
     batch.check(show)  # before the model is loaded
-    inputs = gather_inputs(clips, show)
+    inputs = gather_inputs(clips, batch, show)
     scorer = defer_scorer(model.options(), media.overrides(), show)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
-    print_scores(done, inputs, batch.output, show, subsets=not drop)
+    print_scores(done, inputs, batch, show, subsets=not drop)

@@ -49,11 +49,13 @@ class ClipFlags:
         ),
     ] = None
     id: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--id", metavar="COLUMN", help="Of a manifest: comes back in each row as its id."
+            "--id",
+            metavar="COLUMN",
+            help="Of a manifest: comes back in each row as its id. Default: id.",
         ),
-    ] = "id"
+    ] = None
     split: Annotated[
         str | None,
         typer.Option("--split", metavar="NAME", help="Only rows of a manifest that are of it."),
@@ -74,8 +76,9 @@ class Inputs:
         return batch.output is None or show.json or len(self.clips) == 1
 
 
-def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
-    """Find the clips that the arguments name, and give the one clip its words."""
+def gather_inputs(flags: ClipFlags, batch: BatchFlags, show: ShowFlags) -> Inputs:
+    """Find the clips that the arguments name, and give the one clip its words; the output file is
+    none of what is read."""
     from omni_msa.files.sources import expand_inputs
 
     arguments, words = with_lines_of_stdin(flags.paths or []), flags.transcript
@@ -84,7 +87,10 @@ def gather_inputs(flags: ClipFlags, show: ShowFlags) -> Inputs:
             "nothing to score: give clips, folders, globs or a manifest, or words alone "
             "with --transcript"
         )
-    clips, notices = expand_inputs(arguments, flags.id) if arguments else ([], [])
+    clips: list[Clip] = []
+    notices: list[str] = []
+    if arguments:
+        clips, notices = expand_inputs(arguments, flags.id, batch.file, batch.fresh)
     if flags.split is not None:
         clips = _of_split(clips, flags.split)
     if words is not None:
@@ -205,7 +211,7 @@ def score_clips(
     try:
         with _opened(batch, fingerprint, show) as results, batch_progress(show.quiet) as progress:
             if is_stdout(batch.output):
-                progress = also_printing_rows(progress)
+                progress = also_printing_rows(progress, batch.words)
             summary = run_batch(
                 clips, scorer, results, batch.options(), ablation, hide, progress, keep
             )
@@ -243,11 +249,11 @@ def _opened(batch: BatchFlags, fingerprint: str, show: ShowFlags) -> Iterator[Re
     """The output file, if one was named."""
     from omni_msa.files.results import open_results
 
-    if batch.output is None or is_stdout(batch.output):
+    if batch.file is None:
         yield None
         return
     rerun = {"fresh": batch.fresh, "retry_failed": batch.retry_failed}
-    with open_results(batch.output, fingerprint, **rerun, keeps_words=batch.words) as results:
+    with open_results(batch.file, fingerprint, **rerun, keeps_words=batch.words) as results:
         for notice in results.notices:
             show.note(notice)
         yield results
@@ -266,7 +272,7 @@ def _say_interrupted(output: Path | None) -> None:
 
 
 def print_scores(
-    done: Done, inputs: Inputs, output: Path | None, show: ShowFlags, subsets: bool = False
+    done: Done, inputs: Inputs, batch: BatchFlags, show: ShowFlags, subsets: bool = False
 ) -> None:
     """Prints the records, or where they are, and ends with the exit code.
 
@@ -277,10 +283,10 @@ def print_scores(
     from omni_msa.display.lines import print_lines
     from omni_msa.display.output import print_json
 
-    summary = done.summary
+    summary, output = done.summary, batch.output
     records = [record for record in summary.records if record is not None]
     if show.json:
-        rows = [r and r.to_json() for r in all_records(summary, inputs.clips, output)]
+        rows = [r and r.to_json() for r in all_records(summary, inputs.clips, batch)]
         print_json(rows[0] if inputs.single else rows)
     elif len(records) == 1 == len(inputs.clips):
         if not records[0].error:
@@ -296,7 +302,12 @@ def print_scores(
 
 def _counts(summary: BatchSummary) -> str:
     counts = f"{summary.scored} scored, {summary.failed} failed"
-    return f"{counts}, {summary.skipped} already there" if summary.skipped else counts
+    if summary.skipped:
+        counts += f", {summary.skipped} already there"
+    if summary.updated:
+        rows = "1 row had its" if summary.updated == 1 else f"{summary.updated} rows had their"
+        counts += f", {rows} columns updated"
+    return counts
 
 
 def _warnings_by_kind(summary: BatchSummary) -> str:
@@ -307,14 +318,16 @@ def _warnings_by_kind(summary: BatchSummary) -> str:
 
 
 def all_records(
-    summary: BatchSummary, clips: Sequence[Clip], output: Path | None
+    summary: BatchSummary, clips: Sequence[Clip], batch: BatchFlags
 ) -> list[Record | None]:
     """A record each clip; those of an earlier run are as the output file holds them."""
     from omni_msa.files.columns import one_line
-    from omni_msa.files.results import read_records
+    from omni_msa.files.result_formats import read_records
 
-    stored = read_records(output) if output is not None and summary.skipped else []
-    earlier = {record.clip: record for record in stored}
+    stored = read_records(batch.file) if batch.file is not None and summary.skipped else []
+    if not batch.words:
+        stored = [replace(record, text=None) for record in stored]
+    earlier = {one_line(record.clip): record for record in stored}
     return [
         record or earlier.get(one_line(clip.name))
         for clip, record in zip(clips, summary.records, strict=True)

@@ -27,6 +27,8 @@ from omni_msa.commands.labelled import (
     note_left_out,
     note_splits,
 )
+from omni_msa.commands.streams import is_stdout
+from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
 from omni_msa.options import (
     METRIC_FAMILIES,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.scorer import Scorer
+    from omni_msa.scoring.trained_clips import ClipKeys
     from omni_msa.values import Clip
 
 
@@ -145,31 +148,51 @@ def evaluate(
     from omni_msa.evaluation.evaluate import compare, require_labels, select
     from omni_msa.evaluation.flat_table import check_table
     from omni_msa.files.manifest import read_manifest
+    from omni_msa.files.result_formats import check_is_no_input, check_output
 
     batch.options()  # checked before anything is read
+    if is_stdout(batch.output):
+        raise ConfigError("-o -: evaluate writes its figures to stdout; name a file for the rows")
     if measured.table is not None:
         check_table(measured.table)
+        check_is_no_input(measured.table, data, fresh=True)
     options, hide = measured.options(), parse_modalities(measured.drop or [])
     first, also = model.options(), measured.also or []
     clips = read_manifest(data, columns=columns.names())
     chosen, split = select(clips, options.split)
     note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
     compared = systems(first, also, measured.against or [], clips, chosen, options.family)
+    outputs = _outputs(batch.output, len(compared))
+    for output in filter(None, outputs):  # before anything is scored
+        check_output(output)
+        check_is_no_input(output, data, batch.fresh)
     space = compared[0].label_space
     note_left_out(chosen, space, show)
     chosen = space.labelled(chosen)
     clips = space.labelled([c for c in clips if not space.classes or c.emotion in space.classes])
     require_labels(chosen)
     job = _Job(clips, chosen, split, options, hide)
-    runs = [job.run(system.model, media, batch, show) for system in compared[: 1 + len(also)]]
-    comparisons = []
-    for system in compared[1 + len(also) :]:
-        against, scored = job.run(system.model, media, batch, show)
-        comparisons.append((against, *compare(scored, runs[0][1], against.family, options)))
+    runs = [
+        job.run(system.model, media, replace(batch, output=output), show)
+        for system, output in zip(compared, outputs, strict=True)
+    ]
+    runs, rivals = runs[: 1 + len(also)], runs[1 + len(also) :]
+    comparisons = [
+        (against, *compare(scored, runs[0][1], against.family, options))
+        for against, scored in rivals
+    ]
     evaluations = [evaluation for evaluation, _ in runs]
     _report(evaluations, comparisons, measured.table, show)
     everything = [*evaluations, *(against for against, *_ in comparisons)]
     raise typer.Exit(3 if any(e.failed for e in everything) else 0)
+
+
+def _outputs(output: Path | None, number: int) -> list[Path | None]:
+    """Rows of further checkpoints go to files of their own."""
+    if output is None:
+        return [None] * number
+    others = [output.with_name(f"{output.stem}-{k}{output.suffix}") for k in range(2, number + 1)]
+    return [output, *others]
 
 
 def _report(
@@ -210,9 +233,8 @@ class _Job:
     split: str
     options: EvaluateOptions
     hide: Subset
-    num_runs: int = 0
     scorer: Scorer | None = None  # the last one that was loaded
-    hashes: list[str | None] | None = None  # of the chosen clips, once a checkpoint lists its own
+    keys: list[ClipKeys | None] | None = None  # of the chosen clips, once they are compared
 
     def run(
         self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
@@ -231,9 +253,8 @@ class _Job:
         identity = scorer.identity
         space = identity.info.label_space
         ablation = AblationOptions(enabled=self.options.ablate)
-        batch = replace(batch, output=self._output(batch.output))
         done = score_clips(scorer, self.chosen, ablation, self.hide, batch, show)
-        records = all_records(done.summary, self.chosen, batch.output)
+        records = all_records(done.summary, self.chosen, batch)
         scored, failed = scored_clips(self.chosen, records)
         family, notice = family_of(self.chosen, self.options.family, space)
         system = identity.describe()
@@ -269,32 +290,28 @@ class _Job:
         self.scorer = load_scorer(model, media, show, self.scorer)
         return self.scorer
 
-    def _output(self, output: Path | None) -> Path | None:
-        """Rows of further checkpoints go to files of their own."""
-        self.num_runs += 1
-        if output is None or self.num_runs == 1:
-            return output
-        return output.with_name(f"{output.stem}-{self.num_runs}{output.suffix}")
-
     def _overlap(self, info: CheckpointInfo) -> dict[str, int] | None:
         """How many of the chosen clips the checkpoint was made with; None where it does not say."""
-        from omni_msa.scoring.trained_clips import TrainedClips, clip_hashes
+        from omni_msa.scoring.trained_clips import TrainedClips, clip_keys
 
         clips = TrainedClips.recorded(info.training)
         if clips is None:
             return None
-        if self.hashes is None:
-            self.hashes = clip_hashes(self.chosen)
-        return clips.overlap(self.hashes)
+        if self.keys is None:
+            self.keys = clip_keys(self.chosen)
+        return clips.overlap(self.keys)
 
     def _seen(self, model: ModelOptions, overlap: dict[str, int] | None) -> str | None:
         """Whether the checkpoint was, or may have been, made with these very clips."""
         if overlap is not None:
             if not any(overlap.values()):
                 return None
+            windows = overlap["same_file"]
             return (
                 f"{overlap['train']} of {len(self.chosen)} clips were trained on, "
-                f"{overlap['valid']} validated on: the figures flatter it"
+                f"{overlap['valid']} validated on"
+                + (f", {windows} are other windows of these files" if windows else "")
+                + ": the figures flatter it"
             )
         if model.checkpoint is None or self.split == "test":
             return None

@@ -278,17 +278,21 @@ class BatchFlags:
         option("--words/--no-words", panel=_BATCH, help="Rows and records hold the words scored."),
     ] = True
 
+    @property
+    def file(self) -> Path | None:
+        """The output file; None where rows go to stdout, or nowhere."""
+        return None if is_stdout(self.output) else self.output
+
     def options(self) -> BatchOptions:
         """The checked options that the library takes."""
-        has_file = self.output is not None and not is_stdout(self.output)
-        if not has_file and (self.retry_failed or self.fresh or self.prune):
+        if self.file is None and (self.retry_failed or self.fresh or self.prune):
             raise ConfigError(
                 "--retry-failed, --fresh and --prune are about an output file: add -o FILE"
             )
-        if self.output is not None and has_file:
-            from omni_msa.files.results import check_output
+        if self.file is not None:
+            from omni_msa.files.result_formats import check_output
 
-            check_output(self.output)  # also when it is opened, but the model is loaded before that
+            check_output(self.file)  # also when it is opened, but the model is loaded before that
         return BatchOptions(self.batch_size, self.workers, self.retry_failed, self.fresh)
 
     def check(self, show: ShowFlags) -> None:

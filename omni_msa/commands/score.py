@@ -56,8 +56,8 @@ def score(
     """
     ablation, hide = AblationOptions(enabled=ablate), parse_modalities(drop or [])
     batch.check(show)  # before the model is loaded
-    inputs = gather_inputs(clips, show)
+    inputs = gather_inputs(clips, batch, show)
     scorer = defer_scorer(model.options(), media.overrides(), show)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
-    print_scores(done, inputs, batch.output, show)
+    print_scores(done, inputs, batch, show)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,13 +58,13 @@ def _text_of_stdin() -> str:
 
 
 def also_printing_rows(
-    progress: Callable[[BatchProgress], None],
+    progress: Callable[[BatchProgress], None], keeps_words: bool
 ) -> Callable[[BatchProgress], None]:
-    """A progress that also writes each new row to stdout."""
+    """A progress that also writes each new row to stdout, with or without the words scored."""
 
     def print_and_show(now: BatchProgress) -> None:
         if now.last is not None:
-            print_row(now.last)
+            print_row(now.last if keeps_words else replace(now.last, text=None))
         progress(now)
 
     return print_and_show

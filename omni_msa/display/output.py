@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -71,7 +71,8 @@ def until_reader_leaves(ends_program: bool = False) -> Iterator[None]:
         sys.stdout.flush()
     except OSError as error:
         # What is still buffered must not raise again when the program ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):  # a stream that was closed has no number
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise ResultsError(f"stdout cannot be written ({error.strerror})") from error
         if ends_program:

@@ -212,13 +212,37 @@ def print_inspection(inspection: Inspection) -> None:
         "linear layers": _key_values(inspection.quantized),
         "never shown": ", ".join(info.hide) or "nothing is hidden",
         "media": _key_values(info.media),
-        "metrics": _key_values(info.metrics) or "none recorded",
+        "training": _training(inspection),
+        "metrics": _metrics(info),
         "versions": _key_values(info.versions),
         "built-in clip": _self_check(inspection),
     }
     for name, value in rows.items():
         table.add_row(name, line(value))
     show_parts(table)
+
+
+def _training(inspection: Inspection) -> str:
+    """What it was trained on, and whether that has ended."""
+    record = inspection.info.training
+    parts = [f"{record[n]} clips" for n in ("train_clips", "clips") if n in record]
+    titles = {"epochs": "epochs at most", "batch_size": "clips a pass"}
+    titles["accumulate"] = "passes a step"
+    parts += [f"{record[name]} {title}" for name, title in titles.items() if name in record]
+    rates = {"lora_learning_rate": "LoRA's", "head_learning_rate": "the head's"}
+    parts += [f"{title} rate {record[name]:g}" for name, title in rates.items() if name in record]
+    if not inspection.finished:
+        parts.append("UNFINISHED: the same command of train goes on")
+    return ", ".join(parts) or "not recorded"
+
+
+def _metrics(info: CheckpointInfo) -> str:
+    """On which clips, and of which epoch."""
+    figures = dict(info.metrics)
+    clips, epoch = figures.pop("clips", None), info.training.get("best_epoch")
+    on = f" on {clips:g} validation clips" if clips is not None else ""
+    which = f"; epoch {epoch} is kept" if epoch is not None else ""
+    return f"{_key_values(figures)}{on}{which}" if figures else "none recorded"
 
 
 def _fact_table() -> Table:
@@ -291,7 +315,13 @@ def print_trained(folder: Path, info: CheckpointInfo, as_json: bool) -> None:
         document |= {"epoch": epoch} if epoch is not None else {}
         print_json(document | {"left_out": left_out})
         return
-    summary = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+    if "leave_one_out_mae" in figures or "leave_one_out_error_rate" in figures:
+        (name, value), *_ = figures.items()
+        title = name.removeprefix("leave_one_out_").replace("mae", "MAE").replace("_", " ")
+        clips = info.training.get("clips")
+        summary = f"{title} {value:g} on each of its {clips} clips by the others (leave one out)"
+    else:
+        summary = ", ".join(f"{name} {value:g}" for name, value in figures.items())
     if epoch is not None:
         summary = f"epoch {epoch} is kept, the best on the validation clips: {summary}"
     summary += f", {len(left_out)} clips left out" if left_out else ""

@@ -150,7 +150,8 @@ def protocol_of(info: CheckpointInfo) -> str:
 def family_of(
     clips: Sequence[Clip], name: str, label_space: LabelSpace
 ) -> tuple[Family, str | None]:
-    """The metric family: of classes, that of this name, the data set's own, or by the range.
+    """The metric family: of classes, that of this name, the data set's own, or the one whose range
+    the labels have; for any other range, what has one meaning in all of them.
 
     Returns:
         The family, and a notice where it was only suggested.
@@ -164,8 +165,13 @@ def family_of(
     if len(of_datasets) == 1:
         return FAMILIES[of_datasets.pop()], None
     low, high = label_space.range
-    chosen = "sims" if high <= 1 else "mosi"
-    return FAMILIES[chosen], f"metrics of the {chosen} family, by the label range {low:g}..{high:g}"
+    by_range = {family.label_range: family for family in FAMILIES.values()}
+    if family := by_range.get(label_space.range):
+        return family, f"metrics of the {family.name} family, by the label range {low:g}..{high:g}"
+    return FAMILIES["general"], (
+        f"metrics of the general family: the label range {low:g}..{high:g} is neither that of mosi "
+        "(-3..3) nor that of sims (-1..1), in which classes are counted; --metrics asks for one"
+    )
 
 
 def scored_clips(

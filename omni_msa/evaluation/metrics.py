@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 import numpy as np
 
@@ -185,6 +186,20 @@ def measure_sims(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float
     }
 
 
+def measure_general(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """What has one meaning whatever the range of the labels; predictions and labels [N].
+
+    Raises:
+        ConfigError: lengths differ, there are no clips, or a value is not finite.
+    """
+    predictions, labels = vectors(predictions=predictions, labels=labels)
+    return {
+        "mae": _mae(predictions, labels),
+        "corr": _correlation(predictions, labels),
+        "r2": _r2(predictions, labels),
+    }
+
+
 def _measure_emotion(
     classes: tuple[str, ...], predictions: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
@@ -251,9 +266,16 @@ _SIMS_NAMES: Names = {
     "r2": ("R2", "Share of the labels' variance explained, both clipped to -1..1"),
 }
 
+_GENERAL_NAMES: Names = {
+    "mae": ("MAE", "Mean absolute error, in units of the labels"),
+    "corr": ("Corr", "Pearson correlation; undefined for a constant"),
+    "r2": ("R2", "Share of the labels' variance explained"),
+}
+
 FAMILIES = {
     "mosi": _family("mosi", (-3.0, 3.0), measure_mosi, _MOSI_NAMES),
     "sims": _family("sims", (-1.0, 1.0), measure_sims, _SIMS_NAMES),
+    "general": _family("general", (-inf, inf), measure_general, _GENERAL_NAMES),
 }
 
 

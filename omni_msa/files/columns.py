@@ -9,22 +9,31 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from omni_msa.errors import code_of_class
 from omni_msa.files.record import Ablation, Answer, Record
 from omni_msa.foreign import parse_json
+from omni_msa.media.identity import json_sha256
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
 
 Row = dict[str, Any]  # one flat row: columns to values, None where there is none
 
 SEPARATOR = " | "  # of warnings in one cell
+MANIFEST_COLUMNS = (
+    "id",
+    "label",
+    "extra",
+)  # of the manifest's row, which may change without the clip
 _SAME = (  # columns that are fields of the record
     "id", "clip", "path", "start_seconds", "end_seconds", "sha256", "score", "emotion", "label",
     "text",
 )  # fmt: skip
+_OF_MODEL = ("base", "readout", "quantize")
+UNKNOWN = "unknown"  # what tables of older versions do not say of the model
 _OF_ANSWER = {"answer": "text", "answer_parsable": "parsable", "answer_in_range": "in_range"}
 _OF_ERROR = {"error_type": "type", "error_code": "code", "error_message": "message"}
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # what begins a formula, full-width forms too
@@ -32,7 +41,7 @@ _FORMULA = re.compile(rf"'*\s*[{_SIGNS}]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 # What XML, and so a spreadsheet, cannot hold, as a string of Python writes it.
 _CONTROLS = {n: f"\\x{n:02x}" for n in [*range(1, 32), 127] if chr(n) not in "\t\n\r"}
-_CONTROLS |= {0: "", 10: " ", 13: " ", 0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
+_CONTROLS |= {0: "", 10: "\\n", 13: "\\r", 0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
 
 def subset_columns() -> dict[str, str]:
@@ -53,7 +62,7 @@ def columns() -> dict[str, type]:
         **{f"contribution_{m}": float for m in MODALITIES},
         **{"duration_seconds": float, "num_frames": int},
         **{"tokens_total": int, "seconds_total": float},
-        **{"base": str, "checkpoint": str, "readout": str, "fingerprint": str},
+        **{"base": str, "checkpoint": str, "readout": str, "quantize": str, "fingerprint": str},
         **{"answer": str, "answer_parsable": int, "answer_in_range": int, "warnings": str},
         **{"error_type": str, "error_code": str, "error_message": str, "extra": str},
     }
@@ -88,13 +97,27 @@ def flatten(record: Mapping[str, Any]) -> Row:
     flat |= {"tokens_total": record["tokens"].get("total")}
     flat |= {"seconds_total": sum(seconds) if seconds else None}
     flat |= {"fingerprint": record["model"]["fingerprint"]}
-    flat |= {name: record["model"].get(name) for name in ("base", "checkpoint", "readout")}
-    extra = record.get("extra")
-    flat["extra"] = json.dumps(extra, ensure_ascii=False) if extra else None
+    flat |= {name: record["model"].get(name) for name in ("checkpoint", *_OF_MODEL)}
+    flat |= manifest_cells(record)
     flat |= {"warnings": SEPARATOR.join(record["warnings"])}
     flat |= {column: answer.get(name) for column, name in _OF_ANSWER.items()}
     flat |= {column: error.get(name) for column, name in _OF_ERROR.items()}
     return {name: cell(flat[name], kind) for name, kind in columns().items()}
+
+
+def manifest_cells(record: Mapping[str, Any]) -> Row:
+    """The cells of what a record repeats of its manifest's row."""
+    extra = record.get("extra")
+    values = {name: record.get(name) for name in MANIFEST_COLUMNS}
+    values |= {"extra": json.dumps(extra, ensure_ascii=False) if extra else None}
+    kinds = {"id": str, "label": float, "extra": str}
+    return {name: cell(value, kinds[name]) for name, value in values.items()}
+
+
+def manifest_sha256(row: Row, names: Collection[str]) -> str:
+    """A hash of these cells of a row; the order of its columns in `extra` does not matter."""
+    cells = {name: row[name] for name in names}
+    return json_sha256(cells | {"extra": _json_object(cells.get("extra"))})
 
 
 def unflatten(row: Row) -> Record:
@@ -109,9 +132,11 @@ def unflatten(row: Row) -> Record:
     shares = {m: row[f"contribution_{m}"] for m in MODALITIES}
     contribution = {m: value for m, value in shares.items() if value is not None}
     error = {name: row[column] or "" for column, name in _OF_ERROR.items()}
+    error["code"] = error["code"] or code_of_class(error["type"])
     low, high = row["range_low"], row["range_high"]
     media = {name: row[name] for name in ("duration_seconds", "num_frames")}
-    model = {name: row[name] for name in ("base", "checkpoint", "readout", "fingerprint")}
+    model = {name: row[name] or UNKNOWN for name in _OF_MODEL}
+    model |= {name: row[name] for name in ("checkpoint", "fingerprint")}
     return Record(
         **{name: row[name] for name in _SAME},
         range=None if low is None or high is None else (low, high),

@@ -18,38 +18,31 @@ Every row is checked before anything runs, and one error lists everything that i
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import ManifestError
-from omni_msa.files.columns import is_result, unguarded
-from omni_msa.foreign import (
-    MAX_COLUMNS,
-    MAX_ROW_BYTES,
-    MAX_ROWS,
-    MAX_TABLE_BYTES,
-    parse_json,
-    read_limited,
+from omni_msa.files.manifest_rows import (
+    EXAMPLE,
+    NOT_EXTRA,
+    ManifestRow,
+    column_names,
+    manifest_rows,
 )
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
 from omni_msa.values import Clip
 
-SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 MAX_PROBLEMS_SHOWN = 20
-NOT_EXTRA = frozenset({"clip", "text", "start_seconds", "end_seconds", "label", ""})
 SPLIT_SYNONYMS = {"val": "valid", "dev": "valid", "validation": "valid", "training": "train"}
 
 
 def read_manifest(
-    path: Path, id_column: str = "id", columns: Mapping[str, str] | None = None
+    path: Path, id_column: str | None = None, columns: Mapping[str, str] | None = None
 ) -> list[Clip]:
     """Read and check a manifest; relative clip paths start at its folder.
 
@@ -58,18 +51,20 @@ def read_manifest(
 
     Args:
         path: The manifest.
-        id_column: The column with the user's own names of rows; it may be absent.
+        id_column: The column with the user's own names of rows; else `id`, if there is one.
         columns: Our columns by the names that the manifest has for them (`{"label": "rating"}`);
             its own column of our name, if there is one, is then not read.
 
     Raises:
-        ManifestError: The file cannot be read, or has bad rows; the message lists them.
+        ManifestError: The file cannot be read, has no such column, or has bad rows; the message
+            lists them.
     """
     clips: list[Clip] = []
     problems: list[str] = []
-    for line_number, cells in _rows(path, columns or {}):
-        row = _Row(path, line_number, cells, id_column.strip().lower())
-        row.unpack_result()
+    rows = manifest_rows(path, columns or {})
+    ids = _id_column(path, rows, id_column)
+    for line in rows:
+        row = _Row(path, line, ids)
         clip = row.to_clip()
         problems += row.problems
         if clip is not None:
@@ -77,13 +72,32 @@ def read_manifest(
     if problems:
         raise ManifestError(list_problems(path, problems, "nothing was run"))
     if not clips:
-        raise ManifestError(f"{path}: holds no rows; give one sample a row, for example {_EXAMPLE}")
+        raise ManifestError(f"{path}: holds no rows; give one sample a row, for example {EXAMPLE}")
     return distinct_names(clips)
 
 
 def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a manifest that was checked, with all their columns, under our names."""
-    return [dict(cells) for _, cells in _rows(path, columns or {}) if not isinstance(cells, str)]
+    """The rows of a manifest that was checked, with all their columns, under our names; `clip` is
+    the path as seen from here."""
+    rows = []
+    for line in manifest_rows(path, columns or {}):
+        row = _Row(path, line)
+        media = row.media_path()
+        rows.append(dict(row.columns) | ({} if media is None else {"clip": str(media)}))
+    return rows
+
+
+def _id_column(path: Path, rows: Sequence[ManifestRow], name: str | None) -> str:
+    """The column of the user's own names; one that is named has to be there."""
+    if name is None:
+        return "id"
+    name = name.strip().lower()
+    present = column_names(rows)
+    if name not in present:
+        raise ManifestError(
+            f"{path}: has no column {name!r}, as --id says; it has: {', '.join(sorted(present))}"
+        )
+    return name
 
 
 def distinct_names(clips: Sequence[Clip]) -> list[Clip]:
@@ -118,45 +132,29 @@ def list_problems(path: Path, problems: Sequence[str], outcome: str) -> str:
 
 # --- rows ------------------------------------------------------------------------------------
 
-_EXAMPLE = '{"clip": "a.mp4", "text": "good", "label": 1.2}'
-_Columns = Mapping[str, Any] | str  # a string: why the line is not a row
-
 
 @dataclass
 class _Row:
     """One row being checked: `problems` grows while its columns are read."""
 
     path: Path
-    line_number: int
-    columns: _Columns
+    row: ManifestRow
     id_column: str = "id"
     problems: list[str] = field(default_factory=list)
-    result_name: str | None = None  # of a row of a results file: its clip's name
 
-    def unpack_result(self) -> None:
-        """Turn the row of a results file into the manifest's row that it came from."""
-        if isinstance(self.columns, str) or not is_result(self.columns):
-            return
-        is_flat = "fingerprint" in self.columns  # JSON needs no guard against spreadsheets
-        row = {n: unguarded(v) if is_flat else v for n, v in self.columns.items()}
-        extra = row.get("extra") or {}
-        try:
-            extra = parse_json(extra, MAX_ROW_BYTES) if isinstance(extra, str) else dict(extra)
-        except (TypeError, ValueError):
-            self._problem("extra", f"{reprlib.repr(extra)} is no JSON object")
-        self.result_name = row["clip"]
-        own = {
-            name: row.get(name) for name in (*NOT_EXTRA, "id") if row.get(name) not in (None, "")
-        }
-        own["clip"] = row.get("path", row["clip"])
-        self.columns = (extra if isinstance(extra, dict) else {}) | own
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """Its cells; of a line that is no row there are none to ask for."""
+        assert not isinstance(self.row.columns, str)
+        assert not isinstance(self.row.columns, str)
+        return self.row.columns
 
     def to_clip(self) -> Clip | None:
         """The row as a clip; None when anything in it is wrong."""
-        if isinstance(self.columns, str):
-            self.problems.append(f"line {self.line_number}: {self.columns}")
+        if isinstance(self.row.columns, str):
+            self.problems.append(f"line {self.row.line_number}: {self.row.columns}")
             return None
-        media, words = self._media_path(), self._text("text")
+        media, words = self.media_path(), self._text("text")
         start, end = self._window(media)
         label, split = self._number("label"), self._text("split") or ""
         labels_by_subset = {
@@ -190,18 +188,16 @@ class _Row:
         """The name of words alone; a file and its window have their own."""
         if media is not None:
             return None
-        return self.result_name or f"{self.path}:{self.line_number}"
+        return self.row.result_name or f"{self.path}:{self.row.line_number}"
 
     def _extra(self) -> dict[str, Any]:
-        assert not isinstance(self.columns, str)
         names = [name for name in self.columns if name not in NOT_EXTRA | {self.id_column}]
         return {name: value for name in names if (value := self._value(name)) is not None}
 
     def _problem(self, column: str, message: str) -> None:
-        self.problems.append(f"line {self.line_number}, {column}: {message}")
+        self.problems.append(f"line {self.row.line_number}, {column}: {message}")
 
     def _value(self, column: str) -> Any:
-        assert not isinstance(self.columns, str)
         value = self.columns.get(column)
         return None if isinstance(value, str) and not value.strip() else value
 
@@ -233,7 +229,8 @@ class _Row:
         self._problem(column, f"{reprlib.repr(value)} is not a finite number")
         return None
 
-    def _media_path(self) -> Path | None:
+    def media_path(self) -> Path | None:
+        """Where the file is, as seen from here."""
         value = self._text("clip")
         if value is None:
             return None
@@ -243,7 +240,7 @@ class _Row:
             self._problem("clip", f"{reprlib.repr(value)} is not a path")
         path, beside = Path(value.strip()), self.path.parent / value.strip()
         # of a results file: as the command that wrote it was given it
-        is_here = self.result_name is not None and (
+        is_here = self.row.result_name is not None and (
             os.path.exists(path) or not os.path.exists(beside)
         )
         return path if is_here else beside
@@ -257,113 +254,3 @@ class _Row:
         elif end is not None and end <= (start or 0.0):
             self._problem("end_seconds", f"{end} does not lie after the start, {start or 0.0}")
         return start, end
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def _rows(path: Path, columns: Mapping[str, str]) -> list[tuple[int, _Columns]]:
-    """Line numbers and cells, or why a line is no row; the user's names of columns become ours.
-
-    Raises:
-        ManifestError: the file cannot be read, or lacks a column that the user names.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ManifestError(f"{path}: a manifest ends in one of {', '.join(SUFFIXES)}")
-    ours = {theirs.strip().lower(): name for name, theirs in columns.items()}
-    text = _read_text(path)
-    all_rows = _json_rows(text) if suffix in (".jsonl", ".ndjson") else _csv_rows(text, path, ours)
-    rows = list(islice(all_rows, MAX_ROWS + 1))
-    if len(rows) > MAX_ROWS:
-        raise ManifestError(f"{path}: holds more than {MAX_ROWS:,} rows; give it in parts")
-    names = {name for _, cells in rows if not isinstance(cells, str) for name in cells}
-    absent = sorted(ours.keys() - names)
-    if absent and names:
-        raise ManifestError(
-            f"{path}: has no column {absent[0]!r}; it has: {', '.join(sorted(names))}"
-        )
-    return [(n, c if isinstance(c, str) else _renamed(c, ours)) for n, c in rows]
-
-
-def _renamed(cells: Mapping[str, Any], ours: Mapping[str, str]) -> Mapping[str, Any]:
-    """A row under our names; a column that one of ours replaces is left out."""
-    if not ours:
-        return cells
-    replaced = {*ours, *ours.values()}
-    others = {name: value for name, value in cells.items() if name not in replaced}
-    return others | {ours[name]: value for name, value in cells.items() if name in ours}
-
-
-def _read_text(path: Path) -> str:
-    try:
-        data = read_limited(path, MAX_TABLE_BYTES, ManifestError)
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror or error})") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ManifestError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from error
-
-
-def _json_rows(text: str) -> Iterator[tuple[int, _Columns]]:
-    # Not splitlines(): JSON strings may hold characters that Python counts as line ends.
-    for line_number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line, MAX_ROW_BYTES)
-        except ValueError as error:
-            yield line_number, f"is no JSON ({error})"
-            continue
-        if isinstance(row, dict):
-            yield line_number, {name.strip().lower(): value for name, value in row.items()}
-        else:
-            yield line_number, f"is no JSON object, expected {_EXAMPLE}"
-
-
-def _csv_rows(text: str, path: Path, ours: Mapping[str, str]) -> Iterator[tuple[int, _Columns]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, path))
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(header, path, ours)
-        line_number = reader.line_num + 1  # of the row's first line: quoted cells may span several
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield line_number, _cells_by_column(header, cells)
-            line_number = reader.line_num + 1
-    except csv.Error as error:
-        raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error})") from error
-
-
-def _cells_by_column(header: list[str], cells: list[str]) -> _Columns:
-    if len(cells) != len(header):
-        return (
-            f"has {len(cells)} cells where the header has {len(header)}; "
-            "a text with commas needs double quotes"
-        )
-    return dict(zip(header, cells, strict=True))
-
-
-def _delimiter(text: str, path: Path) -> str:
-    """Tab for .tsv; spreadsheets of many countries write semicolons into .csv."""
-    header = text.partition("\n")[0]
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    return ";" if ";" in header and "," not in header else ","
-
-
-def _check_header(header: list[str], path: Path, ours: Mapping[str, str]) -> None:
-    if len(header) > MAX_COLUMNS:
-        raise ManifestError(
-            f"{path}: has {len(header):,} columns; at most {MAX_COLUMNS:,} are read"
-        )
-    duplicates = sorted({name for name in header if name and header.count(name) > 1})
-    if duplicates:
-        raise ManifestError(f"{path}: the header names a column twice: {', '.join(duplicates)}")
-    if not {"clip", "text"} & {ours.get(name, name) for name in header}:
-        raise ManifestError(
-            f"{path}: the first line must name the columns, clip or text among them; "
-            f"it reads {reprlib.repr(','.join(header))}"
-        )

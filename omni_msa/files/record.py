@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from omni_msa.errors import code_of_class
 from omni_msa.modalities import MODALITIES
 from omni_msa.values import Clip
 
@@ -126,6 +127,8 @@ class Record:
         """
         parts = dict(row)
         ablation, answer, bounds = (parts.pop(k, None) for k in ("ablation", "answer", "range"))
+        if parts["error"] is not None:  # older versions gave no code
+            parts["error"] = {"code": code_of_class(parts["error"]["type"])} | parts["error"]
         if answer is not None:  # its value is the score
             answer = Answer(value=parts["score"], **answer)
         return cls(

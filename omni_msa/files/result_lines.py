@@ -13,7 +13,7 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import IO, Any
 from omni_msa.errors import ResultsError
 from omni_msa.files.atomic import replacing
 from omni_msa.files.columns import (
+    MANIFEST_COLUMNS,
     Row,
     cell,
     columns,
@@ -29,6 +30,7 @@ from omni_msa.files.columns import (
     flatten,
     guarded,
     holds_results,
+    manifest_cells,
     unguarded,
 )
 
@@ -47,11 +49,13 @@ class LineFormat(ABC):
         header: The first line of a file, without its end; "" for none.
         mark: What is before it.
         shows_its_end: Whether a line that lacks its end can be told from one that was cut short.
+        manifest_columns: What its rows repeat of the manifest's.
     """
 
     header: str = ""
     mark: bytes = b""
     shows_its_end: bool = True
+    manifest_columns: Collection[str] = MANIFEST_COLUMNS
 
     @property
     def beginning(self) -> bytes:
@@ -61,6 +65,14 @@ class LineFormat(ABC):
     @abstractmethod
     def dump(self, record: Mapping[str, Any]) -> str:
         """A record (`Record.to_json`) as one line, without its end."""
+
+    @abstractmethod
+    def update(self, line: str, values: Mapping[str, Any]) -> str:
+        """A line that repeats these values of the manifest's row, and is otherwise as it was."""
+
+    def is_empty(self, line: str) -> bool:
+        """Whether a line holds no row at all."""
+        return not line.strip()
 
     @abstractmethod
     def load(self, line: str) -> Row:
@@ -77,6 +89,9 @@ class JsonLines(LineFormat):
 
     def dump(self, record: Mapping[str, Any]) -> str:
         return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+    def update(self, line: str, values: Mapping[str, Any]) -> str:
+        return self.dump(json.loads(line) | values)
 
     def load(self, line: str) -> Row:
         record = json.loads(line)
@@ -97,9 +112,18 @@ class CsvLines(LineFormat):
     def __init__(self, names: Sequence[str] = (), mark: bytes = UTF8_MARK) -> None:
         self.names = list(names) or list(columns())
         self.header, self.mark = _csv_line(self.names), mark
+        self.manifest_columns = [name for name in MANIFEST_COLUMNS if name in self.names]
 
     def dump(self, record: Mapping[str, Any]) -> str:
-        row = flatten(record)
+        return self._line(flatten(record))
+
+    def update(self, line: str, values: Mapping[str, Any]) -> str:
+        return self._line(self.load(line) | manifest_cells(values))
+
+    def is_empty(self, line: str) -> bool:
+        return not line.strip(' \t,"')  # a row of a spreadsheet, all of whose cells are empty
+
+    def _line(self, row: Row) -> str:
         values = [row[name] for name in self.names]
         texts = [guarded(v) if isinstance(v, str) else v for v in values]
         return _csv_line(["" if v is None else str(v) for v in texts])
@@ -111,9 +135,12 @@ class CsvLines(LineFormat):
         kinds, row = columns(), empty_row()
         try:
             pairs = zip(self.names, cells, strict=True)
-            return row | {name: cell(unguarded(text), kinds[name]) for name, text in pairs}
+            row |= {name: cell(unguarded(text), kinds[name]) for name, text in pairs}
         except ValueError as error:
             raise _NotAResult from error
+        if row["clip"] is None or row["fingerprint"] is None:
+            raise _NotAResult
+        return row
 
 
 def _csv_line(cells: Iterable[str]) -> str:
@@ -149,7 +176,7 @@ class ResultLines:
     def add(self, line: bytes, line_format: LineFormat) -> None:
         """Add a complete line; an empty one is ignored."""
         text = line.decode().rstrip("\r")
-        if text.strip():
+        if not line_format.is_empty(text):
             self.rows.append(line_format.load(text))
             self.texts.append(text)
 
@@ -220,10 +247,20 @@ def append_line(file: IO[bytes], data: bytes) -> None:
 
 
 def rewrite(
-    path: Path, line_format: LineFormat, content: ResultLines, order: Sequence[str] | None = None
+    path: Path,
+    line_format: LineFormat,
+    content: ResultLines,
+    order: Sequence[str] | None = None,
+    updates: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Replace a file of lines, in one step, by its valid ones: the last of each clip, in order."""
+    """Replace a file of lines, in one step, by its valid ones: the last of each clip, in order.
+
+    Args:
+        updates: what the rows of these clips repeat of the manifest's from now on.
+    """
     by_clip = {row["clip"]: text for row, text in zip(content.rows, content.texts, strict=True)}
+    for clip, values in (updates or {}).items():
+        by_clip[clip] = line_format.update(by_clip[clip], values)
     texts = [by_clip[name] for name in (by_clip if order is None else order)]
     text = "".join(line + "\n" for line in texts)
     with replacing(path) as temporary:

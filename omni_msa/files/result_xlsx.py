@@ -29,7 +29,14 @@ SHEETS = ("scores", "all", "legend")
 MAX_ROWS = 1_048_575  # of a sheet, below its header
 MAX_CHARACTERS = 32_767  # of a cell
 DECIMALS = 2  # of the first sheet
-WIDTHS = {"clip": 40, "path": 40, "text": 60, "warnings": 60, "error_message": 60}  # characters
+WIDTHS = {
+    "clip": 40,
+    "path": 40,
+    "text": 60,
+    "warnings": 60,
+    "error_message": 60,
+    "meaning": 90,
+}  # characters
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, ParseError)
 
 _MEANINGS = {
@@ -44,7 +51,7 @@ _MEANINGS = {
     "label": "the manifest's label",
     "text": "the words that were scored",
     "subset_": "the score with only these shown: T text, A audio, V video",
-    "drop_": "the score without this modality, and the change (delta)",
+    "drop_": "the score without this modality, and (delta) that score less the whole score",
     "contribution_": "this modality's part of the score; with subset_none they sum to the score",
     "duration_seconds": "length of the file, or of the window",
     "num_frames": "pictures that were looked at",
@@ -53,13 +60,15 @@ _MEANINGS = {
     "base": "the model",
     "checkpoint": "what was trained on it; empty where it is read as it is",
     "readout": "how the number is read off the model",
+    "quantize": "how its weights were held: none, 4bit or 8bit",
     "fingerprint": "hash of everything but the clip that changes a score",
     "answer": "what a generative readout said",
     "answer_": "1 where it was a number (parsable), one within the range, else 0",
     "warnings": "what was cut, repaired or replaced",
     "error_": "why there is no score",
     "extra": "the other columns of the manifest, as JSON",
-    "range_": "the lowest and the highest score there can be",
+    "range_low": "the lowest score there can be: most negative",
+    "range_high": "the highest score there can be: most positive",
 }
 
 
@@ -94,12 +103,19 @@ def read_xlsx(path: Path) -> list[Row]:
             names = ["" if name is None else str(name) for name in header]
             if not holds_results(names):
                 raise ValueError("other columns")
-            return [_row(names, line) for line in lines]
+            rows = [_row(names, line) for line in lines if any(map(_is_filled, line))]
+            if any(row["clip"] is None or row["fingerprint"] is None for row in rows):
+                raise ValueError("a row without a name")
+            return rows
         except UNREADABLE as error:
             raise ResultsError(
                 f"{path}: is no spreadsheet of results; choose another -o, or replace it with "
                 "--fresh"
             ) from error
+
+
+def _is_filled(value: Any) -> bool:
+    return value is not None and bool(str(value).strip())
 
 
 def _row(names: list[str], values: list[Any]) -> Row:
@@ -124,18 +140,37 @@ def write_xlsx(path: Path, rows: list[Row]) -> None:
             f"{path.name}.partial, which is JSONL"
         )
     workbook = Workbook(write_only=True)
-    key_names, all_names = key_columns(), list(columns())
+    key_names, all_names = key_columns(rows), list(columns())
+    legend = [*_about(rows), *([name, meaning(name)] for name in all_names)]
     _add_sheet(workbook, "scores", key_names, ([_rounded(r[n]) for n in key_names] for r in rows))
     _add_sheet(workbook, "all", all_names, ([r[n] for n in all_names] for r in rows))
-    _add_sheet(workbook, "legend", ["column", "meaning"], ([n, meaning(n)] for n in all_names))
+    _add_sheet(workbook, "legend", ["column", "meaning"], legend)
     with replacing(path) as temporary, temporary.open("wb") as file:
         workbook.save(file)
 
 
-def key_columns() -> list[str]:
-    """The columns of the sheet that is looked at first."""
+def key_columns(rows: list[Row]) -> list[str]:
+    """The columns of the sheet that is looked at first: of those that tell something here.
+
+    Where contributions were not asked for, the scores without a modality stand in their place.
+    """
     shares = [f"contribution_{modality}" for modality in MODALITIES]
-    return ["id", "clip", "score", "emotion", *shares, "label", "text", "warnings", "error_message"]
+    if not any(row[name] is not None for row in rows for name in shares):
+        shares = [f"drop_{modality}_score" for modality in MODALITIES]
+    always = ("clip", "score")
+    names = ["id", *always, "emotion", *shares, "label", "text", "warnings", "error_message"]
+    return [n for n in names if n in always or any(row[n] is not None for row in rows)]
+
+
+def _about(rows: list[Row]) -> list[list[str]]:
+    """What whoever is handed the file has to know of its numbers."""
+    ranges = {(r["range_low"], r["range_high"]) for r in rows if r["range_low"] is not None}
+    about = [f"from {low:g} (negative) to {high:g} (positive)" for low, high in sorted(ranges)]
+    lines = [f"Scores run {'; '.join(about)}." if about else ""]
+    lines.append("They are a model's reading of words, voice and face, and no measure of feeling.")
+    if any(row["base"] == "tiny" for row in rows):
+        lines.append("The model tiny is a DEMONSTRATION made from synthetic clips: use no number.")
+    return [["about", text] for text in lines if text]
 
 
 def meaning(column: str) -> str:

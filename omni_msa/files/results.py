@@ -12,13 +12,12 @@ A rerun reads the existing rows, drops a last line that a kill cut short, and ad
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from omni_msa.errors import ResultsError
 from omni_msa.files.atomic import replacing
@@ -28,12 +27,14 @@ from omni_msa.files.columns import (
     flatten,
     is_failed,
     last_of_each,
+    manifest_cells,
+    manifest_sha256,
     one_line,
     plain,
-    unflatten,
 )
 from omni_msa.files.locks import OutputLock
 from omni_msa.files.record import Record
+from omni_msa.files.result_formats import TABLES, check_output, check_writable, explain_errors
 from omni_msa.files.result_lines import (
     CsvLines,
     ResultLines,
@@ -42,53 +43,8 @@ from omni_msa.files.result_lines import (
     read_lines,
     rewrite,
 )
-from omni_msa.files.result_parquet import read_parquet, write_parquet
-from omni_msa.files.result_xlsx import read_xlsx, require_openpyxl, write_xlsx
 
-
-class TableFormat(NamedTuple):
-    """How a file that cannot grow by lines is read and written at once."""
-
-    read: Callable[[Path], list[Row]]
-    write: Callable[[Path, list[Row]], None]
-
-
-TABLES = {
-    ".parquet": TableFormat(read_parquet, write_parquet),
-    ".xlsx": TableFormat(read_xlsx, write_xlsx),
-}
-SUFFIXES = (".jsonl", ".csv", *TABLES)
 _OLD_WINDOW = re.compile(r"\[[\d.]+-([\d.]+|end)\](#\d+)?$")  # a name of version 0.1
-
-
-def check_suffix(path: Path) -> None:
-    """The name of a results file says its format.
-
-    Raises:
-        ResultsError: it is none of them.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ResultsError(f"{path}: results end in one of {', '.join(SUFFIXES)}")
-
-
-def check_output(path: Path) -> None:
-    """Whether an output file could be opened, as far as its name says.
-
-    Raises:
-        ResultsError: it is of no known format, is a folder, or more than its folder is missing.
-        ConfigError: its format needs a library that is not installed.
-    """
-    check_suffix(path)
-    if path.suffix.lower() == ".xlsx":
-        require_openpyxl(path)
-    if path.is_dir():
-        raise ResultsError(f"{path}: is a folder; name a file")
-    folder = Path(os.path.realpath(path)).parent
-    if not os.path.lexists(folder.parent):
-        raise ResultsError(
-            f"{path}: there is no folder {folder.parent}; correct -o, or make it first (one "
-            "missing folder is made, not several)"
-        )
 
 
 def open_results(
@@ -126,6 +82,7 @@ class _RowStatus(NamedTuple):
 
     sha256: str | None
     is_failed: bool
+    manifest_sha256: str  # of what the row repeats of the manifest's
 
 
 class Results:
@@ -153,7 +110,7 @@ class Results:
         self._keeps_words = keeps_words
         self._lock = lock
         self._table = TABLES.get(path.suffix.lower())
-        with _explain_errors(path, "read"):
+        with explain_errors(path, "read"):
             self._format = line_format(path, is_new=fresh)
         self._journal = Path(f"{path}.partial") if self._table else path
         self._file: IO[bytes] | None = None
@@ -162,10 +119,11 @@ class Results:
         self._fingerprint = fingerprint
         self._is_open = True
         self._status_by_clip: dict[str, _RowStatus] = {}  # in the order of the file
+        self._updates: dict[str, dict[str, Any]] = {}  # of rows that are not scored again
         self._order: list[str] | None = None
         if not fresh:
             self._resume()
-        _check_writable(self._journal)
+        check_writable(self._journal)
 
     @property
     def num_rows(self) -> int:
@@ -200,6 +158,24 @@ class Results:
             return False
         return not (self._retry_failed and row.is_failed)
 
+    def update(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Have the row of a clip repeat these values of the manifest's, without a new score; the
+        row changes when the file is closed.
+
+        Args:
+            name: of a clip that has a row.
+            values: one for each of `columns.MANIFEST_COLUMNS`.
+
+        Returns:
+            Whether the row had others.
+        """
+        clip, plain_values = one_line(name), plain(dict(values))
+        sha256 = manifest_sha256(manifest_cells(plain_values), self._format.manifest_columns)
+        if sha256 == self._status_by_clip[clip].manifest_sha256:
+            return False
+        self._updates[clip] = plain_values
+        return True
+
     def write(self, record: Record) -> None:
         """Add a row, or replace the row of the same clip; it is in the file when this returns."""
         if record.model.get("fingerprint") != self._fingerprint:
@@ -210,7 +186,7 @@ class Results:
         row = plain(record.to_json())
         row["text"] = row["text"] if self._keeps_words else None
         line = (self._format.dump(row) + "\n").encode()
-        with _explain_errors(self._journal):
+        with explain_errors(self._journal):
             if self._file is None:
                 self._file = self._begin(line)
             else:
@@ -237,12 +213,12 @@ class Results:
         try:
             if self._file is not None:
                 self._file.close()
-            with _explain_errors(self._journal):
+            with explain_errors(self._journal):
                 if self._table:
                     self._complete_table()
-                elif self._has_stale_lines or self._order is not None:
+                elif self._has_stale_lines or self._updates or self._order is not None:
                     lines = read_lines(self._journal, self._format)
-                    rewrite(self._journal, self._format, lines, self._order)
+                    rewrite(self._journal, self._format, lines, self._order, self._updates)
         finally:
             self._lock.release()
 
@@ -254,15 +230,15 @@ class Results:
 
     def _resume(self) -> None:
         """Read and check an existing file, and repair what a kill left behind."""
-        with _explain_errors(self.path, "read"):
+        with explain_errors(self.path, "read"):
             rows = self._table.read(self.path) if self._table and self.path.exists() else []
             exists = self._journal.exists()
             content = read_lines(self._journal, self._format) if exists else ResultLines()
         rows += content.rows
         _check_fingerprint(self.path, rows, self._fingerprint)
-        _check_writable(self._journal)
+        check_writable(self._journal)
         if content.is_unfinished or len(last_of_each(content.rows)) < len(content.rows):
-            with _explain_errors(self._journal):
+            with explain_errors(self._journal):
                 rewrite(self._journal, self._format, content)
         self.notices += content.notices
         self.notices += self._age_notices(rows)
@@ -288,7 +264,9 @@ class Results:
     def _remember(self, row: Row) -> bool:
         """Note that a clip has a row; True when it had one before."""
         had_row = row["clip"] in self._status_by_clip
-        self._status_by_clip[row["clip"]] = _RowStatus(row["sha256"], is_failed(row))
+        columns_sha256 = manifest_sha256(row, self._format.manifest_columns)
+        status = _RowStatus(row["sha256"], is_failed(row), columns_sha256)
+        self._status_by_clip[row["clip"]] = status
         return had_row
 
     def _begin(self, line: bytes) -> IO[bytes]:
@@ -309,12 +287,14 @@ class Results:
     def _complete_table(self) -> None:
         """Write the rows that the journal holds into the file."""
         journal = self._journal.exists() and not self._starts_anew
-        if not journal and self._order is None:
+        if not journal and self._order is None and not self._updates:
             return
         assert self._table is not None  # of the other formats, the journal is the file
         rows = self._table.read(self.path) if self.path.exists() else []
         if journal:
             rows = last_of_each(rows + read_lines(self._journal, self._format).rows)
+        updates = {clip: manifest_cells(values) for clip, values in self._updates.items()}
+        rows = [row | updates.get(row["clip"], {}) for row in rows]
         if self._order is not None:
             by_clip = {row["clip"]: row for row in rows}
             rows = [by_clip[name] for name in self._order]
@@ -322,44 +302,11 @@ class Results:
         self._journal.unlink(missing_ok=True)
 
 
-def read_records(path: Path) -> list[Record]:
-    """The records of a results file of any format, one a clip, in the order of the file.
-
-    JSONL holds whole records; the others give what their columns hold.
-
-    Raises:
-        ResultsError: The file is missing, unreadable or no results file.
-    """
-    check_suffix(path)
-    suffix = path.suffix.lower()
-    with _explain_errors(path, "read"):
-        if suffix in TABLES:
-            return [unflatten(row) for row in last_of_each(TABLES[suffix].read(path))]
-        lines = read_lines(path, line_format(path))
-    if suffix == ".csv":
-        return [unflatten(row) for row in last_of_each(lines.rows)]
-    by_clip = {row["clip"]: text for row, text in zip(lines.rows, lines.texts, strict=True)}
-    return [Record.from_json(json.loads(text)) for text in by_clip.values()]
-
-
 def _check_fingerprint(path: Path, rows: Iterable[Row], fingerprint: str) -> None:
     others = {row["fingerprint"] for row in rows} - {fingerprint}
     if others:
+        other = min(map(str, others))
         raise ResultsError(
-            f"{path}: holds rows written under other settings ({min(others)}, now {fingerprint}), "
+            f"{path}: holds rows written under other settings ({other}, now {fingerprint}), "
             "which do not compare; choose another -o, or start it anew with --fresh"
         )
-
-
-def _check_writable(path: Path) -> None:
-    if path.exists() and not os.access(path, os.W_OK):
-        raise ResultsError(f"{path}: may not be written; check its rights or choose another -o")
-
-
-@contextmanager
-def _explain_errors(path: Path, verb: str = "written") -> Iterator[None]:
-    """Turn an error of the file system into a ResultsError of one line."""
-    try:
-        yield
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be {verb} ({error.strerror or error})") from error

@@ -14,8 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from omni_msa.errors import ConfigError, MediaError
-from omni_msa.files.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from omni_msa.files.manifest import distinct_names, read_manifest
+from omni_msa.files.manifest_rows import SUFFIXES as MANIFEST_SUFFIXES
+from omni_msa.files.result_formats import check_is_no_input
 from omni_msa.media.transcripts import SUFFIXES as TRANSCRIPT_SUFFIXES
 from omni_msa.values import Clip
 
@@ -29,26 +30,47 @@ _AUDIO = """
     mpga oga ogg ogx oma opus ra rf64 snd spx tak tta voc w64 wav wave weba wma wv
 """
 MEDIA_SUFFIXES = frozenset("." + name for name in (_VIDEO + _AUDIO).split())
+LIKE_OURS = {  # names that others give to columns of ours
+    **dict.fromkeys(("start", "begin", "from", "onset", "start_time"), "start_seconds"),
+    **dict.fromkeys(("end", "stop", "to", "offset", "end_time"), "end_seconds"),
+    **dict.fromkeys(("words", "transcript", "sentence", "utterance"), "text"),
+    **dict.fromkeys(("file", "path", "video_path", "filename"), "clip"),
+}
 _WILDCARDS = frozenset("*?[")
 _MAX_SUFFIXES_NAMED = 5
 
 
-def expand_inputs(arguments: Sequence[str], id_column: str = "id") -> tuple[list[Clip], list[str]]:
+def expand_inputs(
+    arguments: Sequence[str],
+    id_column: str | None = None,
+    output: Path | None = None,
+    fresh: bool = False,
+) -> tuple[list[Clip], list[str]]:
     """The clips that the arguments name, in order, and notices about what was left out.
 
     An argument is a file (taken whatever its extension), a folder (searched for media, hidden ones
     skipped), a quoted glob (`**` allowed), or a manifest (.jsonl, .ndjson, .csv, .tsv).
 
+    Args:
+        arguments: As the user gives them.
+        id_column: The column with the user's own names of rows, where it is not `id`.
+        output: Where rows will be written; it must be none of the files that are named, unless
+            it is a results file that is gone on from.
+        fresh: Whether the output is started anew.
+
     Raises:
-        ConfigError: An argument is empty or a URL, or a folder or glob gives no clip.
+        ConfigError: An argument is empty, a URL or the output, a folder or glob gives no clip, or
+            there is no manifest with an `id_column`.
         ManifestError: A manifest cannot be used.
         MediaError: A named folder cannot be listed.
     """
     if not arguments:
         raise ConfigError("nothing to score; give clips, folders, quoted globs or a manifest")
-    inputs = _Inputs(id_column=id_column)
+    inputs = _Inputs(id_column=id_column, output=output, fresh=fresh)
     for argument in arguments:
         _expand(argument, inputs)
+    if id_column is not None and not any(c.transcript_source == "manifest" for c in inputs.clips):
+        raise ConfigError(f"--id {id_column}: is a column of a manifest, and none is given")
     return distinct_names(_without_duplicates(inputs)), inputs.notices
 
 
@@ -58,7 +80,9 @@ class _Inputs:
 
     clips: list[Clip] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    id_column: str = "id"  # of manifests
+    id_column: str | None = None  # of manifests
+    output: Path | None = None
+    fresh: bool = False
 
 
 def _expand(argument: str, inputs: _Inputs) -> None:
@@ -77,10 +101,24 @@ def _expand(argument: str, inputs: _Inputs) -> None:
 
 def _add_file(path: Path, inputs: _Inputs) -> None:
     """A file that the user named: a manifest is opened, anything else is a clip."""
+    if inputs.output is not None:
+        check_is_no_input(inputs.output, path, inputs.fresh)
     if path.suffix.lower() in MANIFEST_SUFFIXES:
-        inputs.clips += read_manifest(path, inputs.id_column)
+        clips = read_manifest(path, inputs.id_column)
+        inputs.clips += clips
+        inputs.notices += _mistaken_columns(path, clips)
     else:
         inputs.clips.append(Clip(path=path))
+
+
+def _mistaken_columns(path: Path, clips: Sequence[Clip]) -> list[str]:
+    """A notice of columns that are only copied, and were probably meant to be read."""
+    names = dict.fromkeys(name for clip in clips for name in clip.extra)
+    meant = {name: LIKE_OURS[name] for name in names if name in LIKE_OURS}
+    if not meant:
+        return []
+    columns = ", ".join(f"{name} (did you mean {ours}?)" for name, ours in meant.items())
+    return [f"{path}: copied into the rows, and not read: {columns}"]
 
 
 def _without_duplicates(inputs: _Inputs) -> list[Clip]:

@@ -60,7 +60,8 @@ class SplitOptions:
 def split_manifest(
     path: Path, output: Path, options: SplitOptions, columns: Mapping[str, str] | None = None
 ) -> list[SplitFile]:
-    """Writes the manifest again with a new column `split`; with folds, one file each.
+    """Writes the manifest again with a new column `split`; with folds, one file each. Of a results
+    file, the manifest that it came from.
 
     Fold k is the test part of `OUTPUT-k`, the fold after it its validation part.
 
@@ -73,8 +74,10 @@ def split_manifest(
         ManifestError: bad rows, no such column, or fewer groups than parts.
         ConfigError: the output is no .jsonl file, or is the manifest.
     """
-    if output.suffix.lower() != ".jsonl" or output.resolve() == path.resolve():
-        raise ConfigError(f"-o {output}: name another .jsonl file than the manifest")
+    outputs = _outputs(output, options.folds)
+    if output.suffix.lower() != ".jsonl" or path.resolve() in [o.resolve() for o in outputs]:
+        more = f" (it writes {outputs[0].name} to {outputs[-1].name})" if options.folds else ""
+        raise ConfigError(f"-o {output}: name another .jsonl file than the manifest{more}")
     read_manifest(path, columns=columns)  # checked
     rows = read_rows(path, columns)
     ours = {theirs.strip().lower(): name for name, theirs in (columns or {}).items()}
@@ -83,15 +86,21 @@ def split_manifest(
     sizes = Counter(groups)
     if options.folds is None:
         parts = _assign(path, sizes, options.shares, options.seed)
-        return [_write(output, path, rows, groups, [PARTS[parts[g]] for g in groups])]
+        return [_write(output, rows, groups, [PARTS[parts[g]] for g in groups])]
     folds = _assign(path, sizes, (1.0,) * options.folds, options.seed)
     files = []
-    for k in range(options.folds):
+    for k, fold in enumerate(outputs):
         names = {k: "test", (k + 1) % options.folds: "valid"}
         splits = [names.get(folds[group], "train") for group in groups]
-        name = output.with_name(f"{output.stem}-{k + 1}{output.suffix}")
-        files.append(_write(name, path, rows, groups, splits))
+        files.append(_write(fold, rows, groups, splits))
     return files
+
+
+def _outputs(output: Path, folds: int | None) -> list[Path]:
+    """The files that are written."""
+    if folds is None:
+        return [output]
+    return [output.with_name(f"{output.stem}-{k + 1}{output.suffix}") for k in range(folds)]
 
 
 def leaks(clips: Sequence[Clip]) -> list[str]:
@@ -149,13 +158,15 @@ def _assign(
 
 
 def _write(
-    output: Path, path: Path, rows: Sequence[Row], groups: Sequence[str], splits: Sequence[str]
+    output: Path, rows: Sequence[Row], groups: Sequence[str], splits: Sequence[str]
 ) -> SplitFile:
-    lines = []
+    folder, lines = os.path.realpath(output.parent), []
     for row, split in zip(rows, splits, strict=True):
         media = row.get("clip")
         if isinstance(media, str) and media.strip():
-            media = os.path.relpath(path.parent / media.strip(), output.parent)
+            # links to folders are followed, since `..` does not lead back over one
+            parent, name = os.path.split(media)
+            media = os.path.relpath(os.path.join(os.path.realpath(parent), name), folder)
         lines.append(json.dumps(row | {"clip": media, "split": split}, ensure_ascii=False) + "\n")
     try:
         with replacing(output) as temporary:

@@ -21,7 +21,7 @@ import numpy as np
 
 from omni_msa.errors import ConfigError
 from omni_msa.foreign import parse_json
-from omni_msa.media.identity import clip_sha256, json_sha256
+from omni_msa.media.identity import clip_sha256, content_sha256, json_sha256
 from omni_msa.media.reader import READERS
 from omni_msa.media.transcripts import sidecar_paths
 from omni_msa.modalities import Subset
@@ -70,7 +70,7 @@ class ContentCache:
             clip.end_seconds,
             clip.transcript,
             clip.transcript_source,
-            _sidecar_suffix(clip),
+            _sidecar(clip),
             options.to_json(),
             sorted(hide),
             version("av"),
@@ -143,11 +143,14 @@ class ContentCache:
             self._folder_bytes -= size
 
 
-def _sidecar_suffix(clip: Clip) -> str | None:
-    """`.srt`, `.en.vtt`...: the suffix of the file beside the clip that its words are read from."""
+def _sidecar(clip: Clip) -> tuple[str, str | None] | None:
+    """The file beside the clip that its words are read from: its suffix (`.srt`, `.en.vtt`) and the
+    hash of its bytes, since its warnings are kept too."""
     if clip.path is None or clip.transcript is not None:
         return None
-    return next((p.name.removeprefix(clip.path.stem) for p in sidecar_paths(clip.path)), None)
+    for path in sidecar_paths(clip.path):
+        return path.name.removeprefix(clip.path.stem), content_sha256(path)
+    return None
 
 
 def _check_stored(archive: zipfile.ZipFile) -> None:

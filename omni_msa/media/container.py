@@ -55,9 +55,7 @@ class Deadline:
 
     def check(self) -> None:
         if time.monotonic() > self.end_time:
-            raise MediaError(
-                f"{self.path}: reading took longer than {self.seconds:.0f} s, given up"
-            )
+            raise MediaError(f"{self.path}: reading took longer than {self.seconds:g} s, given up")
 
 
 @contextmanager

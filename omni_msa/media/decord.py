@@ -59,7 +59,7 @@ def _run_child(request: Request, timeout_seconds: float) -> np.ndarray:
             command, input=pickle.dumps(request), capture_output=True, timeout=timeout_seconds
         )
     except subprocess.TimeoutExpired as error:
-        raise MediaError(f"gave no result within {timeout_seconds:.0f} s") from error
+        raise MediaError(f"gave no result within {timeout_seconds:g} s") from error
     shape = (len(request.indices), request.height, request.width, 3)
     if child.returncode != 0 or len(child.stdout) != np.prod(shape):
         stderr_lines = child.stderr.decode("utf-8", "replace").strip().splitlines()

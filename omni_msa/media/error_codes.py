@@ -33,6 +33,9 @@ def with_error_codes(read: ReadClip) -> ReadClip:
                 is_late = time.monotonic() - start >= options.deadline_seconds
                 error.code = "timeout" if is_late else code_of(clip, error)
             raise
+        except OSError as error:  # a name that is too long, or a loop of links
+            message = f"{clip.name}: cannot be read ({error.strerror})"
+            raise MediaError(message, code="missing") from error
 
     return cast(ReadClip, read_with_codes)
 

@@ -25,6 +25,7 @@ from omni_msa.media.container import (
     open_container,
     reason,
 )
+from omni_msa.media.versions import FileVersion
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
 MAX_PACKETS = 1_000_000  # that are looked at: four hours of video at 60 frames a second
@@ -44,15 +45,7 @@ class PacketTimes:
 
     pts_seconds: np.ndarray  # sorted
     end_seconds: float
-
-
-@dataclass(frozen=True)
-class _File:
-    """What is scanned, and by when; the same file is the same, whoever waits for it."""
-
-    path: Path
-    version: tuple[int, int, int]
-    deadline: Deadline | None = field(compare=False)
+    keyframe_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def probe(path: Path, deadline: Deadline | None = None) -> MediaFacts:
@@ -64,15 +57,14 @@ def probe(path: Path, deadline: Deadline | None = None) -> MediaFacts:
         MediaError: not a media file, no track in it could be used at all, or the deadline passed.
     """
     check_regular(path)
-    status = path.stat()
-    if status.st_size == 0:
+    version = FileVersion.of(path, deadline)
+    if version.size == 0:
         raise MediaError(explain(path, OSError()))
-    version = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return _probe(_File(path, version, deadline))
+    return _probe(version)
 
 
 @lru_cache(maxsize=16)
-def _probe(file: _File) -> MediaFacts:
+def _probe(file: FileVersion) -> MediaFacts:
     path, warnings = file.path, list[str]()
     with open_container(path) as container:
         video_stream = _pick_video(container, warnings)
@@ -166,7 +158,7 @@ class _Scan:
         self._num_packets = self._num_failed = 0
         self._is_decoding = stream.codec_context is not None
         # in ticks of the stream's clock, and seconds only at the end: there may be millions
-        self._stamps, self._ends = array("q"), array("q")
+        self._stamps, self._ends, self._keyframes = array("q"), array("q"), array("q")
         self._num_stamps = 0
 
     @property
@@ -185,6 +177,8 @@ class _Scan:
         if stamp is not None:
             self._stamps.append(stamp)
             self._ends.append(stamp + (packet.duration or 0))
+            if packet.is_keyframe:
+                self._keyframes.append(stamp)
 
     def _decode(self, packet: Any) -> None:
         try:
@@ -203,7 +197,10 @@ class _Scan:
     def times(self) -> PacketTimes:
         """Sorted times; a stream without any is played at its stated rate from zero."""
         tick, rate = self.stream.time_base, _frame_rate_from_header(self.stream)
-        pts = np.sort(np.array(self._stamps, np.float64)) * tick.numerator / tick.denominator
+        pts, keyframes = (
+            np.sort(np.array(stamps, np.float64)) * tick.numerator / tick.denominator
+            for stamps in (self._stamps, self._keyframes)
+        )
         end = max(self._ends, default=0) * tick.numerator / tick.denominator
         all_equal = len(pts) > 1 and pts[0] == pts[-1]
         if len(pts) < self._num_stamps / 2 or all_equal:
@@ -212,7 +209,8 @@ class _Scan:
             return PacketTimes(pts, 0.0)
         steps = np.diff(pts)
         usual_step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
-        return PacketTimes(pts, end if end > pts[-1] else float(pts[-1]) + usual_step)
+        end = end if end > pts[-1] else float(pts[-1]) + usual_step
+        return PacketTimes(pts, end, keyframes)
 
 
 def _scan(
@@ -259,8 +257,16 @@ def _video_track(
     rotation = int(round(frame.rotation / 90)) * 90 % 360
     if rotation in (90, 270):
         width, height = height, width
-    pts, end = times.pts_seconds - origin, times.end_seconds - origin
-    return VideoTrack(stream.index, scan.codec, width, height, rotation, pts, end)
+    return VideoTrack(
+        stream.index,
+        scan.codec,
+        width,
+        height,
+        rotation,
+        times.pts_seconds - origin,
+        times.end_seconds - origin,
+        times.keyframe_seconds - origin,
+    )
 
 
 def _display_size(stream: Any, frame: Any) -> tuple[int, int]:

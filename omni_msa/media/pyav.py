@@ -6,10 +6,13 @@ Shapes: F sampled frames, h x w the planned size.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
@@ -22,9 +25,11 @@ from omni_msa.media.container import (
     SEEK_BACK_SECONDS,
     SEEK_GAP_SECONDS,
     Deadline,
+    check_regular,
     open_container,
 )
 from omni_msa.media.sampling import frame_indices_at
+from omni_msa.media.versions import FileVersion
 from omni_msa.values import Cue, FramePlan, VideoTrack
 
 MAX_CUES = 100_000  # of a subtitle stream: thirty times those of a long film
@@ -54,12 +59,7 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
     pictures: list[np.ndarray] = []
     picture_times: list[float] = []
     current: tuple[float, Any] | None = None
-    num_decoded, num_damaged = 0, 0
-    with open_container(path) as container:
-        stream = container.streams[track.index]
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = DECODER_THREADS
-        decoder = _FrameDecoder(container, stream, track, deadline)
+    with _FrameDecoder(path, track, deadline) as decoder:
         if (first_frame := decoder.next()) is not None:  # the clock starts there; then it can seek
             decoder.push_back(first_frame)
         for frame_time in frame_times:
@@ -79,21 +79,19 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
             else:
                 pictures.append(to_rgb(current[1], plan.height, plan.width, track.rotation_degrees))
             picture_times.append(current[0])
-        num_decoded, num_damaged = decoder.num_decoded, decoder.num_damaged
     if not pictures:
         raise MediaError(f"{path}: its video track ({track.codec}) holds no frame that decodes")
     warnings = []
-    if num_damaged:
-        warnings.append(
-            f"damaged video: {num_damaged} packets skipped, {num_decoded} frames decoded"
-        )
+    if decoder.num_damaged:
+        counts = f"{decoder.num_damaged} packets skipped, {decoder.num_decoded} frames decoded"
+        warnings.append(f"damaged video: {counts}")
     # Half a frame off is no loss: interlaced video has a packet for each of a frame's two fields.
     frame_seconds = (track.end_seconds - float(track.pts_seconds[0])) / track.num_frames
     delays = [w - t for t, w in zip(picture_times, frame_times, strict=False)]
-    num_late = sum(delay > 1.5 * frame_seconds + 1e-3 for delay in delays)
-    if num_late or len(pictures) < len(moments):
-        num_missing = num_late + len(moments) - len(pictures)
-        warnings.append(f"missing frames: {num_missing} of {len(moments)}, the ones before shown")
+    num_others = sum(abs(delay) > 1.5 * frame_seconds + 1e-3 for delay in delays)
+    if num_others or len(pictures) < len(moments):
+        num_missing = num_others + len(moments) - len(pictures)
+        warnings.append(f"missing frames: {num_missing} of {len(moments)}, the nearest shown")
     while len(pictures) < len(moments):
         pictures.append(pictures[-1])
         picture_times.append(picture_times[-1])
@@ -103,18 +101,36 @@ def read_frames(path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadli
 class _FrameDecoder:
     """Frames in presentation order with their times, skipping ahead over long gaps."""
 
-    def __init__(self, container: Any, stream: Any, track: VideoTrack, deadline: Deadline) -> None:
-        self.container = container
-        self.stream = stream
+    def __init__(self, path: Path, track: VideoTrack, deadline: Deadline) -> None:
+        self.path = path
         self.deadline = deadline
-        self.num_decoded = 0
-        self.num_damaged = 0
+        self._track = track
         self._pts = track.pts_seconds
         self._origin: float | None = None
+        self._has_times = True
+        self._seekable_from = 0.0  # seeking to what is before it lands there
+        self._files = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._start_over()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def _start_over(self) -> None:
+        """From the first frame on, which seeking does not reach in every file: opens it again."""
+        self._files.close()
+        self.container = self._files.enter_context(open_container(self.path))
+        self.stream = self.container.streams[self._track.index]
+        self.stream.thread_type = "AUTO"
+        self.stream.codec_context.thread_count = DECODER_THREADS
+        self.num_decoded = 0
+        self.num_damaged = 0
         self._position = 0.0
+        self._landing = inf  # of the last seek, where it is too late
         self._pending_frame: tuple[float, Any] | None = None
         self._frames = self._decode()
-        self._has_times = True
 
     def next(self) -> tuple[float, Any] | None:
         if self._pending_frame is not None:
@@ -135,11 +151,12 @@ class _FrameDecoder:
         """Seeks when the target is far ahead; the frames before it need not be decoded.
 
         A seek that lands behind the target, as it may where the file has no index, is repeated
-        further back, at last from the start.
+        further back; where none lands before it, all frames are decoded.
         """
         if (
             self._origin is None
             or not self._has_times
+            or target < self._seekable_from
             or target - self._position < SEEK_GAP_SECONDS
         ):
             return
@@ -148,16 +165,41 @@ class _FrameDecoder:
                 seconds = max(target - step_back, 0.0) + self._origin
                 offset = int(seconds / self.stream.time_base)
                 self.container.seek(offset, stream=self.stream, backward=True)
+                packets = self.container.demux(self.stream)
+                keyframe = self._keyframe_before(target, packets)
+            except NOT_DAMAGE:
+                raise
             except LIBAV_ERRORS:
-                return  # seeking fails in this file: all frames are decoded
+                self._landing = inf
+                break
             self._pending_frame = None
-            self._frames = self._decode_from_keyframe()
+            self._frames = self._decode_from(keyframe, packets) if keyframe else iter(())
             frame = self.next()
-            if frame is None:
-                continue
-            self.push_back(frame)
-            if frame[0] <= target + 1e-4:
+            if frame is not None and frame[0] <= target + 1e-4:
+                self.push_back(frame)
                 return
+        self._seekable_from = self._landing
+        self._start_over()
+
+    def _keyframe_before(self, target: float, packets: Iterator[Any]) -> Any:
+        """After a seek: the first keyframe, if it is shown by then; None if not.
+
+        Where a file does not time every packet (MPEG-PS), the first ones may get wrong times, and
+        all that are counted from them: a keyframe has to be one that the whole file has there.
+        """
+        for packet in packets:
+            self.deadline.check()
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if not packet.size or not packet.is_keyframe or stamp is None:
+                continue
+            seconds = float(stamp * packet.time_base) - (self._origin or 0.0)
+            if seconds > target + 1e-4:
+                self._landing = seconds
+                return None
+            if np.abs(self._track.keyframe_seconds - seconds).min(initial=inf) < 1e-3:
+                return packet
+        self._landing = inf
+        return None
 
     def _seconds(self, frame: Any) -> float:
         """Time on the presentation's clock; frames without one are counted."""
@@ -175,13 +217,9 @@ class _FrameDecoder:
             return float(self._pts[0])
         return float(self._pts[np.abs(self._pts - timestamp).argmin()])
 
-    def _decode_from_keyframe(self) -> Iterator[Any]:
-        """After a seek: from the first keyframe on, without frames that are shown before it, whose
-        references were not decoded."""
-        packets = self.container.demux(self.stream)
-        keyframe = next((p for p in packets if p.size and p.is_keyframe), None)
-        if keyframe is None:
-            return
+    def _decode_from(self, keyframe: Any, packets: Iterator[Any]) -> Iterator[Any]:
+        """From a keyframe on, without frames that are shown before it, whose references were not
+        decoded."""
         start = keyframe.pts
         for frame in self._decode(chain([keyframe], packets)):
             if start is None or frame.pts is None or frame.pts >= start:
@@ -239,14 +277,21 @@ def _matrix(frame: Any) -> Colorspace:
 
 def read_cues(path: Path, index: int, deadline: Deadline) -> tuple[list[Cue], list[str]]:
     """The subtitles of one embedded stream, in order, and warnings; what does not decode is left
-    out."""
+    out. The last files are remembered, so that one is read once for the windows of a recording."""
+    check_regular(path)
+    return _read_cues(FileVersion.of(path, deadline), index)
+
+
+@lru_cache(maxsize=4)
+def _read_cues(file: FileVersion, index: int) -> tuple[list[Cue], list[str]]:
     cues: list[Cue] = []
     num_characters = 0
-    with open_container(path) as container:
+    with open_container(file.path) as container:
         stream = container.streams[index]
         try:
             for number, packet in enumerate(container.demux(stream)):
-                deadline.check()
+                if file.deadline is not None:
+                    file.deadline.check()
                 if not packet.size or packet.pts is None:
                     continue
                 if number >= MAX_CUES or num_characters > MAX_TEXT_BYTES:

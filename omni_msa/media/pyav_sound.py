@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
-from math import gcd, inf
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,17 @@ from omni_msa.values import SAMPLE_RATE
 MAX_BLOCKS = 100_000  # of one reading: five minutes in packets of three milliseconds
 HEAD_BLOCKS = 8  # that tell how long blocks are
 WARM_UP_SECONDS = 1.0  # decoded before a window: codecs and the resampler look back
+LOOK_AHEAD_SECONDS = 0.1  # read beyond a window, for the resampler
+GAP_SECONDS = 0.1  # of no packets, from which on silence is heard: less is rounding, or a late one
 
 
 def read_sound(
-    path: Path,
-    index: int,
-    deadline: Deadline,
-    start_seconds: float = 0.0,
-    stop_seconds: float = inf,
+    path: Path, index: int, deadline: Deadline, start_seconds: float, stop_seconds: float
 ) -> tuple[np.ndarray, list[str]]:
-    """A track from one moment to another, both counted from its first sample.
+    """A track from one moment to another or a little later, counted from its first sample.
 
-    A late start is sought; what is read then equals what decoding from the beginning gives. Gaps
-    between packets are closed up.
+    A late start is sought; what is read then equals what decoding from the beginning gives. Where
+    the file has no sound for a while, there is silence, as in a player.
 
     Returns:
         mono samples at 16 kHz, float32 [S], S may be 0, and warnings.
@@ -52,6 +50,13 @@ def read_sound(
         if span is None:
             span, warnings = _read_span(path, index, deadline, (start_seconds, stop_seconds), seek)
     span = span or []
+    silent_seconds = sum(
+        min(block.end_seconds, stop_seconds) - max(block.begin_seconds, start_seconds)
+        for block in span
+        if block.is_gap and block.end_seconds > start_seconds and block.begin_seconds < stop_seconds
+    )
+    if silent_seconds:
+        warnings.append(f"sound with gaps: {silent_seconds:.2f} s of silence put in")
     begin = span[0].place * SAMPLE_RATE // span[0].sample_rate if span else 0
     return _resample_blocks(span)[max(int(start_seconds * SAMPLE_RATE) - begin, 0) :], warnings
 
@@ -59,48 +64,121 @@ def read_sound(
 def _read_span(
     path: Path, index: int, deadline: Deadline, span_seconds: tuple[float, float], seek: bool
 ) -> tuple[list[_Block] | None, list[str]]:
-    """Blocks from shortly before a moment to a stop, and warnings.
+    """Blocks from shortly before a moment to shortly after another, and warnings.
 
-    None where that moment is to be sought and cannot be; else what comes before it is decoded, and
+    None where the first is to be sought and cannot be; else what comes before it is decoded, and
     left out.
     """
-    start_seconds, stop_seconds = span_seconds
+    start_seconds = span_seconds[0] - WARM_UP_SECONDS
+    stop_seconds = span_seconds[1] + LOOK_AHEAD_SECONDS
     with open_container(path) as container:
         decoder = _SoundDecoder(container, container.streams[index], deadline)
-        blocks: Iterator[_Block] | None
-        if seek:
-            head = list(islice(decoder.blocks(), HEAD_BLOCKS))
-            blocks = decoder.blocks_before(start_seconds, head)
-        else:
-            blocks = _without_early(decoder.blocks(), start_seconds - WARM_UP_SECONDS)
+        through = decoder.blocks()
+        if not (head := list(islice(through, HEAD_BLOCKS))):
+            return [], decoder.warnings()
+        clock = _TrackClock.of(head)
+        blocks = decoder.blocks_before(start_seconds, clock) if seek else chain(head, through)
         if blocks is None:
             return None, []
         warnings = []
         span: list[_Block] = []
-        for block in blocks:
+        blocks = _with_silence(blocks, clock, start_seconds, stop_seconds)
+        for block in _without_early(blocks, start_seconds):
             span.append(block)
-            if block.place + len(block.samples) > stop_seconds * block.sample_rate:
+            if block.end_seconds > stop_seconds:
                 break
             if len(span) >= MAX_BLOCKS:
                 warnings.append(f"audio truncated: its first {MAX_BLOCKS:,} packets heard")
                 break
-    if decoder.num_damaged:
-        warnings.append(f"damaged audio: {decoder.num_damaged} packets skipped")
-    return span, warnings
+    return span, [*warnings, *decoder.warnings()]
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Mono samples of one decoded frame, and how many samples of the track come before them."""
+    """Mono samples of one decoded frame, or of a gap, and how many of the track come before."""
 
     place: int
     sample_rate: int
     samples: np.ndarray
     pts_seconds: float | None = None
+    is_gap: bool = False
+
+    @property
+    def begin_seconds(self) -> float:
+        return self.place / self.sample_rate
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.sample_rate
+
+    @property
+    def end_seconds(self) -> float:
+        return self.begin_seconds + self.seconds
+
+
+@dataclass(frozen=True)
+class _TrackClock:
+    """How the times of a track's blocks become numbers of samples.
+
+    Some containers round times to milliseconds. Where blocks are of one length, as in most codecs,
+    the place of one is a whole number of them behind the first, which may have been cut.
+    `origin_seconds` is when the first sample is played; None in files without times.
+    """
+
+    origin_seconds: float | None
+    sample_rate: int
+    first_length: int
+    length: int | None  # of every other block; None where they differ
+
+    @classmethod
+    def of(cls, head: list[_Block]) -> _TrackClock:
+        """The clock by a track's first blocks, of which the very first may carry a time from before
+        the start, or none, and of which the last ones may come after a gap."""
+        rate, lengths = head[0].sample_rate, {len(block.samples) for block in head[1:]}
+        is_regular = len(lengths) == 1 and max(lengths) >= rate // 500
+        length = max(lengths) if is_regular else None
+        origins = [b.pts_seconds - b.begin_seconds for b in head if b.pts_seconds is not None]
+        tolerance = GAP_SECONDS + max(len(block.samples) for block in head) / rate
+        origin = float(np.median(_near_least(origins, tolerance))) if origins else None
+        return cls(origin, rate, len(head[0].samples), length)
+
+    def place(self, block: _Block) -> int | None:
+        """How many samples come before a block, by its time; None where it has none."""
+        if self.origin_seconds is None or block.pts_seconds is None:
+            return None
+        place = round((block.pts_seconds - self.origin_seconds) * self.sample_rate)
+        if self.length is not None:
+            num_blocks = round((place - self.first_length) / self.length)
+            place = max(self.first_length + num_blocks * self.length, 0)
+        return round(place * block.sample_rate / self.sample_rate)
+
+    def lead_seconds(self, block: _Block | None) -> float | None:
+        """How much later a block is played than when the blocks before it have ended."""
+        if block is None or (place := self.place(block)) is None:
+            return None
+        return (place - block.place) / block.sample_rate
+
+    def place_of_run(self, run: list[_Block]) -> int | None:
+        """Where a run of blocks begins: as most of them say, since the first after a seek may carry
+        the time of a block that was cut, and there may be a gap in it."""
+        places = []
+        num_before = 0
+        for block in run:
+            if (place := self.place(block)) is not None:
+                places.append(place - num_before)
+            num_before += len(block.samples)
+        if not places:
+            return None
+        tolerance = GAP_SECONDS * run[0].sample_rate + max(len(block.samples) for block in run)
+        return Counter(_near_least(places, tolerance)).most_common(1)[0][0]
+
+
+def _near_least(values: list[Any], tolerance: float) -> list[Any]:
+    return [value for value in values if value <= min(values) + tolerance]
 
 
 class _SoundDecoder:
-    """Blocks of sound in order, from the start or from shortly before a moment."""
+    """Blocks of sound in order, from the start or from before a moment."""
 
     def __init__(self, container: Any, stream: Any, deadline: Deadline) -> None:
         self.container = container
@@ -108,35 +186,37 @@ class _SoundDecoder:
         self.deadline = deadline
         self.num_damaged = 0
         self._num_samples = 0
+        self._sample_rate = 0
 
-    def blocks_before(self, start_seconds: float, head: list[_Block]) -> Iterator[_Block] | None:
-        """Blocks from a second before that moment on, where the codec has nothing left to warm up,
-        from a sample that a resampler meets which starts at the beginning. None: cannot seek."""
-        if (origin := _origin(head)) is None:
+    def blocks_before(self, seconds: float, clock: _TrackClock) -> Iterator[_Block] | None:
+        """Blocks from before that moment, or from just behind it, on. None: cannot seek."""
+        if clock.origin_seconds is None:
             return None
-        rate = head[0].sample_rate
         for step_back in SEEK_BACK_SECONDS:
-            seconds = max(start_seconds - WARM_UP_SECONDS - step_back, 0.0)
+            moment = max(seconds - step_back, 0.0) + clock.origin_seconds
             try:
-                offset = int((seconds + origin) / self.stream.time_base)
+                offset = int(moment / self.stream.time_base)
                 self.container.seek(offset, stream=self.stream, backward=True)
             except LIBAV_ERRORS:
                 return None
-            blocks = self.blocks()
+            self.num_damaged = 0
+            blocks = self.blocks(is_sought=True)
             tail = list(islice(blocks, HEAD_BLOCKS))
-            place = _place_of_run(tail, head, origin)
-            if place is None or place > (start_seconds - WARM_UP_SECONDS / 2) * rate:
+            place = clock.place_of_run(tail)
+            if place is None or place > (seconds + WARM_UP_SECONDS / 2) * tail[0].sample_rate:
                 continue
             self._num_samples = place
             run = []
             for block in tail:
                 run.append(replace(block, place=self._num_samples))
                 self._num_samples += len(block.samples)
-            return _in_phase(chain(run, blocks))
+            return chain(run, blocks)
         return None
 
-    def blocks(self) -> Iterator[_Block]:
-        """What the container gives from where it stands."""
+    def blocks(self, is_sought: bool = False) -> Iterator[_Block]:
+        """What the container gives from where it stands; after a seek, that may begin within a
+        packet, and what does not decode at first is not damaged."""
+        is_whole = not is_sought
         try:
             for packet in self.container.demux(self.stream):
                 self.deadline.check()
@@ -145,54 +225,55 @@ class _SoundDecoder:
                 except MemoryError:
                     raise
                 except LIBAV_ERRORS:
-                    self.num_damaged += 1
+                    self.num_damaged += is_whole
                     continue
                 for frame in frames:
-                    seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
-                    block = _Block(self._num_samples, frame.sample_rate, _mono(frame), seconds)
-                    self._num_samples += len(block.samples)
-                    yield block
+                    is_whole = True
+                    yield self._block(frame)
         except NOT_DAMAGE:
             raise
         except LIBAV_ERRORS:
             self.num_damaged += 1
 
+    def warnings(self) -> list[str]:
+        return [f"damaged audio: {self.num_damaged} packets skipped"] if self.num_damaged else []
 
-def _origin(head: list[_Block]) -> float | None:
-    """When the track's first sample is played, as most of the first blocks say: the very first may
-    carry a time from before the start, or none."""
-    origins = [
-        block.pts_seconds - block.place / block.sample_rate
-        for block in head
-        if block.pts_seconds is not None
-    ]
-    return float(np.median(origins)) if origins else None
-
-
-def _place_of_run(tail: list[_Block], head: list[_Block], origin: float) -> int | None:
-    """Where a run of blocks begins: as most of them say, since the first after a seek may carry the
-    time of a block that was cut. None where they carry no times."""
-    votes: Counter[int] = Counter()
-    num_before = 0
-    for block in tail:
-        if block.pts_seconds is not None:
-            votes[_place(block.pts_seconds - origin, head) - num_before] += 1
-        num_before += len(block.samples)
-    return votes.most_common(1)[0][0] if votes else None
+    def _block(self, frame: Any) -> _Block:
+        rate = frame.sample_rate
+        if self._sample_rate not in (0, rate):  # what comes before, in samples of this rate
+            self._num_samples = round(self._num_samples * rate / self._sample_rate)
+        seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
+        block = _Block(self._num_samples, rate, _mono(frame), seconds)
+        self._num_samples += len(block.samples)
+        self._sample_rate = rate
+        return block
 
 
-def _place(seconds: float, head: list[_Block]) -> int:
-    """Samples before a block that begins so many seconds after the first one.
+def _with_silence(
+    blocks: Iterator[_Block], clock: _TrackClock, start_seconds: float, stop_seconds: float
+) -> Iterator[_Block]:
+    """Blocks on the presentation's clock: silence where the file has no sound for a while.
 
-    Some containers round times to milliseconds. Where blocks are of one length, as in most codecs,
-    the place is a whole number of them behind the first, which may have been cut.
+    Of the silence, what lies between the two moments is made, and a sample more. One block whose
+    time is late among others that are not is no gap.
     """
-    rate, lengths = head[0].sample_rate, {len(block.samples) for block in head[1:]}
-    place = round(seconds * rate)
-    if len(lengths) != 1 or max(lengths) < rate // 500:
-        return place
-    first, length = len(head[0].samples), max(lengths)
-    return max(first + round((place - first) / length) * length, 0)
+    silent_seconds = 0.0
+    block = next(blocks, None)
+    while block is not None:
+        following = next(blocks, None)
+        leads = [lead for b in (block, following) if (lead := clock.lead_seconds(b)) is not None]
+        rate = block.sample_rate
+        begin = block.place + round(silent_seconds * rate)
+        if min(leads, default=0.0) - silent_seconds > max(GAP_SECONDS, 0.75 * block.seconds):
+            silent_seconds = leads[0]
+            end = block.place + round(silent_seconds * rate)
+            first, last = max(begin, int(start_seconds * rate)), int(stop_seconds * rate) + 1
+            if first < min(end, last):
+                silence = np.zeros(min(end, last) - first, np.float32)
+                yield _Block(first, rate, silence, is_gap=True)
+            begin = end
+        yield replace(block, place=begin)
+        block = following
 
 
 def _without_early(blocks: Iterator[_Block], seconds: float) -> Iterator[_Block]:

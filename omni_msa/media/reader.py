@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,11 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
     source = OpenClip(clip, options, deadline, facts)
     if facts is not None:
         source.warnings += facts.warnings
-        _check_window(clip, facts)
     parts: dict[str, Part] = {}
     for modality, reader in READERS.items():
         if modality not in hide and (part := reader.read(source)) is not None:
             parts[modality] = part
+    _check_window(source, parts)
     content = ClipContent(
         clip=clip,
         sha256=clip_sha256(clip) or "",
@@ -124,13 +125,22 @@ def _summary(source: OpenClip) -> dict[str, Any]:
     } | source.media
 
 
-def _check_window(clip: Clip, facts: MediaFacts) -> None:
-    """A window that begins after the clip has ended is a mistake in the manifest."""
-    end = facts.video.end_seconds if facts.video else facts.duration_from_header_seconds
-    if clip.start_seconds and end is not None and clip.start_seconds >= end:
+def _check_window(source: OpenClip, parts: dict[str, Part]) -> None:
+    """A window that begins after the clip has ended is a mistake in the manifest.
+
+    When sound ends, only the header claims: what was read is believed before it.
+    """
+    clip, facts = source.clip, source.facts
+    if facts is None or not clip.start_seconds or parts.keys() & {"video", "audio"}:
+        return
+    end = facts.video.end_seconds if facts.video else 0.0
+    if facts.audio or not facts.video:
+        end = max(end, facts.duration_from_header_seconds or inf)
+    if clip.start_seconds >= end:
         raise MediaError(
             f"{clip.name}: the window starts at {clip.start_seconds:g} s, but the file ends at "
-            f"{end:.2f} s; correct start_seconds"
+            f"{end:.2f} s; correct start_seconds",
+            code="window",
         )
 
 
@@ -148,6 +158,7 @@ def read_video(source: OpenClip) -> Frames | None:
         reading = FRAME_READERS[options.decoder](facts.path, track, plan, source.deadline)
     except MediaError as error:
         if facts.audio is None:
+            _check_window(source, {})
             raise
         source.warnings.append(f"scored without video: {error}")
         return None

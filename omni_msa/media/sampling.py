@@ -40,10 +40,8 @@ def plan_frames(
     in_window = (track.pts_seconds >= start - 1e-6) & (track.pts_seconds < end - 1e-6)
     total = int(in_window.sum())
     if end <= start:
-        raise MediaError(
-            f"the time window starts at {start_seconds} s, but the video ends at "
-            f"{track.end_seconds:.2f} s"
-        )
+        first, last = float(track.pts_seconds[0]), track.end_seconds
+        raise MediaError(f"its picture, from {first:.2f} to {last:.2f} s, is not in the window")
     duration = end - start
     warnings: list[str] = []
     if total < 2:

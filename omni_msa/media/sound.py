@@ -13,14 +13,19 @@ import numpy as np
 import soundfile
 
 from omni_msa.media.container import Deadline
-from omni_msa.media.pyav_sound import WARM_UP_SECONDS, mean_of_channels, read_sound, resample
+from omni_msa.media.pyav_sound import (
+    LOOK_AHEAD_SECONDS,
+    WARM_UP_SECONDS,
+    mean_of_channels,
+    read_sound,
+    resample,
+)
 from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
 
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 MIN_SAMPLES = 480  # three mel frames: the least that the audio tower turns into one token
 BLOCK_VALUES = 2**18  # numbers of all channels that are read at once; they fit into a cache
-LOOK_AHEAD_SECONDS = 0.1  # read beyond a window, for the resampler
 
 
 def read_waveform(
@@ -38,7 +43,7 @@ def read_waveform(
     start = max((window[0] or 0.0) - track.start_seconds, 0.0)
     stop = np.inf if window[1] is None else max(window[1] - track.start_seconds, 0.0)
     limit = start + options.max_audio_seconds
-    span = start, min(stop + LOOK_AHEAD_SECONDS, limit + 1.0)
+    span = start, min(stop, limit + 1.0)
     samples, reader, warnings = _read_samples(facts, track, span, deadline)
     if np.isfinite(stop):
         samples = samples[: max(round((stop - start) * SAMPLE_RATE), 0)]
@@ -91,7 +96,7 @@ def _read_plain(path: Path, span: tuple[float, float], deadline: Deadline) -> np
         begin = _place_before(span[0], file.samplerate)
         if begin:
             file.seek(begin)
-        samples_to_read = int(min(span[1] * file.samplerate, 2**62)) - begin
+        samples_to_read = int((span[1] + LOOK_AHEAD_SECONDS) * file.samplerate) - begin
         while samples_to_read > 0:
             deadline.check()
             block = file.read(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from omni_msa.errors import TranscriptError
 from omni_msa.foreign import MAX_TEXT_BYTES, read_limited
+from omni_msa.media.versions import FileVersion
 from omni_msa.values import Cue, Transcript
 
 SUFFIXES = (".txt", ".srt", ".vtt")  # in the order in which they are preferred
@@ -95,22 +96,39 @@ def read_transcript_file(
     Raises:
         TranscriptError: The file cannot be read, is no text, or holds no subtitle where it should.
     """
+    try:
+        content = _read_transcript(FileVersion.of(path))
+    except OSError as error:
+        raise TranscriptError(f"{path}: cannot be read ({error.strerror or error})") from error
+    words, warnings = content.words, content.warnings
+    if content.cues is not None:
+        words = cues_to_text(content.cues, start_seconds, end_seconds)
+    elif words and not (start_seconds is None and end_seconds is None):
+        warning = f"transcript without times: all words of {path.name} stand for the window"
+        warnings = (*warnings, warning)
+    return Transcript(words, path.name, warnings)
+
+
+@dataclass(frozen=True)
+class _TranscriptFile:
+    """What a transcript file holds: subtitles, or words without times."""
+
+    cues: list[Cue] | None
+    words: str
+    warnings: tuple[str, ...]
+
+
+@lru_cache(maxsize=4)
+def _read_transcript(version: FileVersion) -> _TranscriptFile:
+    """The last files are remembered, so that one is parsed once for the windows of a recording."""
+    path = version.path
     text, warnings = _read_text(path)
-    has_window = start_seconds is not None or end_seconds is not None
     # Subtitles saved as .txt are still subtitles: their numbers and times are not words.
-    if not text.strip():
-        words = ""
-    elif path.suffix.lower() in (".srt", ".vtt") or _TIMING_ANYWHERE.search(text):
+    if text.strip() and (path.suffix.lower() in (".srt", ".vtt") or _TIMING_ANYWHERE.search(text)):
         subtitles = _parse(text)
         warnings += _damage_warnings(path, subtitles)
-        words = cues_to_text(subtitles.cues, start_seconds, end_seconds)
-    else:
-        words = clean_words(text)
-        if words and has_window:
-            warnings.append(
-                f"transcript without times: all words of {path.name} stand for the window"
-            )
-    return Transcript(words, path.name, tuple(warnings))
+        return _TranscriptFile(subtitles.cues, "", tuple(warnings))
+    return _TranscriptFile(None, clean_words(text), tuple(warnings))
 
 
 def parse_subtitles(text: str) -> list[Cue]:
@@ -228,10 +246,7 @@ def _list_transcripts(folder: str) -> dict[str, list[str]]:
 
 def _read_text(path: Path) -> tuple[str, list[str]]:
     """The characters of a file, and a warning when the encoding had to be guessed."""
-    try:
-        data = read_limited(path, MAX_TEXT_BYTES, TranscriptError)
-    except OSError as error:
-        raise TranscriptError(f"{path}: cannot be read ({error.strerror or error})") from error
+    data = read_limited(path, MAX_TEXT_BYTES, TranscriptError)
     encoding = next((name for mark, name in _BOMS if data.startswith(mark)), "utf-8")
     warnings: list[str] = []
     try:

@@ -175,7 +175,7 @@ class InputBuilder:
         return Segment(torch.tensor(ids), torch.cat([start, positions + 1, end], dim=1))
 
     def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
     def _special(self, token: str) -> int:
         ids = self._encode(token)

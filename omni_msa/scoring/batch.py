@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Prepared, Scorer
 
+RATE_SECONDS = 5.0  # of scoring, before it is said how long the rest will take
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,6 +47,7 @@ class BatchProgress:
     failed: int
     elapsed_seconds: float
     last: Record | None = None
+    first_seconds: float = 0.0  # of those, until the first row: loading is not repeated
 
     @property
     def done(self) -> int:
@@ -57,16 +60,22 @@ class BatchProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """None until there is a rate to go by."""
-        rate = self.clips_per_second
-        return (self.total - self.done) / rate if rate else None
+        """At the rate since the first row; None until there is one to go by."""
+        seconds = self.elapsed_seconds - self.first_seconds
+        rows = self.scored + self.failed - (self.first_seconds > 0)
+        if self.done == self.total:
+            return 0.0
+        if not rows or seconds < RATE_SECONDS * (self.first_seconds > 0):
+            return None
+        return (self.total - self.done) * seconds / rows
 
 
 @dataclass(frozen=True)
 class BatchSummary:
     """What became of the clips. `records` has one for each, None where an earlier run did it.
 
-    `warned` counts the clips of this run that were scored with warnings, `warnings` of what kind.
+    `warned` counts the clips of this run that were scored with warnings, `warnings` of what kind;
+    `updated` those of an earlier run whose rows repeat other columns of the manifest now.
     """
 
     records: tuple[Record | None, ...]
@@ -75,6 +84,7 @@ class BatchSummary:
     failed: int
     warned: int = 0
     warnings: Mapping[str, int] = field(default_factory=dict)
+    updated: int = 0
 
 
 def run_batch(
@@ -179,7 +189,9 @@ class _Batch:
     failed: int = 0
     warned: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
+    updated: int = 0
     started_seconds: float = field(default_factory=time.perf_counter)
+    first_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.records = [None] * len(self.clips)
@@ -191,6 +203,7 @@ class _Batch:
         for index, clip in enumerate(self.clips):
             if self._is_done(clip):
                 self.skipped += 1
+                self.updated += self._update_columns(clip)
                 self._tell(None)
             else:
                 todo.append(index)
@@ -225,6 +238,7 @@ class _Batch:
             self.failed,
             self.warned,
             self.warnings,
+            self.updated,
         )
 
     def _is_done(self, clip: Clip) -> bool:
@@ -232,8 +246,21 @@ class _Batch:
             return False  # nothing to compare with: do not read every file
         return self.results.has(clip.name, clip_sha256(clip))
 
+    def _update_columns(self, clip: Clip) -> bool:
+        """Whether the clip's row repeats other columns of a manifest; it gets these.
+
+        A clip that no manifest describes says nothing about them, and leaves them.
+        """
+        values = {"id": clip.row_id, "label": clip.label, "extra": clip.extra}
+        is_described = any(value not in (None, {}) for value in values.values())
+        if self.results is None or not (clip.transcript_source == "manifest" or is_described):
+            return False
+        return self.results.update(clip.name, values)
+
     def _tell(self, last: Record | None) -> None:
         elapsed = time.perf_counter() - self.started_seconds
         counts = (len(self.clips), self.skipped, self.scored, self.failed)
         if self.progress is not None:
-            self.progress(BatchProgress(*counts, elapsed_seconds=elapsed, last=last))
+            if last is not None:
+                self.first_seconds = self.first_seconds or elapsed
+            self.progress(BatchProgress(*counts, elapsed, last, self.first_seconds))

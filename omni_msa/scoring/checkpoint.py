@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from omni_msa.model.thinker import Thinker
 
 FORMAT_VERSION = 1
+STATE = "training_state.pt"  # beside a checkpoint whose training has not ended: it goes on from it
 
 
 @dataclass(frozen=True)

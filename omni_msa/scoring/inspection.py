@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.options import ModelOptions
-from omni_msa.scoring.checkpoint import CheckpointInfo, media_options
+from omni_msa.scoring.checkpoint import STATE, CheckpointInfo, media_options
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.scoring.self_check import check_scores
 
@@ -30,6 +30,11 @@ class Inspection:
     check: str = "none"  # passed, failed, other conditions, none
     largest_difference: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """False while training goes on, or was stopped: it then holds its best epoch so far."""
+        return not (self.folder / STATE).exists()
 
     @property
     def sound(self) -> bool:
@@ -55,6 +60,7 @@ class Inspection:
             "media": info.media,
             "seed": info.seed,
             "training": info.training,
+            "finished": self.finished,
             "metrics": info.metrics,
             "versions": info.versions,
             "check": {

@@ -21,7 +21,8 @@ def other_language(words: str, languages: Sequence[str]) -> tuple[str, ...]:
     language, probability = _identifier().classify(words)
     if language in languages or probability < CERTAIN:
         return ()
-    return (f"other language: the words look like {language}, trained on {', '.join(languages)}",)
+    names = ", ".join(languages)
+    return (f"other language: the words look like {language}, and the model knows {names} alone",)
 
 
 @cache

@@ -231,6 +231,8 @@ class Scorer:
             ConfigError: a modality is not known, or the batch size is not possible.
         """
         BatchOptions(batch_size)
+        if isinstance(clips, str | Path | Clip):
+            raise ConfigError("score_many takes several clips: a list of paths; score takes one")
         hide = checked_modalities("hide", hide)
         guarded = GuardedScorer(self, ablation or AblationOptions(), hide)
         return score_stream(guarded, clips, batch_size)

@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from omni_msa.errors import OmniMSAError
+from omni_msa.errors import ConfigError, OmniMSAError
 from omni_msa.files.record import Record
 from omni_msa.media.readers import ClipReaders
 from omni_msa.scoring.grouping import Grouping
@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 
 
 def as_clip(source: Clip | str | Path) -> Clip:
-    """A path as the clip that it names."""
-    return source if isinstance(source, Clip) else Clip(path=Path(source))
+    """A path as the clip that it names.
+
+    Raises:
+        ConfigError: it is neither a path nor a clip.
+    """
+    if isinstance(source, Clip):
+        return source
+    if not isinstance(source, str | Path):
+        raise ConfigError(f"a clip is a path or a Clip, got {type(source).__name__}")
+    return Clip(path=Path(source))
 
 
 def score_stream(

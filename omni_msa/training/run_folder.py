@@ -22,10 +22,10 @@ import torch
 from omni_msa.errors import ConfigError, ModelError, OmniMSAError
 from omni_msa.files.atomic import replacing
 from omni_msa.files.locks import OutputLock
+from omni_msa.scoring.checkpoint import STATE
 from omni_msa.training.event_files import EventFiles, remove_event_files
 
 LOG = "train_log.jsonl"
-STATE = "training_state.pt"
 CHECKPOINT = "omni_msa.json"
 # What reading a state raises where it is damaged, or holds more than tensors and plain values.
 UNREADABLE = (

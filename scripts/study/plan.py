@@ -20,7 +20,7 @@ from omni_msa.model.identity import base_sha256
 from omni_msa.model.loading import base_folder
 from omni_msa.options import EvaluateOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import package_versions
-from omni_msa.scoring.trained_clips import clip_hashes
+from omni_msa.scoring.trained_clips import clip_keys
 from omni_msa.training.data import data_sha256
 from omni_msa.values import Clip
 from scripts.study.arms import Arm
@@ -112,7 +112,7 @@ class Study:
         names, words and labels."""
         clips = self.clips[name]
         feed = FileFeed(clips, self.media)
-        hashes = clip_hashes(clips)
+        hashes = [keys and keys.name for keys in clip_keys(clips)]
         return {"clips": len(clips), "data_sha256": data_sha256(rows=feed), "sha256": hashes}
 
 

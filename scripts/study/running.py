@@ -24,7 +24,7 @@ from omni_msa.display.progress import count_progress, train_progress
 from omni_msa.errors import first_line
 from omni_msa.files.columns import one_line
 from omni_msa.files.record import Record
-from omni_msa.files.results import read_records
+from omni_msa.files.result_formats import read_records
 from omni_msa.media.feed import Feed
 from omni_msa.methods import TrainedBy, method_named
 from omni_msa.options import AblationOptions, FitOptions
@@ -92,7 +92,7 @@ class Workshop:
 
     def records(self, run: Run) -> list[Record | None]:
         """A record each test clip, in their order."""
-        records = {record.clip: record for record in read_records(self.rows(run))}
+        records = {one_line(record.clip): record for record in read_records(self.rows(run))}
         return [records.get(one_line(clip.name)) for clip in self.study.clips["test"]]
 
     def num_attempts(self) -> Counter[str]:
