@@ -175,7 +175,6 @@ def test_each_ends_in_its_own_row_and_the_next_is_read(tmp_path):
     assert set(codes.values()) <= {"read", "damaged", "too_large", "memory"}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_reader_without_memory_says_so_and_another_one_goes_on(tmp_path):
     import resource
@@ -204,6 +203,7 @@ def test_a_reader_without_memory_says_so_and_another_one_goes_on(tmp_path):
     np.testing.assert_array_equal(first.parts["video"].rgb, last.parts["video"].rgb)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
 def test_readers_have_a_limit_of_memory(tmp_path):
     program = (
         "import resource; from omni_msa.media import worker; worker.limit_memory(); "

@@ -151,8 +151,10 @@ def _changes(study: Study, measured: Sequence[Measured]) -> dict[str, dict[str, 
         if first.failure is not None or other.failure is not None:
             continue
         with suppress(ConfigError):  # no clip has been scored by both
-            found, clips = compare_runs(first.scored, other.scored, study.family, study.options)
-            change = found[study.metric]
+            differences, clips = compare_runs(
+                first.scored, other.scored, study.family, study.options
+            )
+            change = differences[study.metric]
             ends = {"change_low": change.low, "change_high": change.high}
             facts = {"change": change.value, "p": change.p, "compared_clips": clips}
             changes[other.arm.name] = facts | ends

@@ -135,9 +135,9 @@ def draw_spec(seed: int, case: str | None = None, tracks: str | None = None) -> 
         mood = dict.fromkeys(mood, "any")
     else:
         mood[case.removesuffix("_alone")] = str(rng.choice(["glad", "sad", "angry"]))
-    said = _words(rng, mood["words"], case)
+    phrase = _words(rng, mood["words"], case)
     spec = Spec(
-        seed=seed, case=case, text=said.text, words=said.value,
+        seed=seed, case=case, text=phrase.text, words=phrase.value,
         expression=_expression(rng, mood["face"]), prosody=_prosody(rng, mood["voice"]),
         tracks=tracks,
     )  # fmt: skip

@@ -28,17 +28,17 @@ def main() -> None:
     if manifest.exists():
         done = {json.loads(line)["seed"] for line in manifest.read_text().splitlines()}
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.count)
-    began, made = time.perf_counter(), 0
+    began, count = time.perf_counter(), 0
     with manifest.open("a", encoding="utf-8") as file:
         for seed in (s for s in seeds if s not in done):
             spec = draw_spec(seed)
             path = make(spec, arguments.out / "clips" / str(seed))
             file.write(json.dumps(spec.row(f"clips/{path.name}")) + "\n")
             file.flush()
-            made += 1
-            if made % 100 == 0:
-                rate = made / (time.perf_counter() - began)
-                print(f"{made + len(done)}/{len(seeds)}, {rate:.1f} clips/s", file=sys.stderr)
+            count += 1
+            if count % 100 == 0:
+                rate = count / (time.perf_counter() - began)
+                print(f"{count + len(done)}/{len(seeds)}, {rate:.1f} clips/s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -162,10 +162,10 @@ def with_answers(tree: TokenTree, answers: Sequence[Sequence[Answer]], thinker: 
         previous, position = int(leaves[k]), int(tree.positions[:, leaves[k]].max()) + 1
         for turn in turns:
             tokens = thinker.processor.tokenizer(turn.text, add_special_tokens=False)["input_ids"]
-            asked = turn.text.rfind("assistant\n")
+            place = turn.text.rfind("assistant\n")
             skip = 0
-            if asked >= 0:  # the question of a second turn is given, not predicted
-                lead = turn.text[: asked + len("assistant\n")]
+            if place >= 0:  # the question of a second turn is given, not predicted
+                lead = turn.text[: place + len("assistant\n")]
                 skip = len(thinker.processor.tokenizer(lead, add_special_tokens=False)["input_ids"])
             for j, token in enumerate(tokens):
                 if j >= skip:
@@ -206,11 +206,11 @@ def batch_loss(
     length = hidden.shape[1]
     target = torch.stack([pad(t, (0, length - len(t))) for _, t, _ in grown])
     weight = torch.stack([pad(w, (0, length - len(w))) for _, _, w in grown])
-    asked = weight > 0
+    is_answer = weight > 0
     with torch.autocast("cpu", torch.bfloat16):
-        logits = thinker.core.lm_head(hidden[asked])
-    losses = cross_entropy(logits.float(), target[asked], reduction="none")
-    return (losses * weight[asked]).sum() / len(examples)
+        logits = thinker.core.lm_head(hidden[is_answer])
+    losses = cross_entropy(logits.float(), target[is_answer], reduction="none")
+    return (losses * weight[is_answer]).sum() / len(examples)
 
 
 def clip_tree(inputs: ThinkerInputs, example: Example, thinker: Thinker) -> Grown:
@@ -339,7 +339,7 @@ def base_texts() -> list[str]:
     """What else the tokenizer should know: the grammar's sentences, and how answers look."""
     draw = np.random.default_rng(0)
     spoken = [sentence(draw).text for _ in range(6000)]
-    asked = [
+    questions = [
         SYSTEM,
         QUESTION,
         WORDS,
@@ -348,7 +348,7 @@ def base_texts() -> list[str]:
         "Describe the voice.",
     ]
     answers = [f"{name} {i / 10:+.1f}" for name in DESCRIBED for i in range(-30, 31)]
-    return spoken + 200 * asked + answers
+    return spoken + 200 * questions + answers
 
 
 def train(thinker, clips, sentences: Sentences, arguments, options, checks) -> None:
