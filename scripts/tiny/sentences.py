@@ -28,6 +28,7 @@ RATING_SCALE = 0.75  # human -4..4 -> our -3..3
 HELD_OUT_PERCENT = 10
 RARE_NAME = 3  # sentences of a genre, at most, that a name links
 NEAR_COPY = 0.7  # shared words, as a part of all words of the two
+COMMON_WORD = 60  # a word of more sentences than these makes no candidates for near-copies
 
 
 @dataclass(frozen=True)
@@ -94,27 +95,17 @@ def _names(text: str) -> set[str]:
 
 
 def _near_copies(texts: list[str]) -> list[tuple[int, int]]:
-    """Pairs that share most of their words, in any order."""
+    """Pairs that share most of their words, in any order, one of them not a common word."""
     words = CountVectorizer(binary=True, token_pattern=r"\S+").fit_transform(map(plain, texts))
-    common = np.asarray(words.sum(axis=0)).ravel() > 300
-    rarer = words[:, ~common].tocsr()
     sizes = np.asarray(words.sum(axis=1)).ravel()
-    shared = (rarer @ rarer.T).tocoo()
-    near = (shared.row < shared.col) & (shared.data >= 1)
-    pairs = []
-    for i, j in zip(shared.row[near], shared.col[near], strict=True):
-        if min(sizes[i], sizes[j]) >= NEAR_COPY * max(sizes[i], sizes[j]):
-            pairs.append((int(i), int(j)))
-    return [p for p in pairs if _alike(words, sizes, *p)]
-
-
-def _alike(words: csr_matrix, sizes: np.ndarray, i: int, j: int) -> bool:
-    both = len(np.intersect1d(_row(words, i), _row(words, j), assume_unique=True))
-    return both >= NEAR_COPY * (sizes[i] + sizes[j] - both)
-
-
-def _row(words: csr_matrix, i: int) -> np.ndarray:
-    return words.indices[words.indptr[i] : words.indptr[i + 1]]
+    rarer = words[:, np.asarray(words.sum(axis=0)).ravel() <= COMMON_WORD].tocsr()
+    candidates = (rarer @ rarer.T).tocoo()
+    i, j = candidates.row, candidates.col
+    alike = np.minimum(sizes[i], sizes[j]) >= NEAR_COPY * np.maximum(sizes[i], sizes[j])
+    i, j = i[alike & (i < j)], j[alike & (i < j)]
+    both = np.asarray(words[i].multiply(words[j]).sum(axis=1)).ravel()
+    near = both >= NEAR_COPY * (sizes[i] + sizes[j] - both)
+    return list(zip(i[near].tolist(), j[near].tolist(), strict=True))
 
 
 class Teacher:
