@@ -26,7 +26,7 @@ from omni_msa.training.trainer import Trainer, TrainProgress
 from omni_msa.values import Clip, ClipContent, Transcript
 from scripts.memory_feed import MemoryFeed
 from scripts.tiny.clip_store import StoredClip, load_store
-from scripts.tiny.pretrain import augment
+from scripts.tiny.examples import augment
 from scripts.tiny.sentences import RatedSentence, Teacher, load_sentences, restyle, vary
 from scripts.tiny.words import sentence
 

@@ -36,13 +36,15 @@ from omni_msa.options import MediaOptions
 from omni_msa.values import Frames, Waveform
 from scripts.tiny.clip_store import StoredClip, load_store
 from scripts.tiny.clips import draw_motion
-from scripts.tiny.face import Expression, draw_look, film, head_coordinates
-from scripts.tiny.pretrain import augment, quick_patches
+from scripts.tiny.examples import augment
+from scripts.tiny.face import Expression, draw_look, turned
+from scripts.tiny.pretrain import quick_patches
+from scripts.tiny.scene import film, head_coordinates
 
 SHOWN_FRAMES = 4  # of a clip, a step: two temporal grids
 SIZES = ((168, 168), (168, 168), (196, 112), (140, 168), (112, 196), (196, 140))
 PLACE_WEIGHT = 0.5
-MOUTH, BROWS = np.array([0.0, 0.56]), np.array([0.0, -0.3])  # in head units
+MOUTH, BROWS = 0.56, -0.3  # heights, in head units
 CROP = (56, 84)  # height and width of a close-up
 CLOSE_UPS = 96  # a step
 EASY = 0.24  # mean error below which the close-ups may lie a pixel further off
@@ -92,7 +94,8 @@ def draw(seed: int) -> DrawnFace:
     motion = replace(draw_motion(rng), starts_neutral=False)
     times = np.arange(SHOWN_FRAMES) * 0.5
     opening = rng.uniform(0, 1, SHOWN_FRAMES) * (rng.random() < 0.8)
-    frames = film(draw_look(rng), shown, motion, opening, times, (width, height))
+    look = draw_look(rng)
+    frames = film(look, shown, motion, opening, times, (width, height))
     y, x = np.mgrid[14:height:28, 14:width:28]
     centres = np.stack([x.ravel(), y.ravel()], axis=1).astype(float)
     places = [
@@ -100,10 +103,13 @@ def draw(seed: int) -> DrawnFace:
     ]
     y, x = np.mgrid[0:height:2, 0:width:2]
     pixels = np.stack([x.ravel(), y.ravel()], axis=1).astype(float)
+    across = turned(look)(0.0)  # where a turned head has its middle
     spots = []
     for now in times[::2]:
         fine = head_coordinates(motion, (width, height), now, times[-1], pixels)
-        spots.append([pixels[np.abs(fine - spot).sum(1).argmin()] for spot in (MOUTH, BROWS)])
+        spots.append(
+            [pixels[np.abs(fine - (across, spot)).sum(1).argmin()] for spot in (MOUTH, BROWS)]
+        )
     settings = (shown.mouth, shown.brow, shown.eyes)
     return DrawnFace(np.stack(frames), settings, np.concatenate(places), np.array(spots))
 
