@@ -75,13 +75,15 @@ class Loop:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             running = loss if running is None else 0.98 * running + 0.02 * loss
-            if (step + 1) % KEPT_EVERY == 0:
+            if (step + 1) % KEPT_EVERY == 0 and step + 1 < self.schedule.steps:
                 self._keep(optimizer, step + 1)
             if time.perf_counter() - last > CHECK_SECONDS:
                 last = time.perf_counter()
                 left = (last - began) / (step + 1 - first) * (self.schedule.steps - step - 1) / 60
                 self._say(f"step {step + 1}, loss {running:.3f}, {left:.0f} min left | {check()}")
-        self._say(f"done after {self.schedule.steps} steps | {check()}")
+        if first < self.schedule.steps:
+            self._keep(optimizer, self.schedule.steps)
+            self._say(f"done after {self.schedule.steps} steps | {check()}")
 
     def end(self) -> None:
         """Forgets the kept state, once the result is written."""
