@@ -26,7 +26,7 @@ MOST = {
 DECODERS = ("pyav", "decord")
 QUANTIZE = ("auto", "none", "4bit", "8bit")
 DEVICES = ("auto", "cpu", "cuda")
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 
 
 def _require(condition: bool, message: str) -> None:

@@ -66,14 +66,12 @@ class Method(nn.Module):
         trained_by: how it gets its weights.
         is_zero_shot: whether it scores without any weights of its own; such methods may replace
             each other over one base or adapter.
-        answers_in_words: whether the model itself writes the label, so that the prompt says how.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type] = NoOptions
     trained_by: ClassVar[TrainedBy]
     is_zero_shot: ClassVar[bool] = False
-    answers_in_words: ClassVar[bool] = False
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: Any) -> None:
         super().__init__()
@@ -96,9 +94,9 @@ class Method(nn.Module):
         return 0
 
     def question(self) -> str:
-        """What the prompt asks; where the model itself writes the answer, also in which words."""
+        """What the prompt asks."""
         space = self.label_space
-        return prompt.question(space.low, space.high, space.classes, self.answers_in_words)
+        return prompt.question(space.low, space.high, space.classes)
 
     def scoring_options(self) -> dict[str, Any]:
         """Options that change a score and are not in the weights: a fingerprint covers them."""

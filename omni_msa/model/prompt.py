@@ -17,23 +17,22 @@ from omni_msa.modalities import Subset
 SYSTEM = "You measure the sentiment that a speaker expresses."
 # The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow
 # have the same tokens whatever comes before them.
-_QUESTION = "How negative or positive is the speaker, from {low:+g} to {high:+g}? {how}\n"
-_CLASSES = "Which does the speaker express: {first} or {last}? {how}\n"
-_JUDGE = "Judge by what is shown."
-_NUMBER = " Answer with one number, such as {example:+.1f}."
-_WORD = " Answer with one of these words."
+# It names no number as an example: an answer would lean towards it.
+_QUESTION = (
+    "How negative or positive is the speaker, from {low:+g} to {high:+g}? "
+    "Judge by what is shown and answer with one number.\n"
+)
+_CLASSES = (
+    "Which does the speaker express: {first} or {last}? "
+    "Judge by what is shown and answer with one of these words.\n"
+)
 
 
-def question(
-    low: float = -3.0, high: float = 3.0, classes: Sequence[str] = (), in_words: bool = False
-) -> str:
-    """The question for a label range or for classes; `in_words` says how to write the answer."""
+def question(low: float = -3.0, high: float = 3.0, classes: Sequence[str] = ()) -> str:
+    """The question for a label range or for classes; every method asks the same."""
     if classes:
-        first = ", ".join(classes[:-1])
-        how = _JUDGE + (_WORD if in_words else "")
-        return _CLASSES.format(first=first, last=classes[-1], how=how)
-    how = _JUDGE + (_NUMBER.format(example=high / 2) if in_words else "")
-    return _QUESTION.format(low=low, high=high, how=how)
+        return _CLASSES.format(first=", ".join(classes[:-1]), last=classes[-1])
+    return _QUESTION.format(low=low, high=high)
 
 
 QUESTION = question()
