@@ -124,6 +124,9 @@ class Run:
         if self.folder.state is None:
             self.folder.log("start", lora=self.info.lora, **asdict(self.options))
             self._save_state()  # from here on the folder is unfinished
+            if self.model.method.is_zero_shot:  # then no training at all counts as an epoch
+                self._judge(self.validate(self.data.valid), epoch=0)
+                self._save_state()
         else:
             self.reporter.notice(
                 f"going on after step {self.position.step} of {self.reporter.total_steps}"
@@ -194,30 +197,32 @@ class Run:
             )
 
     def _end_epoch(self, metrics: dict[str, float]) -> None:
-        """Reports the epoch, keeps its weights if they are the best so far, and moves on."""
+        """Judges the epoch, and moves on."""
         position = self.position
-        self.reporter.epoch(metrics)
-        left_out = position.left_out | position.unseen
-        self._log_epoch(metrics, left_out)
-        error = next(iter(metrics.values()))
         position.waited += 1
-        if error < position.best:
-            position.best, position.waited = error, 0
-            training = self.info.training | {
-                "left_out": sorted(left_out),
-                "best_epoch": position.epoch,
-            }
-            self._save_checkpoint(replace(self.info, metrics=metrics, training=training))
+        self._judge(metrics, position.epoch)
         position.epoch, position.place = position.epoch + 1, 0
         self._save_state()
 
-    def _log_epoch(self, metrics: dict[str, float], left_out: dict[str, str]) -> None:
+    def _judge(self, metrics: dict[str, float], epoch: int) -> None:
+        """Reports how an epoch was validated, and keeps its weights if they are the best so far."""
+        position = self.position
+        self.reporter.epoch(metrics)
+        left_out = position.left_out | position.unseen
+        self._log_epoch(metrics, left_out, epoch)
+        error = next(iter(metrics.values()))
+        if error < position.best:
+            position.best, position.waited = error, 0
+            training = self.info.training | {"left_out": sorted(left_out), "best_epoch": epoch}
+            self._save_checkpoint(replace(self.info, metrics=metrics, training=training))
+
+    def _log_epoch(self, metrics: dict[str, float], left_out: dict[str, str], epoch: int) -> None:
         """An epoch's line in the log: the mean loss of its steps, and its validation."""
         position = self.position
         lora, *own = (group["lr"] for group in self.optimizer.param_groups)
         self.folder.log(
             "epoch",
-            epoch=position.epoch,
+            epoch=epoch,
             step=position.step,
             training_loss=round(position.loss_sum / max(position.num_clips, 1), 6),
             lora_learning_rate=lora,
