@@ -16,8 +16,8 @@ from omni_msa.files.atomic import replacing
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.splits import leaks
 from omni_msa.media.feed import FileFeed
+from omni_msa.model.folders import base_folder
 from omni_msa.model.identity import base_sha256
-from omni_msa.model.loading import base_folder
 from omni_msa.options import EvaluateOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import package_versions
 from omni_msa.scoring.trained_clips import clip_keys
