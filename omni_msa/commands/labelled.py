@@ -193,8 +193,12 @@ def file_feed(
 
 def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFlags) -> None:
     """How many clips each split has, and which ones this command leaves alone; and what is in
-    several splits and should not be."""
-    from omni_msa.files.splits import leaks
+    several splits and should not be.
+
+    Args:
+        used: what each split is for; clips without a split (None) that are used are trained on.
+    """
+    from omni_msa.files.leaks import leaks
 
     counts = Counter(clip.split for clip in clips)
     phrases = [f"{counts[name]} clips {purpose}" for name, purpose in used.items() if counts[name]]
@@ -203,6 +207,8 @@ def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFl
         unused = (f"{n} of {f'split {s!r}' if s else 'no split'}" for s, n in rest.items())
         phrases.append(f"not used: {', '.join(unused)}")
     show.note("; ".join(phrases))
+    if len(counts) > 1 and None in used:
+        clips = [clip if clip.split else replace(clip, split="train") for clip in clips]
     for leak in leaks(clips):
         show.note(leak)
 

@@ -193,7 +193,7 @@ def run_study(workshop: Workshop, arguments: Mapping[str, Any]) -> tuple[list[Ro
     study, folder = workshop.study, workshop.folder
     plan = study.plan(arguments)
     write_plan(folder, plan)
-    notices = warnings_of(study, plan)
+    notices = warnings_of(study)
     for notice in notices:
         workshop.show.note(notice)
     runs = runs_of(study.arms)

@@ -14,7 +14,7 @@ from omni_msa.evaluation.evaluate import family_of
 from omni_msa.evaluation.metrics import Family
 from omni_msa.files.atomic import replacing
 from omni_msa.files.labels import LabelSpace
-from omni_msa.files.splits import leaks
+from omni_msa.files.leaks import leaks
 from omni_msa.media.feed import FileFeed
 from omni_msa.model.folders import base_folder
 from omni_msa.model.identity import base_sha256
@@ -147,19 +147,11 @@ def write_plan(folder: Path, plan: dict[str, Any]) -> bool:
     return True
 
 
-def warnings_of(study: Study, plan: Mapping[str, Any]) -> list[str]:
+def warnings_of(study: Study) -> list[str]:
     """What a reader of the results should know: who or what is in two splits."""
-    contents = {name: set(plan["splits"][name]["sha256"]) - {None} for name in SPLITS}
-    pairs = [("train", "test"), ("valid", "test"), ("train", "valid")]
-    shared = {pair: len(contents[pair[0]] & contents[pair[1]]) for pair in pairs}
-    repeated = [
-        f"{count} clips of split {second} have the content of clips of split {first}"
-        for (first, second), count in shared.items()
-        if count
-    ]
     family = family_of(study.clips["test"], study.options.family, study.label_space)[1]
     leaking = leaks([clip for name in SPLITS for clip in study.clips[name]])
-    return [*leaking, *repeated, *filter(None, [family])]
+    return [*leaking, *filter(None, [family])]
 
 
 def _plain(value: Any) -> Any:
