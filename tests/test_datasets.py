@@ -268,7 +268,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
 
 def test_facts():
     families = [dataset.facts.family for dataset in DATASETS.values()]
-    assert families == ["mosi", "mosi", "sims", "sims", "emotion", "emotion"]
+    assert families == ["mosi", "mosi", "sims", "sims", "meld", "emotion"]
     assert sum(dataset_by_name("mosi").facts.split_sizes.values()) == 2199
     assert len(dataset_by_name("meld").facts.classes) == 7
     assert dataset_by_name("sims").facts.label_range == (-1.0, 1.0)

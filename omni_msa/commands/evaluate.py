@@ -31,6 +31,7 @@ from omni_msa.commands.streams import is_stdout
 from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
 from omni_msa.options import (
+    INTERVAL_UNITS,
     METRIC_FAMILIES,
     AblationOptions,
     EvaluateOptions,
@@ -115,7 +116,16 @@ class EvaluateFlags:
             help="Of the bootstrap that gives the intervals.",
         ),
     ] = EvaluateOptions.resamples
-
+    intervals_over: Annotated[
+        str,
+        option(
+            "--intervals-over",
+            metavar="|".join(INTERVAL_UNITS),
+            panel=_EVALUATE,
+            help="What the bootstrap draws; auto: all clips of a speaker, else of a video, where "
+            "ten or more are known.",
+        ),
+    ] = EvaluateOptions.intervals_over
     table: Annotated[
         Path | None,
         option(
@@ -129,7 +139,9 @@ class EvaluateFlags:
 
     def options(self) -> EvaluateOptions:
         """The checked options that the library takes."""
-        return EvaluateOptions(self.split, self.metrics, self.ablate, self.resamples)
+        return EvaluateOptions(
+            self.split, self.metrics, self.ablate, self.resamples, self.intervals_over
+        )
 
 
 @takes_flags
@@ -147,6 +159,7 @@ def evaluate(
     from omni_msa.evaluation.comparison import systems
     from omni_msa.evaluation.evaluate import compare, require_labels, select
     from omni_msa.evaluation.flat_table import check_table
+    from omni_msa.evaluation.resampling import check_units, units_of
     from omni_msa.files.manifest import read_manifest
     from omni_msa.files.result_formats import check_is_no_input, check_output
 
@@ -160,7 +173,8 @@ def evaluate(
     first, also = model.options(), measured.also or []
     clips = read_manifest(data, columns=columns.names())
     chosen, split = select(clips, options.split)
-    note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
+    used = dict.fromkeys({clip.split for clip in chosen}, "to measure")
+    leaks = note_splits(clips, used, show)
     compared = systems(first, also, measured.against or [], clips, chosen, options.family)
     outputs = _outputs(batch.output, len(compared))
     for output in filter(None, outputs):  # before anything is scored
@@ -171,7 +185,10 @@ def evaluate(
     chosen = space.labelled(chosen)
     clips = space.labelled([c for c in clips if not space.classes or c.emotion in space.classes])
     require_labels(chosen)
-    job = _Job(clips, chosen, split, options, hide)
+    check_units(chosen, options.intervals_over)
+    units = units_of(chosen, options.intervals_over)
+    options = replace(options, intervals_over=units.unit)  # the same for all systems
+    job = _Job(clips, chosen, split, options, hide, units.remark)
     runs = [
         job.run(system.model, media, replace(batch, output=output), show)
         for system, output in zip(compared, outputs, strict=True)
@@ -182,7 +199,7 @@ def evaluate(
         for against, scored in rivals
     ]
     evaluations = [evaluation for evaluation, _ in runs]
-    _report(evaluations, comparisons, measured.table, show)
+    _report(evaluations, comparisons, leaks, measured.table, show)
     everything = [*evaluations, *(against for against, *_ in comparisons)]
     raise typer.Exit(3 if any(e.failed for e in everything) else 0)
 
@@ -198,6 +215,7 @@ def _outputs(output: Path | None, number: int) -> list[Path | None]:
 def _report(
     evaluations: Sequence[Evaluation],
     comparisons: Sequence[Comparison],
+    leaks: Sequence[str],
     table: Path | None,
     show: ShowFlags,
 ) -> None:
@@ -216,7 +234,8 @@ def _report(
     spread = over_seeds(evaluations) if several else {}
     subsets = ablation_over_seeds(evaluations) if several else {}
     if show.json:
-        print_json(evaluation_document(evaluations, spread, comparisons, subsets))
+        document = evaluation_document(evaluations, spread, comparisons, subsets)
+        print_json(document | ({"leaks": leaks} if leaks else {}))
     else:
         print_evaluation(evaluations, spread, comparisons, subsets)
 
@@ -233,6 +252,7 @@ class _Job:
     split: str
     options: EvaluateOptions
     hide: Subset
+    remark: str = ""  # on what the intervals are over
     scorer: Scorer | None = None  # the last one that was loaded
     keys: list[ClipKeys | None] | None = None  # of the chosen clips, once they are compared
 
@@ -268,7 +288,7 @@ class _Job:
             protocol=protocol_of(identity.info),
         )
         overlap = self._overlap(identity.info)
-        notices = [notice, self._foreign(space.range), self._seen(model, overlap)]
+        notices = [notice, self._foreign(space.range), self._seen(model, overlap), self.remark]
         if done.summary.skipped and system["readout"] == "generative" and not evaluation.answers:
             notices.append(
                 f"{batch.output} has rows of an earlier run without their answers in words, whose "

@@ -12,6 +12,7 @@ from typing import Any
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.evaluation.evaluate import family_of
 from omni_msa.evaluation.metrics import Family
+from omni_msa.evaluation.resampling import units_of
 from omni_msa.files.atomic import replacing
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.leaks import leaks
@@ -35,10 +36,10 @@ STOPPING = (
 )
 TEST = (
     "each arm against the first one: 95 % interval of the difference by a paired bootstrap over "
-    "the test clips that all of their runs have scored, of the means over their runs; two-sided "
-    "p value from the same draws, by Holm's correction for all planned comparisons of the primary "
-    "metric. The intervals are not corrected, clips are taken as independent, and the deviation "
-    "over seeds has no part in them."
+    "{unit}, on the test clips that all of their runs have scored, of the means over their runs; "
+    "two-sided p value from the same draws, by Holm's correction for all planned comparisons of "
+    "the primary metric. The intervals are not corrected, {unit} are taken as independent, and the "
+    "deviation over seeds has no part in them."
 )
 
 
@@ -81,6 +82,12 @@ class Study:
         """The primary one."""
         return self.primary or next(iter(self.family.titles))
 
+    @property
+    def test(self) -> str:
+        """How arms are compared, in words."""
+        units = units_of(self.clips["test"], self.options.intervals_over)
+        return TEST.format(unit=units.unit)
+
     def plan(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The whole plan, as JSON values. Reads every file once, for its hash.
 
@@ -101,7 +108,7 @@ class Study:
             "primary_metric": self.family.titles[self.metric],
             "metrics": self.family.name,
             "stopping_rule": STOPPING,
-            "test": TEST,
+            "test": self.test,
             "comparisons": len(self.arms) - 1,
             "resamples": self.options.resamples,
             "bootstrap_seed": self.options.seed,
