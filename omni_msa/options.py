@@ -254,6 +254,7 @@ class EvaluateOptions:
     ablate: bool = False  # every subset too
     resamples: int = 1000  # of the bootstrap
     intervals_over: str = "auto"  # what it draws
+    diagnose: bool = False  # how far apart the labels of clips are whose states are near
     seed: int = 0
 
     def __post_init__(self) -> None:

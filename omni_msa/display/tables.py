@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from omni_msa.evaluation.evaluate import Evaluation
+    from omni_msa.evaluation.label_gap import LabelGap
     from omni_msa.evaluation.resampling import Basis, Difference
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.inspection import Inspection
@@ -131,6 +132,8 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     parts: list[Any] = [line(headline), table, line(f"mean: {evaluation.baseline_name}")]
     parts.append(line(f"95 %: bootstrap over {figures.basis}"))
     parts += _answer_quality(evaluation)
+    if evaluation.label_gap is not None:
+        parts.append(line(_label_gap(evaluation.label_gap)))
     parts += [line(f"note: {notice}") for notice in evaluation.notices]
     if evaluation.ablation:
         parts += [line(), *_ablation_parts(evaluation)]
@@ -166,6 +169,13 @@ def _answer_quality(evaluation: Evaluation) -> list[Any]:
         )
         lines.append(line(f"unparsable excluded ({parsable_only.num_clips} clips): {values}"))
     return lines
+
+
+def _label_gap(label_gap: LabelGap) -> str:
+    """`label gap to the nearest states of 686 clips: k 5 0.950 (permuted labels 1.896), ...`"""
+    gaps = [f"k {g.k} {g.gap:.3f} (permuted labels {g.permuted_gap:.3f})" for g in label_gap.gaps]
+    head = f"label gap to the nearest states of {label_gap.num_clips} clips"
+    return f"{head}: {', '.join(gaps) or 'too few could be read'}"
 
 
 def _ablation_parts(evaluation: Evaluation) -> list[Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omni_msa.errors import ConfigError, ManifestError, MediaError
+from omni_msa.evaluation.label_gap import LabelGap
 from omni_msa.evaluation.metrics import (
     FAMILIES,
     Family,
@@ -102,6 +103,7 @@ class Evaluation:
     checkpoint: str = ""
     split: str = ""
     overlap: dict[str, int] | None = None  # clips the checkpoint was trained or validated on
+    label_gap: LabelGap | None = None
     notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +120,8 @@ class Evaluation:
             row["ablation_baseline"] = _numbers(self.ablation_baseline)
         if self.overlap is not None:
             row["overlap_with_training"] = self.overlap
+        if self.label_gap is not None:
+            row["label_gap"] = self.label_gap.to_json()
         return row | {"titles": self.family.titles, "notices": list(self.notices)}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -31,7 +31,7 @@ from omni_msa.commands.labelled import Manifest, ReadFlags
 from omni_msa.commands.train import TrainFlags
 from omni_msa.display.output import print_json
 from omni_msa.errors import ConfigError
-from omni_msa.evaluation.resampling import check_units, units_of
+from omni_msa.evaluation.resampling import check_units
 from omni_msa.files.labels import label_space_of
 from omni_msa.files.locks import OutputLock
 from omni_msa.files.manifest import read_manifest
@@ -187,14 +187,13 @@ def compare(
     by_split = {name: space.labelled([c for c in clips if c.split == name]) for name in SPLITS}
     options = EvaluateOptions("test", study.metrics, False, study.resamples, study.intervals_over)
     check_units(by_split["test"], options.intervals_over)
-    unit = units_of(by_split["test"], options.intervals_over).unit
     whole = Study(
         tuple(arms),
         by_split,
         space,
         ModelOptions(model.model or "tiny", quantize=model.quantize, device=model.device),
         MediaOptions.over({}, media.overrides()),
-        replace(options, intervals_over=unit),
+        options,
         study.primary,
     )
     workshop = Workshop(whole, output, reading, show, train.tensorboard)

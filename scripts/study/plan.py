@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.evaluation.evaluate import family_of
 from omni_msa.evaluation.metrics import Family
-from omni_msa.evaluation.resampling import units_of
+from omni_msa.evaluation.resampling import Units, units_of
 from omni_msa.files.atomic import replacing
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.leaks import leaks
@@ -83,10 +83,19 @@ class Study:
         return self.primary or next(iter(self.family.titles))
 
     @property
+    def units(self) -> Units:
+        """What the bootstrap draws of the test clips."""
+        return units_of(self.clips["test"], self.options.intervals_over)
+
+    @property
     def test(self) -> str:
         """How arms are compared, in words."""
-        units = units_of(self.clips["test"], self.options.intervals_over)
-        return TEST.format(unit=units.unit)
+        return TEST.format(unit=self.units.unit)
+
+    @property
+    def measuring(self) -> EvaluateOptions:
+        """How arms are measured: over the same units, whichever of their clips could be scored."""
+        return replace(self.options, intervals_over=self.units.unit)
 
     def plan(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The whole plan, as JSON values. Reads every file once, for its hash.
@@ -158,7 +167,7 @@ def warnings_of(study: Study) -> list[str]:
     """What a reader of the results should know: who or what is in two splits."""
     family = family_of(study.clips["test"], study.options.family, study.label_space)[1]
     leaking = leaks([clip for name in SPLITS for clip in study.clips[name]])
-    return [*leaking, *filter(None, [family])]
+    return [*leaking, *filter(None, [family, study.units.remark])]
 
 
 def _plain(value: Any) -> Any:

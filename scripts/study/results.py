@@ -139,7 +139,7 @@ def _measure(workshop: Workshop, arm: Arm, run: Run) -> tuple[Evaluation, list[S
         scored, failed = clips, failed + len(scored) - len(clips)
     everyone = [clip for clips in study.clips.values() for clip in clips]
     constant = constant_answer(everyone, scored, study.label_space.classes)
-    evaluation = evaluate(arm.name, scored, study.family, constant, study.options, failed)
+    evaluation = evaluate(arm.name, scored, study.family, constant, study.measuring, failed)
     return replace(evaluation, checkpoint=run.name, split="test"), scored
 
 
@@ -152,7 +152,7 @@ def _changes(study: Study, measured: Sequence[Measured]) -> dict[str, dict[str, 
             continue
         with suppress(ConfigError):  # no clip has been scored by both
             differences, basis = compare_runs(
-                first.scored, other.scored, study.family, study.options
+                first.scored, other.scored, study.family, study.measuring
             )
             change = differences[study.metric]
             ends = {"change_low": change.low, "change_high": change.high}
