@@ -240,7 +240,8 @@ class FitOptions:
     method_options: dict[str, Any] = field(default_factory=dict)  # by the method's own names
 
 
-METRIC_FAMILIES = ("auto", "mosi", "sims", "general", "emotion")
+METRIC_FAMILIES = ("auto", "mosi", "sims", "meld", "general", "emotion")
+INTERVAL_UNITS = ("auto", "clips", "videos", "speakers")
 TASKS = ("sentiment", "emotion")
 
 
@@ -252,8 +253,11 @@ class EvaluateOptions:
     family: str = "auto"  # conventions of the metrics
     ablate: bool = False  # every subset too
     resamples: int = 1000  # of the bootstrap
+    intervals_over: str = "auto"  # what it draws
+    diagnose: bool = False  # how far apart the labels of clips are whose states are near
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_choice("metrics", self.family, METRIC_FAMILIES)
+        check_choice("intervals-over", self.intervals_over, INTERVAL_UNITS)
         _require(self.resamples >= 1, f"resamples must be 1 or more, got {self.resamples}")
