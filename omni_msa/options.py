@@ -24,6 +24,13 @@ MOST = {
     "deadline_seconds": 86_400,
 }
 DECODERS = ("pyav", "decord")
+DENOISERS = ("none", "spectral", "deepfilternet")
+# --detail: the fewest and the most pixels of a frame. `reference` are qwen-omni-utils' own limits.
+DETAILS = {
+    "low": (4 * PATCH_SIDE**2, 64 * PATCH_SIDE**2),
+    "standard": (4 * PATCH_SIDE**2, 128 * PATCH_SIDE**2),
+    "reference": (128 * PATCH_SIDE**2, 768 * PATCH_SIDE**2),
+}
 QUANTIZE = ("auto", "none", "4bit", "8bit")
 DEVICES = ("auto", "cpu", "cuda")
 PROMPT_VERSION = "2"
@@ -42,14 +49,16 @@ class MediaOptions:
     fps: float = 2.0  # frames sampled a second
     min_frames: int = 4  # short clips are sampled faster to reach this many
     max_frames: int = 16  # long clips are sampled slower to stay below this
-    min_pixels: int = 4 * PATCH_SIDE**2  # smaller frames are enlarged to this
-    max_pixels: int = 128 * PATCH_SIDE**2  # larger frames are reduced to this
+    min_pixels: int = DETAILS["standard"][0]  # smaller frames are enlarged to this
+    max_pixels: int = DETAILS["standard"][1]  # larger frames are reduced to this
     max_audio_seconds: float = 300.0  # longer sound is cut, and the record says so
     max_text_tokens: int = 1024  # longer transcripts are cut, and the record says so
     deadline_seconds: float = 120.0  # a clip that takes longer to read is given up
+    denoise: str = "none"  # what takes the noise out of the sound
 
     def __post_init__(self) -> None:
         check_choice("decoder", self.decoder, DECODERS)
+        check_choice("denoise", self.denoise, DENOISERS)
         _require(0 < self.fps <= 120, f"fps must lie in (0, 120], got {self.fps}")
         _require(
             2 <= self.min_frames <= self.max_frames <= 768,
@@ -75,8 +84,15 @@ class MediaOptions:
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """The part that changes scores: what a checkpoint stores and a fingerprint covers."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "deadline_seconds"}
+        """The part that changes scores: what a checkpoint stores and a fingerprint covers.
+
+        Sound as it is has no entry, so that the fingerprints of versions before `denoise` hold.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        del values["deadline_seconds"]
+        if self.denoise == "none":
+            del values["denoise"]
+        return values
 
 
 def checked_modalities(option: str, names: Iterable[str]) -> Subset:
@@ -179,18 +195,21 @@ CHECKPOINTING = ("auto", "on", "off")
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """One training run of a LoRA adapter and a method. Defaults: arXiv 2606.05713 where it states
-    them (rank, alpha, dropout, targets, both learning rates, loss), ours elsewhere."""
+    """One training run of a LoRA adapter and a method.
+
+    Rank, alpha, dropout, targets, both learning rates and the loss are by default those of a
+    third-party transcription of arXiv 2606.05713; the rest is ours (docs/provenance.md).
+    """
 
     method: str = "regression"
     method_options: dict[str, Any] = field(default_factory=dict)  # by the method's own names
-    epochs: int = 3
+    epochs: int = 10  # at most: early stopping can end it before
     batch_size: int = 8  # clips a forward pass; halved when memory runs out
     accumulate: int = 1  # forward passes an optimizer step
     lora_rank: int = 32
     lora_alpha: int = 32
     lora_dropout: float = 0.1
-    lora_scope: str = "all"  # the whole Thinker, as published, or its language model
+    lora_scope: str = "all"  # the whole Thinker, or its language model
     lora_learning_rate: float = 2e-4
     head_learning_rate: float = 1e-3  # of the method's own parameters
     weight_decay: float = 0.01
@@ -240,7 +259,8 @@ class FitOptions:
     method_options: dict[str, Any] = field(default_factory=dict)  # by the method's own names
 
 
-METRIC_FAMILIES = ("auto", "mosi", "sims", "general", "emotion")
+METRIC_FAMILIES = ("auto", "mosi", "sims", "meld", "general", "emotion")
+INTERVAL_UNITS = ("auto", "clips", "videos", "speakers")
 TASKS = ("sentiment", "emotion")
 
 
@@ -252,8 +272,11 @@ class EvaluateOptions:
     family: str = "auto"  # conventions of the metrics
     ablate: bool = False  # every subset too
     resamples: int = 1000  # of the bootstrap
+    intervals_over: str = "auto"  # what it draws
+    diagnose: bool = False  # how far apart the labels of clips are whose states are near
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_choice("metrics", self.family, METRIC_FAMILIES)
+        check_choice("intervals-over", self.intervals_over, INTERVAL_UNITS)
         _require(self.resamples >= 1, f"resamples must be 1 or more, got {self.resamples}")

@@ -66,6 +66,12 @@ class Clip:
         return self.id or ("(text)" if self.path is None else f"{self.path}{self.window_suffix}")
 
     @property
+    def video(self) -> str | None:
+        """The recording that it was cut from, as the manifest's column says."""
+        value = self.extra.get("video")
+        return None if value is None else str(value).strip() or None
+
+    @property
     def is_window(self) -> bool:
         """Whether it is a part of its file; a window without bounds is the whole file."""
         return self.start_seconds is not None or self.end_seconds is not None

@@ -17,7 +17,8 @@ from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import read_info
 from omni_msa.scoring.inspection import inspect_checkpoint
 from omni_msa.scoring.scorer import Scorer
-from omni_msa.training.fit import FEWEST, calibrate, last_states, load_frozen
+from omni_msa.scoring.states import last_states
+from omni_msa.training.fit import FEWEST, calibrate, load_frozen
 from omni_msa.values import Clip
 from scripts.memory_feed import MemoryFeed
 

@@ -58,7 +58,7 @@ def test_the_head_is_fp32_and_outside_the_quantizer(base_folder, checkpoint_fold
     assert all(type(m).__module__.startswith("torch.") for m in head.layers)
 
 
-def test_the_published_head_has_the_published_size():
+def test_the_head_has_the_size_that_was_derived():
     from omni_msa.methods.regression import mlp_head
 
     assert sum(p.numel() for p in mlp_head(3584).parameters()) == 918_529

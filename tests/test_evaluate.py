@@ -23,7 +23,7 @@ from omni_msa.evaluation.evaluate import (
     select,
 )
 from omni_msa.evaluation.metrics import FAMILIES, measure_mosi
-from omni_msa.evaluation.resampling import bootstrap_intervals, paired_differences
+from omni_msa.evaluation.resampling import Basis, bootstrap_intervals, paired_differences
 from omni_msa.files.importers import DATASETS
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Ablation, Answer, Record
@@ -137,8 +137,12 @@ def test_data_sets_of_two_families_have_none_of_their_own():
     assert family is MOSI and notice is not None
 
 
-def test_emotions_are_no_regression_family():
-    family, notice = family_of([clip("a", dataset="meld")], "auto", LabelSpace(-1.0, 1.0))
+def test_a_data_set_of_emotions_may_have_numbers_too():
+    numbers = LabelSpace(-1.0, 1.0)
+    assert family_of([clip("a", dataset="meld")], "auto", numbers) == (FAMILIES["meld"], None)
+    emotions = LabelSpace.of_classes(("joy", "anger"))
+    assert family_of([clip("a", dataset="meld")], "auto", emotions)[0].name == "emotion"
+    family, notice = family_of([clip("a", dataset="iemocap")], "auto", numbers)
     assert family is SIMS and notice is not None
 
 
@@ -267,20 +271,20 @@ def test_where_a_modality_is_hidden_the_table_has_the_others():
 
 def test_systems_are_compared_clip_by_clip_whatever_their_order():
     first, second = scored(seed=1), scored(seed=2, noise=0.3)
-    change, shared = compare(first, second, MOSI, QUICK)
-    assert shared == 12
+    change, basis = compare(first, second, MOSI, QUICK)
+    assert basis == Basis(12, "clips", 12)
     before, after = (measure_mosi(*arrays(c)) for c in (first, second))
     assert change["mae"].value == pytest.approx(after["mae"] - before["mae"]) and (
         change["mae"].value < 0
     )
-    assert compare(first[::-1], second, MOSI, QUICK) == (change, 12)
+    assert compare(first[::-1], second, MOSI, QUICK) == (change, basis)
 
 
 def test_only_clips_that_both_have_scored_are_compared():
     first, second = scored(seed=1), scored(seed=2)
-    change, shared = compare(first[:8], second[3:], MOSI, QUICK)
-    assert shared == 5
-    assert (change, 5) == compare(first[3:8], second[3:8], MOSI, QUICK)
+    change, basis = compare(first[:8], second[3:], MOSI, QUICK)
+    assert basis.num_clips == 5
+    assert (change, basis) == compare(first[3:8], second[3:8], MOSI, QUICK)
     with pytest.raises(ConfigError, match="no scored clip in common"):
         compare(first[:4], second[4:], MOSI, QUICK)
 

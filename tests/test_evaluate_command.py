@@ -138,6 +138,27 @@ def test_speakers_in_two_splits_are_said(manifest, trained, capsys):
     assert "1 of 1 speakers are in more than one split, such as Ann" in capsys.readouterr().err
 
 
+def test_what_leaks_and_what_intervals_rest_on_is_in_the_document(
+    manifest, trained, capsys, tmp_path
+):
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    again = [row | {"split": "test"} for row in rows if row["split"] == "train"]
+    mixed = manifest.parent / "again.jsonl"
+    mixed.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *again]))
+    asked = ["evaluate", str(mixed), "--checkpoint", str(trained), *QUICK]
+    told = document(capsys, *asked, "--table", str(tmp_path / "all.csv"))
+    assert [line[:34] for line in told["leaks"]] == ["8 clips are in more than one split"]
+    run = told["runs"][0]
+    assert run["metrics"]["intervals_over"] == {"unit": "videos", "number": 12}
+    assert rows_of(tmp_path / "all.csv")[0]["intervals_over"] == "12 videos"
+    told = document(capsys, "evaluate", str(manifest), "--checkpoint", str(trained), *QUICK)
+    assert "leaks" not in told
+    assert told["runs"][0]["metrics"]["intervals_over"] == {"unit": "clips", "number": 4}
+    assert any("4 videos are too few to draw from" in n for n in told["runs"][0]["notices"])
+    assert main([*asked, "--intervals-over", "speakers"]) == 2
+    assert "no speaker is named of the 12 clips" in capsys.readouterr().err
+
+
 def test_outputs_are_checked_before_anything_is_scored(manifest, trained, tmp_path, capsys):
     asked = ["evaluate", str(manifest), "--checkpoint", str(trained), *QUICK]
     assert main([*asked, "-o", "-"]) == 2

@@ -44,6 +44,28 @@ def test_only_given_media_options_replace_the_checkpoints():
     assert MediaOptions(**overrides).max_frames == 8
 
 
+def test_detail_is_a_name_for_pixels_over_a_checkpoints_own():
+    overrides = MediaFlags(detail="reference", denoise="spectral").overrides()
+    assert overrides == {
+        "min_pixels": 128 * 784, "max_pixels": 768 * 784, "denoise": "spectral"
+    }  # fmt: skip
+    stored = MediaOptions(min_pixels=12 * 784, max_pixels=36 * 784).to_json()
+    assert MediaOptions.over(stored, overrides).min_pixels == 128 * 784
+    assert MediaOptions.over(stored, MediaFlags().overrides()).max_pixels == 36 * 784
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"detail": "high"}, "--detail 'high' is not known; choose one of: low, standard"),
+        ({"detail": "low", "max_pixels": 784}, "--detail and --max-pixels both set the pixels"),
+    ],
+)
+def test_details_that_cannot_be(flags, message):
+    with pytest.raises(ConfigError, match=message):
+        MediaFlags(**flags).overrides()
+
+
 @pytest.mark.parametrize(
     ("values", "subset"),
     [

@@ -26,9 +26,7 @@ FIRST = {"train": 0, "valid": 500_000, "test": 1_000_000}
 def test_a_clip_has_only_words_of_its_split(split, first):
     texts = [draw_spec(first + i).text for i in range(60)]
     assert {split_of(text) for text in texts if text} == {split}
-    assert (
-        draw_spec(2_000_000, "glad").text and split_of(draw_spec(2_000_000, "glad").text) == "test"
-    )
+    assert split_of(draw_spec(2_000_000, "glad").text) == "test"  # the sample clips
 
 
 def test_a_sentence_is_in_one_split_however_it_is_written():
@@ -41,6 +39,7 @@ def test_a_sentence_is_in_one_split_however_it_is_written():
     assert 0.02 < splits.count("valid") / 2000 < 0.09
 
 
+@pytest.mark.slow
 def test_no_word_for_word_sentence_of_training_is_tested():
     """Those that the language model learns from and those of the corpus, against the test clips."""
     draw = np.random.default_rng(1)
@@ -122,6 +121,7 @@ def test_a_loop_that_was_killed_ends_with_the_weights_of_one_that_was_not(tmp_pa
     assert not again.kept.exists()
 
 
+@pytest.mark.slow
 def test_a_finished_step_is_not_done_again_and_a_failed_one_says_why(tmp_path, capsys):
     helps = make.Step("helps", "tiny.corpus", "--help")
     wrong = make.Step("wrong", "tiny.corpus", "--wrong", ("helps",))

@@ -19,6 +19,7 @@ from omni_msa.evaluation.metrics import (
     FAMILIES,
     emotion_family,
     mean_and_deviation,
+    measure_meld,
     measure_mosi,
     measure_sims,
 )
@@ -232,6 +233,23 @@ def test_emotion_metrics_equal_scikit_learn():
         assert found["f1_sadness"] == 0.0 or not (y == 2).any()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_melds_sentiments_equal_sklearns(seed):
+    draw = np.random.default_rng(seed)
+    y = draw.choice([-1.0, 0.0, 1.0], 60, p=[0.2, 0.8, 0.0] if seed % 2 else [0.3, 0.5, 0.2])
+    p = np.clip(y + draw.normal(0, 0.6, 60), -1.2, 1.2)
+    p[:4] = (0.5, -0.5, 0.51, -3.0)
+    found = measure_meld(p, y)
+    predicted = np.select([p < -0.5, p > 0.5], [-1.0, 1.0], 0.0)
+    theirs = f1_score(y, predicted, average="weighted", zero_division=0)
+    assert found["weighted_f1"] == pytest.approx(theirs, abs=1e-15)
+    assert found["accuracy"] == accuracy_score(y, predicted)
+    names, order = ("negative", "neutral", "positive"), [-1.0, 0.0, 1.0]
+    per_class = f1_score(y, predicted, labels=order, average=None, zero_division=np.nan)
+    assert np.array_equal([found[f"f1_{n}"] for n in names], per_class, equal_nan=True)
+    assert found["mae"] == pytest.approx(np.abs(p - y).mean())
+
+
 def test_every_key_has_a_title_and_a_heading():
     for family in [*FAMILIES.values(), emotion_family(EMOTIONS)]:
         keys = list(family.measure(np.array([0.0, 1.0]), np.array([1.0, 0.0])))
@@ -239,7 +257,9 @@ def test_every_key_has_a_title_and_a_heading():
         assert len(set(family.titles.values())) == len(set(family.short.values())) == len(keys)
         assert family.lower_is_better == frozenset({"mae"} & set(keys))
     ranges = {name: family.label_range for name, family in FAMILIES.items()}
-    assert ranges == {"mosi": (-3, 3), "sims": (-1, 1), "general": (-math.inf, math.inf)}
+    assert ranges == {
+        "mosi": (-3, 3), "sims": (-1, 1), "meld": (-1, 1), "general": (-math.inf, math.inf)
+    }  # fmt: skip
     assert emotion_family(EMOTIONS).label_range == (0, 3)
 
 

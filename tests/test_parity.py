@@ -1,8 +1,9 @@
 """From the same file: our pipeline and the reference one (qwen-omni-utils + the processor).
 
-Where the reference is right (clips of two seconds and more, constant rate) the frames, the grid and
-the token ids are the same, pixels and log-mel nearly so, and the scores agree within 1e-3 of the
-label range. Where it is wrong, short clips, the difference is shown.
+Where the reference is right (clips of two seconds and more at a constant rate, until the frames are
+at their most) the frames, the grid and the token ids are the same, pixels and log-mel nearly so,
+and the scores agree within 1e-3 of the label range. Where it is wrong, short and long clips, the
+difference is shown.
 """
 
 from __future__ import annotations
@@ -103,17 +104,28 @@ def test_ordinary_clips_agree_from_file_to_score(tiny, files, num_frames, rate):
     assert abs(score - their_score) < 1e-3 * 6  # of the range -3..3
 
 
-def test_a_short_clip_is_timed_by_the_clock_here_and_stretched_there(scorer, files):
-    """One second, sampled four times. The documented reference call puts the second pair of frames
-    one second after the first; they lie half a second apart, as the sampled rate says."""
-    video, sound = files(8, 8)
+@pytest.mark.parametrize(
+    ("num_frames", "rate", "seconds_per_grid"),
+    [
+        pytest.param(8, 8, 0.5, id="short"),
+        pytest.param(32, 4, 2.0, id="long"),
+    ],
+)
+def test_a_clip_is_timed_by_the_clock_here_and_as_two_frames_a_second_there(
+    scorer, files, num_frames, rate, seconds_per_grid
+):
+    """One second, sampled four times, and eight, sampled eight times, the most here. The documented
+    reference call puts each pair of frames one second after the one before; they lie half a second
+    and two seconds apart, as the sampled rate says."""
+    video, sound = files(num_frames, rate)
     _, inputs = ours(scorer, video, sound)
     ticks = sorted(set((inputs.parts["video"].positions[0, 1:-1] - 1).tolist()))
     documented = reference(scorer.thinker, video, sound, follow_fps=False)
     told = reference(scorer.thinker, video, sound, follow_fps=True)
-    assert ticks == [0, 12]  # 25 a second
+    grid = list(inputs.features["video"].grid_thw)
+    assert ticks == [int(25 * seconds_per_grid * n) for n in range(grid[0])]  # 25 a second
     assert float(documented["video_second_per_grid"][0]) == 1.0
-    assert float(told["video_second_per_grid"][0]) == pytest.approx(0.5)
+    assert float(told["video_second_per_grid"][0]) == pytest.approx(seconds_per_grid)
     # the same frames and tokens; only the timing differs
     assert torch.equal(documented["input_ids"], told["input_ids"])
-    assert np.array_equal(documented["video_grid_thw"], [list(inputs.features["video"].grid_thw)])
+    assert np.array_equal(documented["video_grid_thw"], [grid])

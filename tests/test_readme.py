@@ -106,3 +106,26 @@ def test_the_order_of_words_is_one_in_readme_and_formats():
         text = " ".join(page[page.index(start) :].split())
         places = [text.index(words) for words in order]
         assert places == sorted(places) and places[-1] < 400
+
+
+PROVENANCE = (ROOT / "docs" / "provenance.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_provenance_names_words_files_and_flags_that_are():
+    rows = [line.split("|") for line in PROVENANCE.splitlines() if line.startswith("| ")]
+    for row in rows:
+        is_head = row[1].strip() in ("what", "word") or row[1].strip().startswith("*")
+        assert is_head or re.search(r"\*(abstract|transcription|derived|ours)\*", row[3]), row
+    for path in re.findall(r"`(\w+(?:/\w+)*\.py)`", PROVENANCE):
+        assert (ROOT / "omni_msa" / path).is_file(), path
+    commands = commands_page.PAGE.read_text(encoding="utf-8")
+    for flag in re.findall(r"`(--[\w-]+)", PROVENANCE):
+        assert flag in commands, flag
+
+
+def test_nothing_is_called_published_that_a_transcription_says():
+    """Of the paper, the abstract alone was read."""
+    claim = re.compile(r"as published|the paper's (?!abstract)|the paper (states|gives)|\beq\. ?\d")
+    files = [ROOT / page for page in PAGES if "provenance" not in page]
+    files += sorted((ROOT / "omni_msa").rglob("*.py")) + [ROOT / script for script in SCRIPTS]
+    assert [path.name for path in files if claim.search(path.read_text(encoding="utf-8"))] == []

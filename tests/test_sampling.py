@@ -6,10 +6,13 @@ import logging
 import random
 
 import pytest
+from media_files import write_media
 
 from omni_msa.errors import MediaError
+from omni_msa.media import read_clip
 from omni_msa.media.sampling import count_frames, frame_size
-from omni_msa.options import MediaOptions
+from omni_msa.options import DETAILS, MediaOptions
+from omni_msa.values import Clip
 
 
 def test_frame_sizes_equal_the_librarys_over_ten_thousand_pictures():
@@ -49,3 +52,25 @@ def test_frame_counts_equal_the_librarys_over_ten_thousand_clips():
             limits["min_frames"] = most // 2 * 2  # an odd pair of limits allows the even one below
         expected = smart_nframes(limits, total, total / duration)
         assert count_frames(duration, total, options) == expected, (total, rate, options)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (640, 360), (96, 160), (480, 480)])
+def test_reference_detail_is_what_the_library_does_with_a_file_by_default(tmp_path, size):
+    from qwen_omni_utils.v2_5.vision_process import fetch_video
+
+    path = write_media(tmp_path / "a.mp4", 16, 8, size)
+    theirs = fetch_video({"video": str(path)})
+    least, most = DETAILS["reference"]
+    content = read_clip(Clip(path), MediaOptions(min_pixels=least, max_pixels=most))
+    num_frames, height, width, _ = content.parts["video"].rgb.shape
+    assert (num_frames, height, width) == (*theirs.shape[:1], *theirs.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("detail", "size"),
+    [("low", (168, 280)), ("standard", (224, 420)), ("reference", (560, 1008))],
+)
+def test_what_each_detail_makes_of_720_lines(detail, size):
+    assert frame_size(720, 1280, *DETAILS[detail]) == size
+    options = MediaOptions()
+    assert DETAILS["standard"] == (options.min_pixels, options.max_pixels)

@@ -11,10 +11,11 @@ import pytest
 
 from omni_msa.__main__ import main
 from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.files.leaks import leaks
 from omni_msa.files.manifest import read_manifest
 from omni_msa.files.record import Record
 from omni_msa.files.results import open_results
-from omni_msa.files.splits import SplitOptions, leaks, split_manifest
+from omni_msa.files.splits import SplitOptions, split_manifest
 from omni_msa.values import Clip
 
 
@@ -127,17 +128,6 @@ def test_a_column_that_is_mapped_replaces_ours(tmp_path):
     assert read_manifest(path, columns={"text": "words"})[0].transcript == "fine"
     with pytest.raises(ManifestError, match="has no column 'rating'; it has: label, words"):
         read_manifest(path, columns={"text": "words", "label": "rating"})
-
-
-def test_speakers_and_files_in_two_splits_are_said(tmp_path):
-    def clip(name, speaker, split):
-        return Clip(path=tmp_path / name, speaker=speaker, split=split, label=1.0)
-
-    clean = [clip("a", "Ann", "train"), clip("b", "Bob", "test"), clip("c", None, "test")]
-    assert leaks(clean) == []
-    [speakers, files] = leaks([*clean, clip("a", "Ann", "test"), clip("a", "Cid", None)])
-    assert speakers.startswith("1 of 2 speakers are in more than one split, such as Ann (test, tr")
-    assert files.startswith("1 of 3 files are in more than one split")
 
 
 def test_the_command_prints_the_parts_and_what_still_leaks(manifest, tmp_path, capsys):

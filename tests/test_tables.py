@@ -140,7 +140,7 @@ def test_seeds_and_a_comparison_follow_the_first_table(shown):
     mean, deviation = spread["mae"]
     seeds, always = lines[start + 2], f"{runs[0].baseline['mae']:.4f}"
     assert seeds.split() == ["MAE", f"{mean:.4f}", f"{deviation:.4f}", always]
-    head = "difference to seed7 (regression), on 10 clips (95 % paired bootstrap)"
+    head = "difference to seed7 (regression), on 10 clips (95 % paired bootstrap over 10 clips)"
     told = lines[lines.index(head) + 2]
     d = change["mae"]
     assert told.split() == ["MAE", f"{d.value:+.4f}", f"[{d.low:.3f},", f"{d.high:.3f}]"]
@@ -158,7 +158,7 @@ def test_what_is_undefined_is_said_and_never_nan(shown):
 
 def test_names_are_printed_as_they_are(shown):
     found = replace(measured(), system="runs/[bold]x[/bold]", baseline_name="[red]")
-    lines = shown(print_evaluation, [found], {}, [(found, {}, 1)])
+    lines = shown(print_evaluation, [found], {}, [(found, {}, found.figures.basis)])
     assert lines[0].startswith("runs/[bold]x[/bold]: ") and "mean: [red]" in lines
     assert line(lines, "difference to runs/[bold]x[/bold]")
 
@@ -174,7 +174,9 @@ def test_the_document_is_json_with_everything_in_it(clips, ablate):
     assert told["over_seeds"].keys() == MOSI.titles.keys()
     assert told["against"]["system"] == "seed3 (regression)"
     assert told["difference"]["clips"] == len(clips)
-    assert told["difference"]["mae"] == {"value": 0.0, "interval_95": [0.0, 0.0]}
+    assert told["difference"]["intervals_over"] == {"unit": "clips", "number": len(clips)}
+    ends = [0.0, 0.0] if len(clips) > 1 else [None, None]  # nothing can be drawn of one
+    assert told["difference"]["mae"] == {"value": 0.0, "interval_95": ends}
     assert ("ablation" in told["runs"][0]) == ablate
 
 

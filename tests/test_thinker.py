@@ -132,7 +132,7 @@ def test_the_published_thinker_is_counted_to_the_parameter_and_quantized_by_defa
     [("all", 103_043_072, 1.1405), ("language", 80_740_352, 0.8959)],
 )
 def test_lora_is_the_published_share_of_the_7b_model(scope, parameters, percent):
-    """Rank 32 by plain suffix on the whole Thinker is the paper's 1.14 %; counted on meta."""
+    """Rank 32 by plain suffix on the whole Thinker is the abstract's 1.14 %; counted on meta."""
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
     with torch.device("meta"):

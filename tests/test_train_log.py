@@ -10,6 +10,7 @@ from test_train import Killed, clips, run
 
 from omni_msa.__main__ import main
 from omni_msa.display.tables import print_trained
+from omni_msa.options import TrainOptions
 from omni_msa.scoring.checkpoint import read_info
 from omni_msa.training.validation import Miss, validation_metrics
 
@@ -43,6 +44,15 @@ def test_an_epoch_has_a_line_with_loss_validation_rates_and_time(whole):
         assert epoch["mae"] > 0 and -1 <= epoch["corr"] <= 1 and epoch["seconds"] > 0
         assert epoch["lora_learning_rate"] == own[-1]["learning_rate"]
         assert epoch["head_learning_rate"] > epoch["lora_learning_rate"] > 0
+
+
+def test_a_run_that_gets_no_better_ends_before_its_epochs_do(train, base_folder, tmp_path):
+    """By default too there are more epochs than the patience lasts."""
+    assert TrainOptions().patience < TrainOptions().epochs - 1
+    still = {"lora_learning_rate": 1e-20, "head_learning_rate": 1e-20}
+    info = run(base_folder, tmp_path, train, **OPTIONS | still | {"epochs": 10, "patience": 2})
+    assert [e["epoch"] for e in events(tmp_path, "epoch")] == [1, 2, 3]
+    assert info.training["best_epoch"] == 1
 
 
 def test_the_kept_epoch_is_named_and_so_is_what_its_figure_is_of(whole, capsys):

@@ -164,12 +164,15 @@ def defer_scorer(
     Args:
         load: in place of `load_scorer` alone.
     """
+    from omni_msa.media.denoise import require_denoiser
     from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.identity import identity_before_loading
 
     load = load or (lambda: load_scorer(options, media, show))
     identity = identity_before_loading(options, media)
-    return load() if identity is None else DeferredScorer(identity, load)
+    scorer = load() if identity is None else DeferredScorer(identity, load)
+    require_denoiser(scorer.media.denoise)
+    return scorer
 
 
 def _say_notice(scorer: Scorer) -> None:

@@ -97,8 +97,9 @@ def split_data(
 ) -> None:
     """Split a manifest so that no speaker, or other group, is in two parts."""
     from omni_msa.display.output import print_json
+    from omni_msa.files.leaks import leaks
     from omni_msa.files.manifest import read_manifest
-    from omni_msa.files.splits import SHARES, SplitOptions, leaks, split_manifest
+    from omni_msa.files.splits import SHARES, SplitOptions, split_manifest
 
     if parts is not None and folds is not None:
         raise ConfigError("--parts and --folds are two ways to split; choose one")

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from omni_msa.commands.clips import all_records, defer_scorer, load_scorer, score_clips
+from omni_msa.commands.evaluate_flags import EvaluateFlags
 from omni_msa.commands.flags import (
-    MODALITY_NAMES,
-    BatchFlags,
     MediaFlags,
     ModelFlags,
     ShowFlags,
-    option,
     parse_modalities,
     takes_flags,
 )
@@ -30,17 +28,14 @@ from omni_msa.commands.labelled import (
 from omni_msa.commands.streams import is_stdout
 from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
-from omni_msa.options import (
-    METRIC_FAMILIES,
-    AblationOptions,
-    EvaluateOptions,
-    ModelOptions,
-)
+from omni_msa.options import AblationOptions, EvaluateOptions, ModelOptions
 
 if TYPE_CHECKING:
     from omni_msa.display.tables import Comparison
     from omni_msa.evaluation.evaluate import Evaluation, ScoredClip
+    from omni_msa.evaluation.label_gap import LabelGap
     from omni_msa.scoring.checkpoint import CheckpointInfo
+    from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Scorer
     from omni_msa.scoring.trained_clips import ClipKeys
     from omni_msa.values import Clip
@@ -51,85 +46,6 @@ EXAMPLES = (
     "omni-msa evaluate mosi.jsonl --checkpoint seed0 --also seed1 --also seed2\n\n"
     "omni-msa evaluate mosi.jsonl --checkpoint new --against old --against older --table all.csv"
 )
-
-
-_EVALUATE = "Evaluation"
-
-
-@dataclass(frozen=True)
-class EvaluateFlags:
-    """What is measured, and what it is compared with."""
-
-    ablate: Annotated[
-        bool,
-        option(
-            "--ablate", panel=_EVALUATE, help="A row each subset: test-time drop of modalities."
-        ),
-    ] = EvaluateOptions.ablate
-    also: Annotated[
-        list[str] | None,
-        option(
-            "--also",
-            metavar="DIR",
-            panel=_EVALUATE,
-            help="The same training with another seed: mean and deviation are given.",
-        ),
-    ] = None
-    against: Annotated[
-        list[str] | None,
-        option(
-            "--against",
-            metavar="DIR",
-            panel=_EVALUATE,
-            help="Compare with this checkpoint, on the same clips; may be given several times.",
-        ),
-    ] = None
-    drop: Annotated[
-        list[str] | None,
-        option("--drop", metavar="MODALITY", panel=_EVALUATE, help=f"Never show {MODALITY_NAMES}."),
-    ] = None
-    split: Annotated[
-        str | None,
-        option(
-            "--split",
-            metavar="NAME",
-            panel=_EVALUATE,
-            help="Default: test, where there are splits.",
-        ),
-    ] = EvaluateOptions.split
-    metrics: Annotated[
-        str,
-        option(
-            "--metrics",
-            metavar="|".join(METRIC_FAMILIES),
-            panel=_EVALUATE,
-            help="Whose conventions; auto: the data set's.",
-        ),
-    ] = EvaluateOptions.family
-    resamples: Annotated[
-        int,
-        option(
-            "--resamples",
-            metavar="N",
-            panel=_EVALUATE,
-            help="Of the bootstrap that gives the intervals.",
-        ),
-    ] = EvaluateOptions.resamples
-
-    table: Annotated[
-        Path | None,
-        option(
-            "--table",
-            metavar="FILE",
-            panel=_EVALUATE,
-            help="All systems' metrics and intervals in one table, .csv or .md: a row a system, "
-            "with --ablate also one a subset.",
-        ),
-    ] = None
-
-    def options(self) -> EvaluateOptions:
-        """The checked options that the library takes."""
-        return EvaluateOptions(self.split, self.metrics, self.ablate, self.resamples)
 
 
 @takes_flags
@@ -146,21 +62,21 @@ def evaluate(
     """Compare scores with labels: metrics by their conventions, intervals, the mean predictor."""
     from omni_msa.evaluation.comparison import systems
     from omni_msa.evaluation.evaluate import compare, require_labels, select
-    from omni_msa.evaluation.flat_table import check_table
+    from omni_msa.evaluation.label_gap import check_enough
+    from omni_msa.evaluation.resampling import check_units, units_of
     from omni_msa.files.manifest import read_manifest
     from omni_msa.files.result_formats import check_is_no_input, check_output
 
     batch.options()  # checked before anything is read
     if is_stdout(batch.output):
         raise ConfigError("-o -: evaluate writes its figures to stdout; name a file for the rows")
-    if measured.table is not None:
-        check_table(measured.table)
-        check_is_no_input(measured.table, data, fresh=True)
+    measured.check_files(data)
     options, hide = measured.options(), parse_modalities(measured.drop or [])
     first, also = model.options(), measured.also or []
     clips = read_manifest(data, columns=columns.names())
     chosen, split = select(clips, options.split)
-    note_splits(clips, dict.fromkeys({clip.split for clip in chosen}, "to measure"), show)
+    used = dict.fromkeys({clip.split for clip in chosen}, "to measure")
+    leaks = note_splits(clips, used, show)
     compared = systems(first, also, measured.against or [], clips, chosen, options.family)
     outputs = _outputs(batch.output, len(compared))
     for output in filter(None, outputs):  # before anything is scored
@@ -171,7 +87,12 @@ def evaluate(
     chosen = space.labelled(chosen)
     clips = space.labelled([c for c in clips if not space.classes or c.emotion in space.classes])
     require_labels(chosen)
-    job = _Job(clips, chosen, split, options, hide)
+    check_units(chosen, options.intervals_over)
+    if options.diagnose:
+        check_enough(len(chosen))
+    units = units_of(chosen, options.intervals_over)
+    options = replace(options, intervals_over=units.unit)  # the same for all systems
+    job = _Job(clips, chosen, split, options, hide, units.remark)
     runs = [
         job.run(system.model, media, replace(batch, output=output), show)
         for system, output in zip(compared, outputs, strict=True)
@@ -182,7 +103,7 @@ def evaluate(
         for against, scored in rivals
     ]
     evaluations = [evaluation for evaluation, _ in runs]
-    _report(evaluations, comparisons, measured.table, show)
+    _report(evaluations, comparisons, leaks, measured, show)
     everything = [*evaluations, *(against for against, *_ in comparisons)]
     raise typer.Exit(3 if any(e.failed for e in everything) else 0)
 
@@ -198,25 +119,32 @@ def _outputs(output: Path | None, number: int) -> list[Path | None]:
 def _report(
     evaluations: Sequence[Evaluation],
     comparisons: Sequence[Comparison],
-    table: Path | None,
+    leaks: Sequence[str],
+    measured: EvaluateFlags,
     show: ShowFlags,
 ) -> None:
-    """Writes the table of all systems, and prints everything."""
+    """Writes the table and the picture of all systems, and prints everything."""
+    from omni_msa.display.gaps import gap_figure
     from omni_msa.display.output import print_json
+    from omni_msa.display.pictures import save_picture
     from omni_msa.display.tables import evaluation_document, print_evaluation
     from omni_msa.evaluation.evaluate import ablation_over_seeds, over_seeds
     from omni_msa.evaluation.flat_table import table_rows, write_table
 
-    if table is not None:
+    rivals = [against for against, *_ in comparisons]
+    if (table := measured.table) is not None:
         first, *seeds = evaluations
-        rivals = [against for against, *_ in comparisons]
         write_table(table, table_rows({"system": [first], "seed": seeds, "against": rivals}))
         show.note(f"{table}: {1 + len(seeds) + len(rivals)} systems")
+    if (picture := measured.diagnose_plot) is not None:
+        save_picture(gap_figure([*evaluations, *rivals]), picture, "--diagnose-plot")
+        show.note(f"{picture}: label gaps of {len(evaluations) + len(rivals)} systems")
     several = len(evaluations) > 1
     spread = over_seeds(evaluations) if several else {}
     subsets = ablation_over_seeds(evaluations) if several else {}
     if show.json:
-        print_json(evaluation_document(evaluations, spread, comparisons, subsets))
+        document = evaluation_document(evaluations, spread, comparisons, subsets)
+        print_json(document | ({"leaks": leaks} if leaks else {}))
     else:
         print_evaluation(evaluations, spread, comparisons, subsets)
 
@@ -233,11 +161,12 @@ class _Job:
     split: str
     options: EvaluateOptions
     hide: Subset
+    remark: str = ""  # on what the intervals are over
     scorer: Scorer | None = None  # the last one that was loaded
     keys: list[ClipKeys | None] | None = None  # of the chosen clips, once they are compared
 
     def run(
-        self, model: ModelOptions, media: MediaFlags, batch: BatchFlags, show: ShowFlags
+        self, model: ModelOptions, media: MediaFlags, batch: CachedBatchFlags, show: ShowFlags
     ) -> tuple[Evaluation, list[ScoredClip]]:
         """Scores the clips with one checkpoint, and measures it."""
         from omni_msa.evaluation.evaluate import (
@@ -268,7 +197,7 @@ class _Job:
             protocol=protocol_of(identity.info),
         )
         overlap = self._overlap(identity.info)
-        notices = [notice, self._foreign(space.range), self._seen(model, overlap)]
+        notices = [notice, self._foreign(space.range), self._seen(model, overlap), self.remark]
         if done.summary.skipped and system["readout"] == "generative" and not evaluation.answers:
             notices.append(
                 f"{batch.output} has rows of an earlier run without their answers in words, whose "
@@ -280,8 +209,24 @@ class _Job:
             checkpoint=str(system["checkpoint"] or system["base"]),
             split=self.split,
             overlap=overlap,
+            label_gap=self._label_gap(scorer, batch, show) if self.options.diagnose else None,
         )
         return evaluation, scored
+
+    def _label_gap(
+        self, scorer: Scorer | DeferredScorer, batch: CachedBatchFlags, show: ShowFlags
+    ) -> LabelGap:
+        """By the states of all clips, which rows of an earlier run do not hold."""
+        from omni_msa.display.progress import count_progress
+        from omni_msa.evaluation.label_gap import label_gap
+        from omni_msa.media.feed import FileFeed
+        from omni_msa.scoring.states import last_states
+
+        model, hide = scorer.loaded(), self.hide | scorer.hidden
+        feed = FileFeed(self.chosen, model.media, batch.options().workers, batch.open(), hide)
+        with count_progress("reading states", len(self.chosen), show.quiet) as progress:
+            states, labels = last_states(model, feed, self.hide, progress)
+        return label_gap(states.numpy(), labels.numpy(), bool(model.label_space.classes))
 
     def _load(self, model: ModelOptions, media: dict[str, Any], show: ShowFlags) -> Scorer:
         """The scorer, on the base of the last one where it is the same."""

@@ -19,7 +19,15 @@ import typer
 from omni_msa.commands.streams import is_stdout
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.modalities import MODALITIES, Subset
-from omni_msa.options import DECODERS, DEVICES, QUANTIZE, BatchOptions, ModelOptions
+from omni_msa.options import (
+    DECODERS,
+    DENOISERS,
+    DETAILS,
+    DEVICES,
+    QUANTIZE,
+    BatchOptions,
+    ModelOptions,
+)
 
 
 def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -220,6 +228,27 @@ class MediaFlags:
             "--max-pixels", metavar="N", panel=_MEDIA, help="Most pixels a frame is shown with."
         ),
     ] = None
+    detail: Annotated[
+        str | None,
+        option(
+            "--detail",
+            metavar="|".join(DETAILS),
+            panel=_MEDIA,
+            help="Pixels of a frame. 16 frames of 1280x720 are 480, 960 or 5760 tokens: 168x280, "
+            "224x420 or, as in qwen-omni-utils, 560x1008 pixels each.",
+        ),
+    ] = None
+    denoise: Annotated[
+        str | None,
+        option(
+            "--denoise",
+            metavar="|".join(DENOISERS),
+            panel=_MEDIA,
+            help="Take noise out of the sound: by its spectrum, or by DeepFilterNet3 (the extra "
+            "deepfilternet), with which a third-party transcription of arXiv 2606.05713 has its "
+            "headline: an MAE of .551 on MOSI against .598 without.",
+        ),
+    ] = None
 
     deadline_seconds: Annotated[
         float | None,
@@ -232,9 +261,20 @@ class MediaFlags:
     ] = None
 
     def overrides(self) -> dict[str, Any]:
-        """The media options that were given, by their names in `MediaOptions`."""
+        """The media options that were given, by their names in `MediaOptions`.
+
+        Raises:
+            ConfigError: the detail is not known, or stands beside pixels.
+        """
         values = {option.name: getattr(self, option.name) for option in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        values = {name: value for name, value in values.items() if value is not None}
+        if (detail := values.pop("detail", None)) is None:
+            return values
+        check_choice("--detail", detail, DETAILS)
+        if self.max_pixels is not None:
+            raise ConfigError("--detail and --max-pixels both set the pixels; give one of them")
+        values["min_pixels"], values["max_pixels"] = DETAILS[detail]
+        return values
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Of a manifest: those that a user's file may call otherwise.
 COLUMNS = (
     "clip", "text", "start_seconds", "end_seconds", "label", "split", "speaker", "emotion",
-    "dataset",
+    "dataset", "video",
 )  # fmt: skip
 
 Manifest = Annotated[
@@ -191,10 +191,14 @@ def file_feed(
     return FileFeed(clips, media, read.workers, read.open(), read.hide | unused)
 
 
-def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFlags) -> None:
+def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFlags) -> list[str]:
     """How many clips each split has, and which ones this command leaves alone; and what is in
-    several splits and should not be."""
-    from omni_msa.files.splits import leaks
+    several splits and should not be, which is returned too.
+
+    Args:
+        used: what each split is for; clips without a split (None) that are used are trained on.
+    """
+    from omni_msa.files.leaks import leaks
 
     counts = Counter(clip.split for clip in clips)
     phrases = [f"{counts[name]} clips {purpose}" for name, purpose in used.items() if counts[name]]
@@ -203,8 +207,12 @@ def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFl
         unused = (f"{n} of {f'split {s!r}' if s else 'no split'}" for s, n in rest.items())
         phrases.append(f"not used: {', '.join(unused)}")
     show.note("; ".join(phrases))
-    for leak in leaks(clips):
+    if len(counts) > 1 and None in used:
+        clips = [clip if clip.split else replace(clip, split="train") for clip in clips]
+    lines = leaks(clips)
+    for leak in lines:
         show.note(leak)
+    return lines
 
 
 def note_left_out(clips: Sequence[Clip], space: LabelSpace, show: ShowFlags) -> None:

@@ -28,8 +28,9 @@ def plot(
     show: ShowFlags,
 ) -> None:
     """Draw the curves of training runs from their logs; needs the extra plot (matplotlib)."""
-    from omni_msa.display.curves import check_picture, draw_curves, read_curves
+    from omni_msa.display.curves import draw_curves, read_curves
     from omni_msa.display.output import print_json
+    from omni_msa.display.pictures import check_picture
 
     check_picture(output)
     runs = read_curves(folders)

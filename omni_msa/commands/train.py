@@ -37,7 +37,7 @@ from omni_msa.options import (
 EXAMPLES = "Example:\n\nomni-msa train mosi.jsonl -o mosi-checkpoint --cache cache"
 
 
-_TRAIN = "Training (default: as published, ours where that is silent)"
+_TRAIN = "Training (where each default comes from: docs/provenance.md)"
 
 
 def _rate(name: str, help: str) -> Any:
@@ -76,7 +76,9 @@ class TrainFlags:
         ),
     ] = None
     settings: Settings = None
-    epochs: Annotated[int, _number("--epochs", "At most.")] = TrainOptions.epochs
+    epochs: Annotated[int, _number("--epochs", "At most; --patience ends it before.")] = (
+        TrainOptions.epochs
+    )
     batch_size: Annotated[
         int,
         _number("--batch-size", "Clips a forward pass; halved when memory runs out."),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omni_msa.display.pictures import new_figure, save_picture
 from omni_msa.errors import ConfigError
-from omni_msa.files.atomic import replacing
 from omni_msa.foreign import MAX_ROW_BYTES, MAX_TABLE_BYTES, parse_json, read_limited
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOG = "train_log.jsonl"
-SUFFIXES = (".svg", ".png")
-WIDTH_INCHES, PANEL_INCHES, LEGEND_INCHES = 7.0, 2.1, 0.35
-DOTS_PER_INCH = 200  # of a .png: sharp on a slide, and in a paper's column
+PANEL_INCHES, LEGEND_INCHES = 2.1, 0.35
 CRITERIA = ("mae", "error_rate")  # by which the kept epoch is chosen, the lowest of the run's own
 PANELS = {
     "training loss": ("training_loss",),
@@ -56,18 +54,6 @@ class Curves:
         return None
 
 
-def check_picture(path: Path) -> None:
-    """What can be said before a log is read.
-
-    Raises:
-        ConfigError: the name does not say a format, or its folder does not exist.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"-o {path}: a picture ends in one of {', '.join(SUFFIXES)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"-o {path}: name a file in a folder that exists")
-
-
 def read_curves(folders: Sequence[Path]) -> list[Curves]:
     """The epochs that each run has finished; it may still go on.
 
@@ -86,13 +72,7 @@ def draw_curves(runs: Sequence[Curves], path: Path) -> None:
     Raises:
         ConfigError: matplotlib is not installed, or the file cannot be written.
     """
-    figure = make_figure(runs)
-    try:
-        with replacing(path) as temporary:
-            kind = path.suffix.lower().removeprefix(".")
-            figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH)
-    except OSError as error:
-        raise ConfigError(f"-o {path}: cannot be written ({error.strerror})") from error
+    save_picture(make_figure(runs), path)
 
 
 def make_figure(runs: Sequence[Curves]) -> Figure:
@@ -102,16 +82,11 @@ def make_figure(runs: Sequence[Curves]) -> Figure:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError as error:
-        raise ConfigError(
-            'plot needs matplotlib; pip install "omni-msa[plot]" installs it'
-        ) from error
     panels = {title: names for title, names in PANELS.items() if _has(runs, names)}
     height = PANEL_INCHES * len(panels) + LEGEND_INCHES * math.ceil(len(runs) / LEGEND_COLUMNS)
-    figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
+    figure = new_figure(height)
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (title, names) in zip(axes, panels.items(), strict=True):
         for number, run in enumerate(runs):

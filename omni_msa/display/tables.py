@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from omni_msa.evaluation.evaluate import Evaluation
-    from omni_msa.evaluation.resampling import Difference
+    from omni_msa.evaluation.label_gap import LabelGap
+    from omni_msa.evaluation.resampling import Basis, Difference
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.inspection import Inspection
     from omni_msa.scoring.planning import Plan
 
-Comparison = tuple["Evaluation", Mapping[str, "Difference"], int]  # with, changes, number of clips
+Comparison = tuple["Evaluation", Mapping[str, "Difference"], "Basis"]  # with, changes, on which
 Spread = Mapping[str, tuple[float, float]]  # mean and deviation over seeds, by metric
 
 
@@ -47,9 +48,13 @@ def evaluation_document(
         document["comparisons"] = [
             {
                 "against": other.to_json(),
-                "difference": {"clips": clips, **differences_json(change)},
+                "difference": {
+                    "clips": basis.num_clips,
+                    "intervals_over": basis.to_json(),
+                    **differences_json(change),
+                },
             }
-            for other, change, clips in comparisons
+            for other, change, basis in comparisons
         ]
         document |= document["comparisons"][0]
     return document
@@ -86,10 +91,11 @@ def print_evaluation(
     if ablation_spread:
         headline = f"ablation over {len(evaluations)} seeds (mean ± sample deviation)"
         show_parts(line(headline), _ablation_spread_table(first, ablation_spread), line())
-    for other, change, clips in comparisons:
+    for other, change, basis in comparisons:
         show_parts(*_evaluation_parts(other))
+        on = f"on {basis.num_clips} clips (95 % paired bootstrap over {basis})"
         show_parts(
-            line(f"difference to {other.system}, on {clips} clips (95 % paired bootstrap)"),
+            line(f"difference to {other.system}, {on}"),
             _difference_table(first, change),
             line(),
         )
@@ -124,7 +130,10 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
             _four_digits(evaluation.baseline[key]),
         )
     parts: list[Any] = [line(headline), table, line(f"mean: {evaluation.baseline_name}")]
+    parts.append(line(f"95 %: bootstrap over {figures.basis}"))
     parts += _answer_quality(evaluation)
+    if evaluation.label_gap is not None:
+        parts.append(line(_label_gap(evaluation.label_gap)))
     parts += [line(f"note: {notice}") for notice in evaluation.notices]
     if evaluation.ablation:
         parts += [line(), *_ablation_parts(evaluation)]
@@ -160,6 +169,13 @@ def _answer_quality(evaluation: Evaluation) -> list[Any]:
         )
         lines.append(line(f"unparsable excluded ({parsable_only.num_clips} clips): {values}"))
     return lines
+
+
+def _label_gap(label_gap: LabelGap) -> str:
+    """`label gap to the nearest states of 686 clips: k 5 0.950 (permuted labels 1.896), ...`"""
+    gaps = [f"k {g.k} {g.gap:.3f} (permuted labels {g.permuted_gap:.3f})" for g in label_gap.gaps]
+    head = f"label gap to the nearest states of {label_gap.num_clips} clips"
+    return f"{head}: {', '.join(gaps) or 'too few could be read'}"
 
 
 def _ablation_parts(evaluation: Evaluation) -> list[Any]:

@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omni_msa.errors import ConfigError, ManifestError, MediaError
+from omni_msa.evaluation.label_gap import LabelGap
 from omni_msa.evaluation.metrics import (
     FAMILIES,
     Family,
     emotion_family,
     mean_and_deviation,
 )
-from omni_msa.evaluation.resampling import Difference, bootstrap_intervals, paired_differences
+from omni_msa.evaluation.resampling import (
+    Basis,
+    Difference,
+    Units,
+    bootstrap_intervals,
+    paired_differences,
+    units_of,
+)
 from omni_msa.files.importers import DATASETS
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer, Record
@@ -41,21 +49,28 @@ class ScoredClip:
     score: float
     subsets: dict[str, float] = field(default_factory=dict)
     answer: Answer | None = None  # of a method whose scores are parsed from text
+    speaker: str | None = None
+    video: str | None = None
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Metrics of one system on N clips, each with its 95 % interval over clips."""
+    """Metrics of one system on N clips, each with its 95 % interval."""
 
-    num_clips: int
+    basis: Basis  # of the intervals
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+
+    @property
+    def num_clips(self) -> int:
+        return self.basis.num_clips
 
     def to_json(self) -> dict[str, Any]:
         return {
             "clips": self.num_clips,
             **_numbers(self.values),
             "intervals_95": {k: [_number(v) for v in ends] for k, ends in self.intervals.items()},
+            "intervals_over": self.basis.to_json(),
         }
 
 
@@ -88,6 +103,7 @@ class Evaluation:
     checkpoint: str = ""
     split: str = ""
     overlap: dict[str, int] | None = None  # clips the checkpoint was trained or validated on
+    label_gap: LabelGap | None = None
     notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +120,8 @@ class Evaluation:
             row["ablation_baseline"] = _numbers(self.ablation_baseline)
         if self.overlap is not None:
             row["overlap_with_training"] = self.overlap
+        if self.label_gap is not None:
+            row["label_gap"] = self.label_gap.to_json()
         return row | {"titles": self.family.titles, "notices": list(self.notices)}
 
 
@@ -165,8 +183,8 @@ def family_of(
     if len(of_datasets) == 1:
         return FAMILIES[of_datasets.pop()], None
     low, high = label_space.range
-    by_range = {family.label_range: family for family in FAMILIES.values()}
-    if family := by_range.get(label_space.range):
+    fitting = (family for family in FAMILIES.values() if family.label_range == label_space.range)
+    if family := next(fitting, None):
         return family, f"metrics of the {family.name} family, by the label range {low:g}..{high:g}"
     return FAMILIES["general"], (
         f"metrics of the general family: the label range {low:g}..{high:g} is neither that of mosi "
@@ -183,7 +201,8 @@ def scored_clips(
         if record is None or record.score is None or clip.label is None:
             continue
         subsets = record.ablation.subsets if record.ablation else {}
-        scored.append(ScoredClip(clip.name, clip.label, record.score, subsets, record.answer))
+        answer, group = record.answer, (clip.speaker, clip.video)
+        scored.append(ScoredClip(clip.name, clip.label, record.score, subsets, answer, *group))
     if not scored:
         raise MediaError("not one clip could be scored; there is nothing to evaluate")
     return scored, len(clips) - len(scored)
@@ -243,8 +262,8 @@ def compare(
     second: Sequence[ScoredClip],
     family: Family,
     options: EvaluateOptions,
-) -> tuple[dict[str, Difference], int]:
-    """How the second system differs on the clips that both have scored; and their number."""
+) -> tuple[dict[str, Difference], Basis]:
+    """How the second system differs on the clips that both have scored; and what that rests on."""
     return compare_runs([first], [second], family, options)
 
 
@@ -253,7 +272,7 @@ def compare_runs(
     second: Sequence[Sequence[ScoredClip]],
     family: Family,
     options: EvaluateOptions,
-) -> tuple[dict[str, Difference], int]:
+) -> tuple[dict[str, Difference], Basis]:
     """The same of two systems with several runs each (seeds): means over their runs are compared,
     on the clips that all runs have scored."""
     runs = [{clip.name: clip for clip in run} for run in (*first, *second)]
@@ -261,6 +280,7 @@ def compare_runs(
     if not shared:
         raise ConfigError("the two systems have no scored clip in common")
     scores = np.array([[run[clip.name].score for clip in shared] for run in runs])
+    units = units_of(shared, options.intervals_over)
     change = paired_differences(
         family.measure,
         scores[: len(first)],
@@ -268,8 +288,9 @@ def compare_runs(
         np.array([clip.label for clip in shared]),
         options.resamples,
         options.seed,
+        units,
     )
-    return change, len(shared)
+    return change, units.basis
 
 
 def constant_answer(
@@ -323,28 +344,31 @@ def _ablation(
         raise ManifestError("nothing is shown of any clip; there is nothing to ablate")
     labels = np.array([clip.label for clip in complete])
     everything = np.array([clip.subsets[whole] for clip in complete])
+    units = units_of(complete, options.intervals_over)
     table = {}
     for name in (subset_name(s) for s in all_subsets(MODALITIES) if s):
         if not set(name) <= set(whole):
             continue
         scores = np.array([clip.subsets[name] for clip in complete])
         change = paired_differences(
-            family.measure, everything, scores, labels, options.resamples, options.seed
+            family.measure, everything, scores, labels, options.resamples, options.seed, units
         )
-        table[name] = Ablated(_measured(scores, labels, family, options), change)
+        table[name] = Ablated(_measured(scores, labels, family, options, units), change)
     return table, labels
 
 
 def _figures(clips: Sequence[ScoredClip], family: Family, options: EvaluateOptions) -> Figures:
-    scores = np.array([clip.score for clip in clips])
-    return _measured(scores, np.array([clip.label for clip in clips]), family, options)
+    scores, labels = (np.array([getattr(c, name) for c in clips]) for name in ("score", "label"))
+    return _measured(scores, labels, family, options, units_of(clips, options.intervals_over))
 
 
 def _measured(
-    scores: np.ndarray, labels: np.ndarray, family: Family, options: EvaluateOptions
+    scores: np.ndarray, labels: np.ndarray, family: Family, options: EvaluateOptions, units: Units
 ) -> Figures:
-    intervals = bootstrap_intervals(family.measure, scores, labels, options.resamples, options.seed)
-    return Figures(len(labels), family.measure(scores, labels), intervals)
+    intervals = bootstrap_intervals(
+        family.measure, scores, labels, options.resamples, options.seed, units
+    )
+    return Figures(units.basis, family.measure(scores, labels), intervals)
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:

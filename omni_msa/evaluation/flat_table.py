@@ -18,7 +18,7 @@ from omni_msa.files.atomic import replacing
 
 SUFFIXES = (".csv", ".md")
 EVERYTHING = "all"  # shown of each clip: whatever it has
-KEYS = ("checkpoint", "role", "split", "shown", "clips", "failed")
+KEYS = ("checkpoint", "role", "split", "shown", "clips", "failed", "intervals_over")
 
 Row = dict[str, str | int | float | None]
 
@@ -71,7 +71,7 @@ def _figures(evaluation: Evaluation) -> Iterable[tuple[str, Figures]]:
 
 def _row(evaluation: Evaluation, role: str, shown: str, figures: Figures) -> Row:
     names = (evaluation.checkpoint or evaluation.system, role, evaluation.split, shown)
-    values = (*names, figures.num_clips, evaluation.failed)
+    values = (*names, figures.num_clips, evaluation.failed, str(figures.basis))
     row: Row = dict(zip(KEYS, values, strict=True))
     for key, value in figures.values.items():
         low, high = figures.intervals[key]

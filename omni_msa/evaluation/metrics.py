@@ -24,6 +24,7 @@ Names = dict[str, tuple[str, str]]  # key -> short name, title with its conventi
 NAN = float("nan")
 SIMS_ACC3_CUTS = (-0.1, 0.1)
 SIMS_ACC5_CUTS = (-0.7, -0.1, 0.1, 0.7)
+SENTIMENTS = ("negative", "neutral", "positive")  # of MELD: labels -1, 0 and 1
 SIMS_WEAK = 0.4  # the published comment says 0.6, the published code and numbers use 0.4
 
 
@@ -186,6 +187,29 @@ def measure_sims(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float
     }
 
 
+def measure_meld(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """All metrics of MELD's sentiments: negative -1, neutral 0 and positive 1; a score is of the
+    class that is nearest, halves neutral. Predictions and labels [N].
+
+    Raises:
+        ConfigError: lengths differ, there are no clips, or a value is not finite.
+    """
+    predictions, labels = vectors(predictions=predictions, labels=labels)
+    predicted, true = (
+        (np.round(np.clip(_single(vector), -1, 1)) + 1).astype(np.intp)
+        for vector in (predictions, labels)
+    )
+    f1, support = _class_f1(predicted, true, len(SENTIMENTS))
+    one_by_one = {f"f1_{name}": float(value) for name, value in zip(SENTIMENTS, f1, strict=True)}
+    return {
+        "weighted_f1": _weighted(f1, support),
+        "accuracy": _same(predicted, true),
+        **one_by_one,
+        "mae": _mae(predictions, labels),
+        "corr": _correlation(predictions, labels),
+    }
+
+
 def measure_general(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """What has one meaning whatever the range of the labels; predictions and labels [N].
 
@@ -266,6 +290,14 @@ _SIMS_NAMES: Names = {
     "r2": ("R2", "Share of the labels' variance explained, both clipped to -1..1"),
 }
 
+_THREE = "negative, neutral and positive: the nearest of -1, 0 and 1, halves neutral"
+_MELD_NAMES: Names = {
+    "weighted_f1": ("F1 (weighted)", f"F1, {_THREE}; classes weighted by their labels"),
+    "accuracy": ("Accuracy", f"Accuracy, {_THREE}"),
+    **{f"f1_{name}": (f"F1 ({name})", f"F1 of the sentiment {name}") for name in SENTIMENTS},
+    "mae": ("MAE", "Mean absolute error, negative being -1 and positive 1"),
+    "corr": ("Corr", "Pearson correlation; undefined for a constant"),
+}
 _GENERAL_NAMES: Names = {
     "mae": ("MAE", "Mean absolute error, in units of the labels"),
     "corr": ("Corr", "Pearson correlation; undefined for a constant"),
@@ -275,6 +307,7 @@ _GENERAL_NAMES: Names = {
 FAMILIES = {
     "mosi": _family("mosi", (-3.0, 3.0), measure_mosi, _MOSI_NAMES),
     "sims": _family("sims", (-1.0, 1.0), measure_sims, _SIMS_NAMES),
+    "meld": _family("meld", (-1.0, 1.0), measure_meld, _MELD_NAMES),
     "general": _family("general", (-inf, inf), measure_general, _GENERAL_NAMES),
 }
 

@@ -1,14 +1,16 @@
 """What resampling the clips says of a metric, and of the difference between two systems.
 
-The bootstrap draws clips with replacement; both systems of a comparison see the same draws. What
-is undefined in a draw (a correlation of constants) is left out for that metric. Shapes: N clips,
-R runs of a system.
+The bootstrap draws with replacement: all clips of a speaker or of a video together where these are
+known, since what one person says in one recording is alike, else single clips. Both systems of a
+comparison see the same draws. What is undefined in a draw (a correlation of constants) is left out
+for that metric. Shapes: N clips, R runs of a system.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +18,113 @@ from omni_msa.errors import ConfigError
 from omni_msa.evaluation.metrics import NAN, Measure, vectors
 
 CENTRAL_95 = (2.5, 97.5)  # percentiles
+CLIPS = "clips"
+GROUPS = {"speakers": "speaker", "videos": "video"}  # units of several clips: a clip's own one
+FEWEST_GROUPS = 10  # fewer say little of the spread between groups
+
+
+class Grouped(Protocol):
+    """A clip, as far as it is drawn together with others."""
+
+    @property
+    def speaker(self) -> str | None: ...
+
+    @property
+    def video(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What an interval rests on: N clips, drawn in `number` units (clips, videos or speakers)."""
+
+    num_clips: int
+    unit: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.unit}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"unit": self.unit, "number": self.number}
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is drawn: the places of the clips of each unit."""
+
+    unit: str
+    members: tuple[np.ndarray, ...]
+    remark: str = ""  # why it is not a larger unit
+
+    @classmethod
+    def single(cls, num_clips: int, remark: str = "") -> Units:
+        """Every clip alone."""
+        return cls(CLIPS, tuple(np.arange(num_clips)[:, None]), remark)
+
+    @property
+    def basis(self) -> Basis:
+        """What an interval over them rests on."""
+        return Basis(sum(map(len, self.members)), self.unit, len(self.members))
+
+    def draws(self, resamples: int, seed: int) -> Iterator[np.ndarray]:
+        """Places of clips, as many units drawn with replacement as there are, `resamples` times;
+        the same ones for the same seed. Of a single unit nothing can be drawn.
+
+        Raises:
+            ConfigError: `resamples` < 1.
+        """
+        if resamples < 1:
+            raise ConfigError(f"resamples must be 1 or more, got {resamples}")
+        generator, number = np.random.default_rng(seed), len(self.members)
+        places = np.concatenate(self.members)
+        for _ in range(resamples if number > 1 else 0):
+            chosen = generator.integers(number, size=number)
+            if number == len(places):  # clips that all stand alone
+                yield places[chosen]
+            else:
+                yield np.concatenate([self.members[i] for i in chosen])
+
+
+def units_of(clips: Sequence[Grouped], unit: str = "auto") -> Units:
+    """What is drawn of these clips; a clip without a speaker (or video) is a unit of its own.
+
+    Args:
+        unit: clips, videos or speakers; `auto`: speakers where they are known, else videos, if
+            there are ten or more, else clips.
+    """
+    passed_over = []
+    for name in GROUPS if unit == "auto" else [unit] if unit in GROUPS else []:
+        if not any(getattr(clip, GROUPS[name]) for clip in clips):
+            continue
+        groups: dict[Any, list[int]] = {}
+        for place, clip in enumerate(clips):
+            groups.setdefault(getattr(clip, GROUPS[name]) or place, []).append(place)
+        if unit != "auto" or len(groups) >= FEWEST_GROUPS:
+            return Units(name, tuple(np.array(places) for places in groups.values()))
+        passed_over.append(f"{len(groups)} {name}")
+    if not passed_over:
+        return Units.single(len(clips))
+    remark = (
+        f"intervals are over clips, since {' and '.join(passed_over)} are too few to draw from; "
+        "they take the clips of one speaker or video as independent, and are too narrow"
+    )
+    return Units.single(len(clips), remark)
+
+
+def check_units(clips: Sequence[Grouped], unit: str) -> None:
+    """The unit that was chosen can be drawn.
+
+    Raises:
+        ConfigError: no clip says what it is of, or all are of one.
+    """
+    if unit in GROUPS:
+        names = {getattr(clip, GROUPS[unit]) for clip in clips} - {None, ""}
+        if not names or len(units_of(clips, unit).members) < 2:
+            number = "one" if names else "no"
+            raise ConfigError(
+                f"--intervals-over {unit}: {number} {GROUPS[unit]} is named of the {len(clips)} "
+                f"clips; the manifest's column {GROUPS[unit]} says it, and two or more are needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -29,15 +138,6 @@ class Difference:
     low: float
     high: float
     p: float = NAN
-
-
-def _resampled_indices(num_clips: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Clips drawn with replacement [N], `resamples` times; the same ones for the same seed."""
-    if resamples < 1:
-        raise ConfigError(f"resamples must be 1 or more, got {resamples}")
-    generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield generator.integers(num_clips, size=num_clips)
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
@@ -55,24 +155,25 @@ def bootstrap_intervals(
     labels: np.ndarray,
     resamples: int = 1000,
     seed: int = 0,
+    units: Units | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile interval of each metric over resampled clips, taken as independent.
+    """95 % percentile interval of each metric over resampled units, taken as independent.
 
     A resample in which a metric is undefined is left out for that metric.
 
     Args:
         predictions: [N], on the scale of the labels.
         labels: [N].
+        units: of these clips; None for single clips.
 
     Raises:
         ConfigError: lengths differ, there are no clips, a value is not finite, or `resamples` < 1.
     """
     predictions, labels = vectors(predictions=predictions, labels=labels)
-    rows = [
-        measure(predictions[drawn], labels[drawn])
-        for drawn in _resampled_indices(len(labels), resamples, seed)
-    ]
-    return {key: _interval([row[key] for row in rows]) for key in rows[0]}
+    draws = (units or Units.single(len(labels))).draws(resamples, seed)
+    rows = [measure(predictions[places], labels[places]) for places in draws]
+    keys = rows[0] if rows else measure(predictions, labels)
+    return {key: _interval([row[key] for row in rows]) for key in keys}
 
 
 def paired_differences(
@@ -82,14 +183,16 @@ def paired_differences(
     labels: np.ndarray,
     resamples: int = 1000,
     seed: int = 0,
+    units: Units | None = None,
 ) -> dict[str, Difference]:
-    """`measure(second) - measure(first)` with 95 % intervals: both see the same resampled clips.
+    """`measure(second) - measure(first)` with 95 % intervals: both see the same resampled units.
 
     Args:
         first: predictions [N] of the system compared with, or [R, N] of its runs under several
             seeds: the mean of their figures is what is compared.
         second: the same of the system in question, for the same clips.
         labels: [N].
+        units: of these clips; None for single clips.
 
     Raises:
         ConfigError: lengths differ, there are no clips, a value is not finite, or `resamples` < 1.
@@ -107,7 +210,8 @@ def paired_differences(
         return {key: new[key] - old[key] for key in old}
 
     whole = change(np.arange(len(labels)))
-    rows = [change(drawn) for drawn in _resampled_indices(len(labels), resamples, seed)]
+    draws = (units or Units.single(len(labels))).draws(resamples, seed)
+    rows = [change(places) for places in draws]
     return {key: _difference(value, [row[key] for row in rows]) for key, value in whole.items()}
 
 

@@ -1,8 +1,9 @@
 """What a model has answered in words -> a number of the range, or a class.
 
-The paper states greedy decoding and a regular expression; everything else here is ours: the values
-of lone words, what counts as unparsable, and that it is scored as 0. The rule that matters: an
-answer whose sign is in doubt is unparsable, never read the wrong way round.
+A third-party transcription of arXiv 2606.05713 has greedy decoding and a regular expression;
+everything else here is ours: the values of lone words, what counts as unparsable, and that it is
+scored as 0. The rule that matters: an answer whose sign is in doubt is unparsable, never read the
+wrong way round.
 """
 
 from __future__ import annotations

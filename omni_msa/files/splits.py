@@ -16,7 +16,6 @@ from typing import Any
 from omni_msa.errors import ConfigError, ManifestError
 from omni_msa.files.atomic import replacing
 from omni_msa.files.manifest import read_manifest, read_rows
-from omni_msa.values import Clip
 
 PARTS = ("train", "valid", "test")
 SHARES = (0.7, 0.1, 0.2)
@@ -101,27 +100,6 @@ def _outputs(output: Path, folds: int | None) -> list[Path]:
     if folds is None:
         return [output]
     return [output.with_name(f"{output.stem}-{k + 1}{output.suffix}") for k in range(folds)]
-
-
-def leaks(clips: Sequence[Clip]) -> list[str]:
-    """A line each for speakers and for files that are in several splits."""
-    speakers: dict[str, set[str]] = {}
-    files: dict[str, set[str]] = {}
-    for clip in clips:
-        if clip.split and clip.speaker:
-            speakers.setdefault(clip.speaker, set()).add(clip.split)
-        if clip.split and clip.path:
-            files.setdefault(str(clip.path), set()).add(clip.split)
-    lines = []
-    for what, splits in (("speakers", speakers), ("files", files)):
-        shared = sorted(name for name, parts in splits.items() if len(parts) > 1)
-        if shared:
-            lines.append(
-                f"{len(shared)} of {len(splits)} {what} are in more than one split, such as "
-                f"{shared[0]} ({', '.join(sorted(splits[shared[0]]))}): figures of one split "
-                "flatter what was learned from another; `omni-msa data split` keeps them apart"
-            )
-    return lines
 
 
 def _groups(path: Path, rows: Sequence[Row], column: str) -> list[str]:

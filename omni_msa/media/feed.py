@@ -13,6 +13,7 @@ from typing import Protocol
 from omni_msa.errors import OmniMSAError
 from omni_msa.media import read_clip
 from omni_msa.media.cache import ContentCache
+from omni_msa.media.denoise import require_denoiser
 from omni_msa.media.readers import ClipReaders
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
@@ -44,6 +45,9 @@ class FileFeed:
         workers: how many processes read ahead.
         cache: what was read before; what is read now is added.
         hide: modalities that are not read at all.
+
+    Raises:
+        ConfigError: what its options ask for is not installed.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class FileFeed:
         cache: ContentCache | None = None,
         hide: Subset = frozenset(),
     ) -> None:
+        require_denoiser(options.denoise)
         self.clips = clips
         self.options = options
         self.workers = workers

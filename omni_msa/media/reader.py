@@ -12,6 +12,7 @@ from typing import Any
 from omni_msa.errors import MediaError, TranscriptError
 from omni_msa.media.container import Deadline
 from omni_msa.media.decord import read_frames_decord
+from omni_msa.media.denoise import denoise
 from omni_msa.media.error_codes import with_error_codes
 from omni_msa.media.identity import clip_sha256
 from omni_msa.media.probe import probe
@@ -189,6 +190,7 @@ def read_audio(source: OpenClip) -> Waveform | None:
     source.warnings += warnings
     if samples is None:
         return None
+    samples = denoise(source.options.denoise, samples, source.deadline)
     sound = Waveform(samples, f"track {track.index}")
     start_seconds = max(track.start_seconds, source.clip.start_seconds or 0.0)
     source.ends_seconds.append(start_seconds + sound.duration_seconds)
@@ -197,6 +199,7 @@ def read_audio(source: OpenClip) -> Waveform | None:
         "audio_seconds": round(sound.duration_seconds, 3),
         "audio_codec": track.codec,
         "sample_rate_in_file": track.sample_rate,
+        "denoise": source.options.denoise,
     }
     return sound
 

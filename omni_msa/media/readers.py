@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 
 from omni_msa.errors import MediaError, OmniMSAError
+from omni_msa.media.denoise import require_denoiser
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
@@ -45,6 +46,7 @@ class ClipReaders:
     """A context manager: `for index, result in readers.read(clips): ...`, as they are read."""
 
     def __init__(self, options: MediaOptions, workers: int = 1) -> None:
+        require_denoiser(options.denoise)
         self.options = options
         self.workers = workers
         self._readers: list[_Reader] = []

@@ -1,7 +1,8 @@
-"""The published discriminative head (arXiv 2606.05713, eq. 3): an MLP on the last hidden state.
+"""A regression head on the last hidden state, as arXiv 2606.05713 has one: one pass, no decoding.
 
-One forward pass, no decoding; L1 on z-scored labels (eq. 6). `linear` is our own, plainer head.
-Over classes the last layer has an output a class, and the loss is the cross-entropy (ours).
+Its shape and the loss, L1 on z-scored labels, are those of a third-party transcription of the paper
+(docs/provenance.md). `linear` is our own, plainer head. Over classes the last layer has an output a
+class, and the loss is the cross-entropy (ours).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ HEAD_DROPOUT = 0.2
 
 
 def mlp_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> nn.Sequential:
-    """Linear H -> 256, LayerNorm, ReLU, Dropout 0.2, Linear 256 -> 1 (the paper's eq. 3)."""
+    """Linear H -> 256, LayerNorm, ReLU, Dropout 0.2, Linear 256 -> 1 (by the transcription)."""
     return nn.Sequential(
         nn.Linear(width, HEAD_WIDTH),
         nn.LayerNorm(HEAD_WIDTH),

@@ -33,7 +33,7 @@ class Holding:
     device: str = "cuda"
     quantize: str = "auto"
     lora_rank: int = 32  # 0: no adapter
-    lora_scope: str = "all"  # "all": towers too, as published; "language": its model alone
+    lora_scope: str = "all"  # "all": towers too; "language": its model alone
     checkpointing: bool = True  # activations of a layer are computed again for its backward pass
     adam_8bit: bool = False  # AdamW states of one byte instead of four
     bf16: bool | None = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from omni_msa.model.shards import files_to_hash
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # PEFT's names
 FULL_HASH_BYTES = 256 * 1024**2  # weight files up to this size are hashed whole
@@ -14,16 +17,28 @@ SAMPLE_BYTES = 64 * 1024
 
 
 def base_sha256(folder: Path) -> str:
-    """Content hash of a base: config, tokenizer and weights.
+    """Content hash of a base: config, tokenizer and the weight files that hold the Thinker.
 
     Weight files above 256 MB are hashed by size and 64 evenly spaced blocks, so that an 18 GB base
     takes a second; any retrained or requantized base still differs.
     """
+    return _files_sha256(folder, files_to_hash(folder))
+
+
+def is_base(folder: Path, sha256: str) -> bool:
+    """Whether a folder is the base that a checkpoint was made for; older ones hashed files of the
+    Talker too."""
+    if sha256 == base_sha256(folder):
+        return True
+    return sha256 == _files_sha256(folder, files_to_hash(folder, talker_too=True))
+
+
+def _files_sha256(folder: Path, weights: Sequence[Path]) -> str:
+    settings = [folder / name for name in ("config.json", "tokenizer.json")]
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.name in ("config.json", "tokenizer.json") or path.suffix == ".safetensors":
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            _hash_into(digest, path)
+    for path in sorted([*(path for path in settings if path.exists()), *weights]):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        _hash_into(digest, path)
     return digest.hexdigest()
 
 

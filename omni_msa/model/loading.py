@@ -13,13 +13,14 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-from omni_msa.environment import offline, prefer_huge_pages
+from omni_msa.environment import prefer_huge_pages
 from omni_msa.errors import ConfigError, ModelError, first_line
-from omni_msa.model.folders import TINY, local_folder
+from omni_msa.model.folders import TINY, base_folder, local_folder
 from omni_msa.model.limits import check_files, check_weights, read_settings
+from omni_msa.model.shards import check_shards, is_of_the_thinker, loadable
 from omni_msa.model.thinker import LoadedBase, Thinker
 
-__all__ = ["TINY", "load_thinker", "local_folder"]
+__all__ = ["TINY", "base_folder", "load_thinker", "local_folder"]
 
 FOUR_BIT_ABOVE = 1_000_000_000  # parameters: what `--quantize auto` goes by
 
@@ -29,10 +30,6 @@ UNLOADABLE = (
     OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError,
     StrictDataclassError,
 )  # fmt: skip
-
-
-# Published and in-memory spellings of what may be absent from a Thinker-only folder.
-NOT_THE_THINKER = ("talker.", "token2wav.")
 
 
 def load_thinker(
@@ -54,6 +51,7 @@ def load_thinker(
     config = thinker_config(name, folder)
     where = _device(device)
     parameters = count_parameters(config)
+    check_shards(name, folder)
     check_weights(name, folder, parameters)
     how = resolve_quantize(quantize, parameters)
     if loaded is not None and loaded.base.holds(folder, how, where):
@@ -62,9 +60,9 @@ def load_thinker(
 
     processor = load_processor(name, folder)
     try:
-        with quiet_loading():
+        with quiet_loading(), loadable(folder) as weights:
             result: Any = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
-                folder,
+                weights,
                 config=config,
                 trust_remote_code=False,
                 use_safetensors=True,  # other formats are pickles
@@ -76,7 +74,7 @@ def load_thinker(
     except UNLOADABLE as error:
         raise ModelError(f"model {name}: {first_line(error)}") from error
     model, info = result
-    foreign = [k for k in info["unexpected_keys"] if not k.startswith(NOT_THE_THINKER)]
+    foreign = [key for key in info["unexpected_keys"] if is_of_the_thinker(key)]
     if info["missing_keys"] or foreign or info["mismatched_keys"]:
         wrong = sorted(info["missing_keys"]) + foreign + sorted(map(str, info["mismatched_keys"]))
         raise ModelError(
@@ -125,28 +123,6 @@ def keep_packing(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def base_folder(name: str) -> Path:
-    """The folder that holds the base; a hub id is downloaded without its Talker."""
-    if (folder := local_folder(name)) is not None:
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                local_files_only=offline(),
-                allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"],
-            )
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelError(
-            f"model {name}: not in the local cache and the hub could not be reached "
-            f"({first_line(error)}); check the id and the network, or give a folder"
-        ) from error
 
 
 def is_large(parameters: int) -> bool:

@@ -15,7 +15,8 @@ from omni_msa.model.limits import MAX_RANK, read_settings
 from omni_msa.model.loading import UNLOADABLE, quiet_loading
 from omni_msa.model.thinker import Thinker
 
-# Plain suffixes over the whole Thinker, as published: 1.14 % of the 7B model at rank 32.
+# Plain suffixes over the whole Thinker: at rank 32 the 1.14 % of the 7B model that the abstract of
+# arXiv 2606.05713 gives; the names are those of a third-party transcription.
 LORA_SUFFIXES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

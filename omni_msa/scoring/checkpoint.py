@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.foreign import read_json
-from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256
+from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256, is_base
 from omni_msa.options import PROMPT_VERSION, MediaOptions
 from omni_msa.scoring.checkpoint_limits import check_info
 
@@ -219,8 +219,8 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     from omni_msa.model.lora import load_adapter
 
     info = read_info(folder)
-    own_sha256 = base_sha256(thinker.base.folder)
-    if own_sha256 != info.base_sha256:
+    if not is_base(thinker.base.folder, info.base_sha256):
+        own_sha256 = base_sha256(thinker.base.folder)
         raise ModelError(
             f"checkpoint {folder}: made for base {info.base} ({info.base_sha256[:12]}), "
             f"not for {thinker.base.name} ({own_sha256[:12]}); give --model {info.base}"
@@ -255,13 +255,13 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
     info = read_info(folder)
     _check_files(folder, info)
     fresh: dict[str, Any] = {
-        "base": base_sha256(thinker.base.folder),
+        "base": True,
         "readout": method.name,
         "classes": method.label_space.classes,
         "settings": asdict(method.options),
     }
     stored: dict[str, Any] = {
-        "base": info.base_sha256,
+        "base": is_base(thinker.base.folder, info.base_sha256),
         "readout": info.method,
         "classes": info.label_space.classes,
         "settings": info.method_options,

@@ -38,6 +38,9 @@ class ScorerIdentity:
         if self.quantize != info.quantize:
             how = f"trained with {info.quantize}, scored with {self.quantize}"
             remarks.append(f"other quantization: {how}")
+        if (trained := info.media.get("denoise", "none")) != self.media.denoise:
+            how = f"trained with {trained}, scored with {self.media.denoise}"
+            remarks.append(f"other denoising: {how}")
         return tuple(remarks)
 
     def describe(self) -> dict[str, Any]:

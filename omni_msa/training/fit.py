@@ -5,30 +5,28 @@ The base, and the adapter of a checkpoint if one is given, stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from omni_msa.errors import ManifestError, OmniMSAError
+from omni_msa.errors import ManifestError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import Feed
 from omni_msa.methods import TrainedBy, make_method, method_trained_by, parse_options
 from omni_msa.modalities import Subset
-from omni_msa.model.inputs import ThinkerInputs
-from omni_msa.model.memory import in_passes
 from omni_msa.options import FitOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
 from omni_msa.scoring.scorer import ZERO_SHOT, Scorer
 from omni_msa.scoring.self_check import check_scores
+from omni_msa.scoring.states import last_states
 from omni_msa.scoring.trained_clips import KEY, TrainedClips
 from omni_msa.training.data import data_sha256
 from omni_msa.training.run_folder import RunFolder
 
 FEWEST = 8  # clips, below which leaving one out says little
-BATCH = 8
 
 
 def load_frozen(model: ModelOptions, media: MediaOptions | dict[str, Any] | None = None) -> Scorer:
@@ -111,36 +109,3 @@ def _leave_one_out(scores: torch.Tensor, labels: torch.Tensor, classify: bool) -
     if classify:
         return {"leave_one_out_error_rate": float((errors > 0).float().mean())}
     return {"leave_one_out_mae": float(errors.mean())}
-
-
-@torch.inference_mode()
-def last_states(
-    model: Scorer,
-    feed: Feed,
-    hide: Subset = frozenset(),
-    progress: Callable[[int, str | None], None] = lambda *_: None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states [N, H] at the last token of whole clips, and labels [N], on the CPU in fp32."""
-    states: list[torch.Tensor] = []
-    labels: list[float] = []
-    batch: list[ThinkerInputs] = []
-
-    def states_of(part: Sequence[ThinkerInputs]) -> torch.Tensor:
-        subsets = [(inputs.present,) for inputs in part]
-        return model.thinker.forward(model.thinker.batch(part, subsets))[:, 0].float().cpu()
-
-    order: Sequence[int] = range(len(feed.clips))
-    for i, content in zip(order, feed.read(order), strict=True):
-        try:
-            if isinstance(content, OmniMSAError):
-                raise content
-            batch.append(model.prepare(content, hide).inputs)
-            labels.append(float(feed.clips[i].label or 0.0))
-            progress(i + 1, None)
-        except OmniMSAError as error:
-            progress(i + 1, str(error))
-        if len(batch) == BATCH or (batch and i + 1 == len(order)):
-            states += in_passes(states_of, batch, BATCH)
-            batch = []
-    width = model.thinker.width
-    return torch.cat(states) if states else torch.zeros(0, width), torch.tensor(labels)

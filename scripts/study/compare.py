@@ -31,11 +31,18 @@ from omni_msa.commands.labelled import Manifest, ReadFlags
 from omni_msa.commands.train import TrainFlags
 from omni_msa.display.output import print_json
 from omni_msa.errors import ConfigError
+from omni_msa.evaluation.resampling import check_units
 from omni_msa.files.labels import label_space_of
 from omni_msa.files.locks import OutputLock
 from omni_msa.files.manifest import read_manifest
 from omni_msa.modalities import MODALITIES, Subset
-from omni_msa.options import METRIC_FAMILIES, EvaluateOptions, MediaOptions, ModelOptions
+from omni_msa.options import (
+    INTERVAL_UNITS,
+    METRIC_FAMILIES,
+    EvaluateOptions,
+    MediaOptions,
+    ModelOptions,
+)
 from scripts.study.arms import make_arms, runs_of
 from scripts.study.plan import SPLITS, Study, warnings_of, write_plan
 from scripts.study.results import DONE, Row, arm_rows, measure_arms, run_rows
@@ -123,6 +130,15 @@ class StudyFlags:
         int,
         option("--resamples", metavar="N", panel=_STUDY, help="Of the bootstrap."),
     ] = EvaluateOptions.resamples
+    intervals_over: Annotated[
+        str,
+        option(
+            "--intervals-over",
+            metavar="|".join(INTERVAL_UNITS),
+            panel=_STUDY,
+            help="What the bootstrap draws; auto: speakers, else videos, where known.",
+        ),
+    ] = EvaluateOptions.intervals_over
 
     def settings_by_readout(self) -> dict[str, dict[str, str]]:
         """What --set says."""
@@ -168,13 +184,16 @@ def compare(
         study.retrain,
     )
     model = base.options()
+    by_split = {name: space.labelled([c for c in clips if c.split == name]) for name in SPLITS}
+    options = EvaluateOptions("test", study.metrics, False, study.resamples, study.intervals_over)
+    check_units(by_split["test"], options.intervals_over)
     whole = Study(
         tuple(arms),
-        {name: space.labelled([c for c in clips if c.split == name]) for name in SPLITS},
+        by_split,
         space,
         ModelOptions(model.model or "tiny", quantize=model.quantize, device=model.device),
         MediaOptions.over({}, media.overrides()),
-        EvaluateOptions("test", study.metrics, resamples=study.resamples),
+        options,
         study.primary,
     )
     workshop = Workshop(whole, output, reading, show, train.tensorboard)
@@ -193,7 +212,7 @@ def run_study(workshop: Workshop, arguments: Mapping[str, Any]) -> tuple[list[Ro
     study, folder = workshop.study, workshop.folder
     plan = study.plan(arguments)
     write_plan(folder, plan)
-    notices = warnings_of(study, plan)
+    notices = warnings_of(study)
     for notice in notices:
         workshop.show.note(notice)
     runs = runs_of(study.arms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from typing import Any
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.evaluation.evaluate import family_of
 from omni_msa.evaluation.metrics import Family
+from omni_msa.evaluation.resampling import Units, units_of
 from omni_msa.files.atomic import replacing
 from omni_msa.files.labels import LabelSpace
-from omni_msa.files.splits import leaks
+from omni_msa.files.leaks import leaks
 from omni_msa.media.feed import FileFeed
+from omni_msa.model.folders import base_folder
 from omni_msa.model.identity import base_sha256
-from omni_msa.model.loading import base_folder
 from omni_msa.options import EvaluateOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import package_versions
 from omni_msa.scoring.trained_clips import clip_keys
@@ -35,10 +36,10 @@ STOPPING = (
 )
 TEST = (
     "each arm against the first one: 95 % interval of the difference by a paired bootstrap over "
-    "the test clips that all of their runs have scored, of the means over their runs; two-sided "
-    "p value from the same draws, by Holm's correction for all planned comparisons of the primary "
-    "metric. The intervals are not corrected, clips are taken as independent, and the deviation "
-    "over seeds has no part in them."
+    "{unit}, on the test clips that all of their runs have scored, of the means over their runs; "
+    "two-sided p value from the same draws, by Holm's correction for all planned comparisons of "
+    "the primary metric. The intervals are not corrected, {unit} are taken as independent, and the "
+    "deviation over seeds has no part in them."
 )
 
 
@@ -81,6 +82,21 @@ class Study:
         """The primary one."""
         return self.primary or next(iter(self.family.titles))
 
+    @property
+    def units(self) -> Units:
+        """What the bootstrap draws of the test clips."""
+        return units_of(self.clips["test"], self.options.intervals_over)
+
+    @property
+    def test(self) -> str:
+        """How arms are compared, in words."""
+        return TEST.format(unit=self.units.unit)
+
+    @property
+    def measuring(self) -> EvaluateOptions:
+        """How arms are measured: over the same units, whichever of their clips could be scored."""
+        return replace(self.options, intervals_over=self.units.unit)
+
     def plan(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The whole plan, as JSON values. Reads every file once, for its hash.
 
@@ -101,7 +117,7 @@ class Study:
             "primary_metric": self.family.titles[self.metric],
             "metrics": self.family.name,
             "stopping_rule": STOPPING,
-            "test": TEST,
+            "test": self.test,
             "comparisons": len(self.arms) - 1,
             "resamples": self.options.resamples,
             "bootstrap_seed": self.options.seed,
@@ -147,19 +163,11 @@ def write_plan(folder: Path, plan: dict[str, Any]) -> bool:
     return True
 
 
-def warnings_of(study: Study, plan: Mapping[str, Any]) -> list[str]:
+def warnings_of(study: Study) -> list[str]:
     """What a reader of the results should know: who or what is in two splits."""
-    contents = {name: set(plan["splits"][name]["sha256"]) - {None} for name in SPLITS}
-    pairs = [("train", "test"), ("valid", "test"), ("train", "valid")]
-    shared = {pair: len(contents[pair[0]] & contents[pair[1]]) for pair in pairs}
-    repeated = [
-        f"{count} clips of split {second} have the content of clips of split {first}"
-        for (first, second), count in shared.items()
-        if count
-    ]
     family = family_of(study.clips["test"], study.options.family, study.label_space)[1]
     leaking = leaks([clip for name in SPLITS for clip in study.clips[name]])
-    return [*leaking, *repeated, *filter(None, [family])]
+    return [*leaking, *filter(None, [family, study.units.remark])]
 
 
 def _plain(value: Any) -> Any:

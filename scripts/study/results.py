@@ -79,7 +79,7 @@ def shown_less(scored: Sequence[ScoredClip], shown: Subset) -> list[ScoredClip]:
     for clip in scored:
         whole = max(clip.subsets, key=len)
         if name := "".join(letter for letter in whole if letter in letters):
-            clips.append(ScoredClip(clip.name, clip.label, clip.subsets[name]))
+            clips.append(replace(clip, score=clip.subsets[name], subsets={}, answer=None))
     if not clips:
         raise MediaError(f"no clip has any of {letters}")
     return clips
@@ -118,7 +118,7 @@ def run_rows(workshop: Workshop, failures: Mapping[str, str]) -> list[Row]:
 
 
 def measurement_rows(measured: Sequence[Measured]) -> list[Row]:
-    """A row a run and arm: every metric with its interval over clips."""
+    """A row a run and arm: every metric with its interval."""
     rows = []
     for part in measured:
         shown = {"shown": subset_name(part.arm.shown)}
@@ -139,7 +139,7 @@ def _measure(workshop: Workshop, arm: Arm, run: Run) -> tuple[Evaluation, list[S
         scored, failed = clips, failed + len(scored) - len(clips)
     everyone = [clip for clips in study.clips.values() for clip in clips]
     constant = constant_answer(everyone, scored, study.label_space.classes)
-    evaluation = evaluate(arm.name, scored, study.family, constant, study.options, failed)
+    evaluation = evaluate(arm.name, scored, study.family, constant, study.measuring, failed)
     return replace(evaluation, checkpoint=run.name, split="test"), scored
 
 
@@ -151,12 +151,12 @@ def _changes(study: Study, measured: Sequence[Measured]) -> dict[str, dict[str, 
         if first.failure is not None or other.failure is not None:
             continue
         with suppress(ConfigError):  # no clip has been scored by both
-            differences, clips = compare_runs(
-                first.scored, other.scored, study.family, study.options
+            differences, basis = compare_runs(
+                first.scored, other.scored, study.family, study.measuring
             )
             change = differences[study.metric]
             ends = {"change_low": change.low, "change_high": change.high}
-            facts = {"change": change.value, "p": change.p, "compared_clips": clips}
+            facts = {"change": change.value, "p": change.p, "compared_clips": basis.num_clips}
             changes[other.arm.name] = facts | ends
     return changes
 

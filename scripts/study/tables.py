@@ -15,7 +15,7 @@ from typing import Any
 
 from omni_msa.evaluation.flat_table import write_table
 from omni_msa.files.atomic import replacing
-from scripts.study.plan import PLAN, STOPPING, TEST, Study
+from scripts.study.plan import PLAN, STOPPING, Study
 from scripts.study.results import ANSWERS, DONE, Measured, Row, measurement_rows
 
 ESCAPES = {
@@ -75,7 +75,7 @@ def markdown(grid: Sequence[Sequence[str]], num_names: int) -> str:
 
 def latex(study: Study, grid: Sequence[Sequence[str]]) -> str:
     """A grid as a booktabs tabular, to be read with \\input; the comments say what it holds."""
-    notes = [f"Change: {TEST}", *study.family.titles.values(), "needs \\usepackage{booktabs}"]
+    notes = [f"Change: {study.test}", *study.family.titles.values(), "needs \\usepackage{booktabs}"]
     lines = [f"% {note}" for note in notes]
     lines += [rf"\begin{{tabular}}{{lll{'r' * (len(grid[0]) - 3)}}}", r"\toprule"]
     for number, line in enumerate(grid):
@@ -117,7 +117,7 @@ def _page(
         "shown. *test-time subset of …*: one model, trained with all of those, is shown less when "
         "it is measured; *packed* models were trained on whole clips and all their subsets, *full* "
         "ones on whole clips only. *nothing is trained*: the base is read as it is.",
-        f"Change: {TEST}",
+        f"Change: {study.test}",
         f"Stopping: {STOPPING}",
         f"Metrics: {titles}.",
         "## Runs",

@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from omni_msa.errors import MediaError
-from omni_msa.files.importers.release import Release, Sample
+from omni_msa.files.importers.release import Release
+from omni_msa.files.leaks import shared_clips, shared_clips_line
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN
 from omni_msa.media.container import enough_memory
-from omni_msa.media.identity import content_sha256
 from omni_msa.media.probe import probe
-from omni_msa.values import MediaFacts
+from omni_msa.values import Clip, MediaFacts
 
 LONG_SECONDS = 60.0  # an utterance that lasts longer is often cut wrongly
 
@@ -83,30 +83,10 @@ def _duration_seconds(facts: MediaFacts) -> float:
 
 
 def report_duplicates(release: Release) -> Release:
-    """Adds a notice of files in several splits with the same bytes: test clips seen in training."""
-    by_size = defaultdict(list)
-    for sample in release.samples:
-        by_size[os.path.getsize(sample.path)].append(sample)
-    by_content = defaultdict(list)
-    for samples in by_size.values():
-        if _num_splits(samples) > 1:  # only these can matter, and reading every file takes long
-            for sample in samples:
-                if digest := content_sha256(sample.path):
-                    by_content[digest].append(sample)
-    duplicates = [
-        " = ".join(f"{sample.name} ({sample.split})" for sample in samples)
-        for samples in by_content.values()
-        if _num_splits(samples) > 1
-    ]
-    if not duplicates:
-        return release
-    return release.revise(
-        notices=[f"{len(duplicates)} files occur in several splits: {_some(duplicates)}"]
-    )
-
-
-def _num_splits(samples: Sequence[Sample]) -> int:
-    return len({sample.split for sample in samples})
+    """Adds a notice of clips in several splits with the same bytes: test clips seen in training."""
+    clips = [Clip(path=s.path, id=s.name, split=s.split) for s in release.samples]
+    pairs = shared_clips(clips)
+    return release.revise(notices=[shared_clips_line(pairs)] if pairs else [])
 
 
 def report_speakers(release: Release) -> Release:

@@ -129,7 +129,7 @@ MELD = Dataset(
         name="meld",
         title="MELD",
         label_range=(-1.0, 1.0),
-        family="emotion",
+        family="meld",
         split_sizes={"train": 9989, "valid": 1109, "test": 2610},
         known_bad={
             "train/dia125_utt3": "the file is corrupt (declare-lab/MELD issue 39)",

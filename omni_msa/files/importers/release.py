@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omni_msa.errors import ManifestError
 
-FAMILIES = ("mosi", "sims", "emotion")
+FAMILIES = ("mosi", "sims", "meld", "emotion")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DatasetFacts:
         name: Its name in commands and manifests.
         title: Its authors' name for it.
         label_range: Lowest and highest label.
-        family: Which metrics are usual: "mosi", "sims" (regression) or "emotion" (classes).
+        family: Which metrics are usual: "mosi", "sims", "meld" (of numbers) or "emotion" (classes).
         split_sizes: Published number of clips of train, valid and test; None without such splits.
         known_bad: Clips that are broken in the release itself, and why; they are left out.
         classes: Its emotions, in the usual order.

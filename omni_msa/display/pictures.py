@@ -1,0 +1,57 @@
+"""Pictures as files, drawn by matplotlib, which is imported when one is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omni_msa.errors import ConfigError
+from omni_msa.files.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".svg", ".png")
+WIDTH_INCHES = 7.0
+DOTS_PER_INCH = 200  # of a .png: sharp on a slide, and in a paper's column
+
+
+def check_picture(path: Path, flag: str = "-o") -> None:
+    """What can be said before anything is read.
+
+    Raises:
+        ConfigError: the name does not say a format, or its folder does not exist.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{flag} {path}: a picture ends in one of {', '.join(SUFFIXES)}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError(f"{flag} {path}: name a file in a folder that exists")
+
+
+def new_figure(height_inches: float = WIDTH_INCHES, width_inches: float = WIDTH_INCHES) -> Figure:
+    """An empty one.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            'plot needs matplotlib; pip install "omni-msa[plot]" installs it'
+        ) from error
+    return Figure(figsize=(width_inches, height_inches), layout="constrained")
+
+
+def save_picture(figure: Figure, path: Path, flag: str = "-o") -> None:
+    """Writes it; the name says the format.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            kind = path.suffix.lower().removeprefix(".")
+            figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH)
+    except OSError as error:
+        raise ConfigError(f"{flag} {path}: cannot be written ({error.strerror})") from error
