@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,6 +21,7 @@ from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.memory import in_passes
 from omni_msa.options import FitOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
+from omni_msa.scoring.intervals import Residuals, intervals_record
 from omni_msa.scoring.scorer import ZERO_SHOT, Scorer
 from omni_msa.scoring.self_check import check_scores
 from omni_msa.scoring.trained_clips import KEY, TrainedClips
@@ -29,6 +30,14 @@ from omni_msa.training.run_folder import RunFolder
 
 FEWEST = 8  # clips, below which leaving one out says little
 BATCH = 8
+
+
+class LastStates(NamedTuple):
+    """Of N whole clips, on the CPU in fp32."""
+
+    states: torch.Tensor  # [N, H] at the last token
+    labels: torch.Tensor  # [N]
+    shown: list[Subset]
 
 
 def load_frozen(model: ModelOptions, media: MediaOptions | dict[str, Any] | None = None) -> Scorer:
@@ -78,7 +87,7 @@ def calibrate(
     checkpoint = replace(scorer.checkpoint, info=info, method=fitted)
     model = Scorer(scorer.thinker, checkpoint, scorer.media)  # it asks for these labels
     with RunFolder(out, "calibrate", fresh, clears=False):  # nobody else writes here meanwhile
-        states, labels = last_states(model, feed, hide, progress)
+        states, labels, shown = last_states(model, feed, hide, progress)
         if len(states) < FEWEST:
             raise ManifestError(
                 f"{len(states)} clips could be read; a probe needs {FEWEST} or more"
@@ -98,6 +107,7 @@ def calibrate(
                 "adapter": info.training,  # how it was trained, where there is one
             },
             metrics=_leave_one_out(scores, labels, bool(label_space.classes)),
+            intervals={} if label_space.classes else _intervals(scores, labels, shown),
             self_check=check_scores(
                 model.thinker, fitted, model.builder, scorer.media, hide | model.hidden
             ),
@@ -113,16 +123,27 @@ def _leave_one_out(scores: torch.Tensor, labels: torch.Tensor, classify: bool) -
     return {"leave_one_out_mae": float(errors.mean())}
 
 
+def _intervals(
+    scores: torch.Tensor, labels: torch.Tensor, shown: Sequence[Subset]
+) -> dict[str, dict[str, Any]]:
+    """Of whole clips alone: leaving one out says nothing of their subsets, which were not shown."""
+    errors = (scores - labels).abs().tolist()
+    return intervals_record(
+        [Residuals(whole, {whole: error}) for whole, error in zip(shown, errors, strict=True)]
+    )
+
+
 @torch.inference_mode()
 def last_states(
     model: Scorer,
     feed: Feed,
     hide: Subset = frozenset(),
     progress: Callable[[int, str | None], None] = lambda *_: None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states [N, H] at the last token of whole clips, and labels [N], on the CPU in fp32."""
+) -> LastStates:
+    """The states that a method is fitted on; clips that cannot be read are left out."""
     states: list[torch.Tensor] = []
     labels: list[float] = []
+    shown: list[Subset] = []
     batch: list[ThinkerInputs] = []
 
     def states_of(part: Sequence[ThinkerInputs]) -> torch.Tensor:
@@ -136,6 +157,7 @@ def last_states(
                 raise content
             batch.append(model.prepare(content, hide).inputs)
             labels.append(float(feed.clips[i].label or 0.0))
+            shown.append(batch[-1].present)
             progress(i + 1, None)
         except OmniMSAError as error:
             progress(i + 1, str(error))
@@ -143,4 +165,5 @@ def last_states(
             states += in_passes(states_of, batch, BATCH)
             batch = []
     width = model.thinker.width
-    return torch.cat(states) if states else torch.zeros(0, width), torch.tensor(labels)
+    whole = torch.cat(states) if states else torch.zeros(0, width)
+    return LastStates(whole, torch.tensor(labels), shown)
