@@ -53,8 +53,6 @@ class Record:
     sha256: str | None
     score: float | None
     range: tuple[float, float] | None = None
-    interval: tuple[float, float] | None = None  # holds the label, nine times of ten
-    interval_absent: str | None = None  # why a score has none
     modalities: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(MODALITIES))
     ablation: Ablation | None = None
     media: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +70,8 @@ class Record:
     end_seconds: float | None = None
     text: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None  # holds the label, nine times of ten
+    interval_absent: str | None = None  # why a score has none
 
     @classmethod
     def of(cls, clip: Clip, sha256: str | None, score: float | None, **parts: Any) -> Record:

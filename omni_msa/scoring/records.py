@@ -55,6 +55,8 @@ def records_of(
                 f"{item.content.clip.name}: the model gave no number (NaN); its weights or the "
                 "precision do not fit (try --quantize none)"
             )
+    if scorer.state_collector is not None:
+        scorer.state_collector.add(prepared, subsets, reading)
     fingerprint = scorer.fingerprint(ablation, hide)
     records = [
         _record(scorer, p, dict(zip(k, row, strict=True)), ablation, seconds, fingerprint, hide)
