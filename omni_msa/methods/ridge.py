@@ -87,7 +87,7 @@ class Ridge(Method):
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
         hidden = thinker.forward(thinker.batch(clips, subsets)).float()
-        return Reading(self._scores(self.line(hidden)))
+        return Reading(self._scores(self.line(hidden)), states=hidden)
 
 
 def fit_ridge(

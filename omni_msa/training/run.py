@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -14,6 +14,7 @@ from omni_msa.media.feed import Feed
 from omni_msa.model.memory import in_passes, peak_gib
 from omni_msa.options import TrainOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, read_info, save_checkpoint
+from omni_msa.scoring.intervals import intervals_record
 from omni_msa.training.data import LabelledInputs, TrainingData
 from omni_msa.training.examples import ExampleBuilder
 from omni_msa.training.model import TrainedModel, make_optimizer
@@ -23,7 +24,7 @@ from omni_msa.training.progress import Reporter, TrainProgress
 from omni_msa.training.run_folder import RunFolder, gentle_interrupt
 from omni_msa.training.state import Position, pack_state, restore_state
 from omni_msa.training.step import StepFigures, Stepper
-from omni_msa.training.validation import Miss, clip_misses, validation_metrics
+from omni_msa.training.validation import Miss, clip_misses, residuals_of, validation_metrics
 
 RECENT = 50  # steps that the shown loss is averaged over
 
@@ -84,27 +85,28 @@ class Run:
             try:
                 self._train_epoch()
                 start_time = time.perf_counter()
-                metrics = self.validate(self.data.valid)
+                misses = self.validate(self.data.valid)
+                metrics = validation_metrics(misses, self.model.method)
                 position.seconds += time.perf_counter() - start_time
             except TrainingError as error:
                 raise self._stop(error) from error
-            self._end_epoch(metrics)
+            self._end_epoch(metrics, misses)
         self.folder.finish()
         self.processes.wait()
         return read_info(self.folder.folder)
 
     @torch.inference_mode()
-    def validate(self, feed: Feed) -> dict[str, float]:
-        """MAE on whole clips, in label units, or the share of wrong classes; and of answers in
-        words, how many could not be read."""
+    def validate(self, feed: Feed) -> list[Miss]:
+        """How far the scores of whole clips are off, and those of their subsets, for intervals."""
         model, position = self.model, self.position
+        packed = not self.data.label_space.classes  # which have no intervals
         model.set_training(False)
         share = self.processes.share(list(range(len(feed.clips))))
         position.unseen = {}
         misses: list[Miss] = []
         batch: list[LabelledInputs] = []
         for n, (i, content) in enumerate(zip(share, feed.read(share), strict=True), start=1):
-            item = self.examples.build(feed.clips[i], content, position.unseen, packed=False)
+            item = self.examples.build(feed.clips[i], content, position.unseen, packed)
             batch += [item] if item else []
             if len(batch) >= position.micro or n == len(share):
                 passes = in_passes(
@@ -115,7 +117,7 @@ class Run:
                 misses += [miss for part in passes for miss in part]
                 batch = []
         position.unseen = self.processes.merge(position.unseen)
-        return validation_metrics(self.processes.gather(misses), model.method)
+        return self.processes.gather(misses)
 
     # --- epochs --------------------------------------------------------------------------------
 
@@ -193,7 +195,7 @@ class Run:
                 f"{next(iter(position.left_out.values()))}"
             )
 
-    def _end_epoch(self, metrics: dict[str, float]) -> None:
+    def _end_epoch(self, metrics: dict[str, float], misses: Sequence[Miss]) -> None:
         """Reports the epoch, keeps its weights if they are the best so far, and moves on."""
         position = self.position
         self.reporter.epoch(metrics)
@@ -207,7 +209,11 @@ class Run:
                 "left_out": sorted(left_out),
                 "best_epoch": position.epoch,
             }
-            self._save_checkpoint(replace(self.info, metrics=metrics, training=training))
+            intervals = {}
+            if not self.data.label_space.classes:
+                intervals = intervals_record(residuals_of(misses))
+            info = replace(self.info, metrics=metrics, training=training, intervals=intervals)
+            self._save_checkpoint(info)
         position.epoch, position.place = position.epoch + 1, 0
         self._save_state()
 
