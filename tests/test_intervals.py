@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import MEDIA, make_checkpoint, make_content
 from result_rows import good
 from test_calibrate import frozen_model, labelled
@@ -24,6 +25,7 @@ from omni_msa.evaluation.flat_table import table_rows, write_table
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.result_formats import read_records
 from omni_msa.files.results import open_results
+from omni_msa.methods.ridge import fit_ridge
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.checkpoint import Checkpoint, read_info
 from omni_msa.scoring.inspection import inspect_checkpoint
@@ -93,6 +95,22 @@ def test_residuals_are_kept_by_what_is_shown():
     enough = [Residuals(T, {T: 0.5})] * FEWEST  # clips that have words alone: no others count
     assert intervals_record([*whole, *enough])["T"] == {"clips": FEWEST, HALF_WIDTH: 0.5}
     assert intervals_record([]) == {}
+
+
+@pytest.mark.parametrize("width", [64, 320])
+def test_a_clip_left_out_of_a_ridge_is_nearly_as_far_off_as_a_new_one(width):
+    """A little less: docs/measurements.md has the shares."""
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+    for _ in range(100):
+        line = torch.randn(width, 1, generator=generator) / math.sqrt(width)
+        states = torch.randn(250, width, generator=generator)
+        labels = states @ line + 0.5 * torch.randn(250, 1, generator=generator)
+        fitted = fit_ridge(states[:50], labels[:50])
+        errors = (labels[:50] - fitted.left_out).abs().flatten().tolist()
+        new = (labels[50:] - states[50:] @ fitted.weight.T - fitted.bias).abs()
+        shares.append(float((new <= half_width(errors)).float().mean()))
+    assert 0.85 < np.mean(shares) < 0.93
 
 
 def test_an_interval_ends_where_the_labels_do(checkpoint_folder, scorer):
