@@ -16,8 +16,8 @@ from omni_msa.methods.ridge import fit_ridge
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import read_info
 from omni_msa.scoring.inspection import inspect_checkpoint
+from omni_msa.scoring.last_states import last_states
 from omni_msa.scoring.scorer import Scorer
-from omni_msa.scoring.states import last_states
 from omni_msa.training.fit import FEWEST, calibrate, load_frozen
 from omni_msa.values import Clip
 from scripts.memory_feed import MemoryFeed
@@ -53,7 +53,7 @@ def scores_of(scorer, contents):
 
 def fitted_scores(frozen, contents, space=SPACE):
     """What the closed form says of the states that `frozen` has now, clipped to the range."""
-    states, labels = last_states(frozen, MemoryFeed(contents))
+    states, labels, _ = last_states(frozen, MemoryFeed(contents))
     fit = fit_ridge(states, labels[:, None])
     return (states @ fit.weight[0] + fit.bias).clamp(*space.range).tolist()
 
@@ -146,7 +146,7 @@ def test_a_checkpoint_lends_its_adapter(base_folder, checkpoint_folder, fitted, 
 def test_states_do_not_depend_on_the_batch(fitted):
     frozen, contents, *_ = fitted
     contents = [*contents, *labelled(2, num_frames=None), *labelled(1, seconds=None)]
-    together, labels = last_states(frozen, MemoryFeed(contents))
+    together, labels, _ = last_states(frozen, MemoryFeed(contents))
     apart = [last_states(frozen, MemoryFeed([content]))[0] for content in contents]
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-4, rtol=1e-4)
     assert labels.tolist() == pytest.approx([c.clip.label for c in contents])
@@ -175,7 +175,7 @@ def test_a_clip_that_cannot_be_shown_is_left_out_and_told(base_folder, tmp_path)
     reasons = {number: reason for number, reason in seen if reason is not None}
     assert list(reasons) == [5] and "clip0.mp4" in reasons[5]
     assert [number for number, _ in seen] == list(range(1, 10))
-    _, labels = last_states(frozen, feed, hide)
+    _, labels, shown = last_states(frozen, feed, hide)
     others = [c.clip.label for c in contents if c is not contents[4]]
     assert labels.tolist() == pytest.approx(others)
 

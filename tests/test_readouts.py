@@ -289,7 +289,7 @@ def test_a_trie_shows_every_shared_beginning_once():
 @torch.inference_mode()
 def test_greedy_in_the_tree_says_what_a_plain_loop_says(asked, clip):
     subsets = all_subsets(clip.present)
-    said = greedy(asked, asked.batch([clip], [subsets]), NEVER)[0]
+    said = greedy(asked, asked.batch([clip], [subsets]), NEVER)[0][0]
     for row, subset in zip(said.tolist(), subsets, strict=True):
         assert row == plain_greedy(asked, clip, subset, NEVER)
     assert len({tuple(row) for row in said.tolist()}) > 4  # they do not all say the same
@@ -302,7 +302,7 @@ def test_what_has_ended_stays_silent_while_others_go_on(asked, mixed, side):
     subsets = [all_subsets(c.present) for c in mixed]
     batch = asked.batch(mixed, subsets, padding_side=side)
     end = plain_greedy(asked, mixed[0], subsets[0][0], NEVER)[1]
-    said = greedy(asked, batch, end)
+    said, _ = greedy(asked, batch, end)
     lengths = set()
     for b, wanted in enumerate(subsets):
         for k in range(said.shape[1]):
@@ -318,7 +318,7 @@ def test_decoding_stops_once_all_have_ended(asked, clip):
     batch = asked.batch([clip], [[clip.present]])
     end = plain_greedy(asked, clip, clip.present, NEVER)[0]
     with language_calls(asked) as calls:
-        assert greedy(asked, batch, end).tolist() == [[[end]]]
+        assert greedy(asked, batch, end)[0].tolist() == [[[end]]]
     assert len(calls) == 1
 
 

@@ -220,12 +220,12 @@ class _Job:
         from omni_msa.display.progress import count_progress
         from omni_msa.evaluation.label_gap import label_gap
         from omni_msa.media.feed import FileFeed
-        from omni_msa.scoring.states import last_states
+        from omni_msa.scoring.last_states import last_states
 
         model, hide = scorer.loaded(), self.hide | scorer.hidden
         feed = FileFeed(self.chosen, model.media, batch.options().workers, batch.open(), hide)
         with count_progress("reading states", len(self.chosen), show.quiet) as progress:
-            states, labels = last_states(model, feed, self.hide, progress)
+            states, labels, _ = last_states(model, feed, self.hide, progress)
         return label_gap(states.numpy(), labels.numpy(), bool(model.label_space.classes))
 
     def _load(self, model: ModelOptions, media: dict[str, Any], show: ShowFlags) -> Scorer:

@@ -40,7 +40,11 @@ def card(record: Record, subsets: bool = False) -> Group:
     if record.emotion or record.range:
         meaning = record.emotion or scale(record.range)
         score.append_text(line(f"   {meaning}", "" if record.emotion else "dim"))
-    parts: list[Any] = [line(record.clip), score, line(), _modalities(record, numbers)]
+    parts: list[Any] = [line(record.clip), score]
+    if record.interval:
+        low, high = record.interval
+        parts.append(line(f"  90 % interval {signed(low)} to {signed(high)}"))
+    parts += [line(), _modalities(record, numbers)]
     if numbers.contribution:
         parts.append(_sum_line(numbers))
     if subsets and record.ablation:

@@ -55,8 +55,12 @@ A modality that a clip lacks is `none`. It is not replaced by silence or a black
 
 ## Doubt
 
-A score has no margin of error of its own, and two digits after the point do not mean that it is
-that exact. What you can do:
+Two digits after the point do not mean that a score is that exact. Where its checkpoint was
+validated, it has a **90 % interval**: for nine of ten clips like the validation ones, the label
+lies in it. All clips of which the same is shown have the same width, cut off at the ends of the
+range; it says nothing of clips unlike those, such as of another language, and the one clip of ten
+outside is not marked. Where there is no interval (no checkpoint, an older one, too few clips), the
+record says why. What you can do:
 
 - Label some clips of your own, and run `omni-msa evaluate`: it prints the typical error (MAE) with
   its interval, beside that of always answering the mean. A model that does not beat that is no use.

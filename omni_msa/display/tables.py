@@ -131,6 +131,9 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
         )
     parts: list[Any] = [line(headline), table, line(f"mean: {evaluation.baseline_name}")]
     parts.append(line(f"95 %: bootstrap over {figures.basis}"))
+    if (coverage := evaluation.coverage) is not None:
+        about = f"{coverage.share:.1%} of the labels of {coverage.num_clips} clips lie inside"
+        parts.append(line(f"90 % intervals: {about}, mean width {coverage.width:.4f}"))
     parts += _answer_quality(evaluation)
     if evaluation.label_gap is not None:
         parts.append(line(_label_gap(evaluation.label_gap)))
@@ -230,6 +233,7 @@ def print_inspection(inspection: Inspection) -> None:
         "media": _key_values(info.media),
         "training": _training(inspection),
         "metrics": _metrics(info),
+        "intervals": _intervals(info),
         "versions": _key_values(info.versions),
         "built-in clip": _self_check(inspection),
     }
@@ -259,6 +263,22 @@ def _metrics(info: CheckpointInfo) -> str:
     on = f" on {clips:g} validation clips" if clips is not None else ""
     which = f"; epoch {epoch} is kept" if epoch is not None else ""
     return f"{_key_values(figures)}{on}{which}" if figures else "none recorded"
+
+
+def _intervals(info: CheckpointInfo) -> str:
+    """How wide they are to either side, by what is shown."""
+    from omni_msa.scoring.intervals import FEWEST, HALF_WIDTH
+
+    if info.label_space.classes:
+        return "none: a class has none"
+    rows = {name: (row["clips"], row[HALF_WIDTH]) for name, row in info.intervals.items()}
+    widths = [
+        f"{name} ±{width:.2f} ({n})" for name, (n, width) in rows.items() if width is not None
+    ]
+    few = [f"{name} ({n})" for name, (n, width) in rows.items() if width is None]
+    parts = [f"90 %, by what is shown (clips): {', '.join(widths)}"] if widths else []
+    parts += [f"none with fewer than {FEWEST} clips: {', '.join(few)}"] if few else []
+    return "; ".join(parts) or "none: no validation residuals are kept"
 
 
 def _fact_table() -> Table:

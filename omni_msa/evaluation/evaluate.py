@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omni_msa.errors import ConfigError, ManifestError, MediaError
+from omni_msa.evaluation.coverage import Coverage, coverage_of
 from omni_msa.evaluation.label_gap import LabelGap
 from omni_msa.evaluation.metrics import (
     FAMILIES,
@@ -49,6 +50,7 @@ class ScoredClip:
     score: float
     subsets: dict[str, float] = field(default_factory=dict)
     answer: Answer | None = None  # of a method whose scores are parsed from text
+    interval: tuple[float, float] | None = None
     speaker: str | None = None
     video: str | None = None
 
@@ -97,6 +99,7 @@ class Evaluation:
     failed: int = 0
     answers: dict[str, float] = field(default_factory=dict)  # shares, of scores parsed from text
     parsable_only: Figures | None = None
+    coverage: Coverage | None = None  # where there are intervals
     ablation: dict[str, Ablated] = field(default_factory=dict)
     ablation_baseline: dict[str, float] = field(default_factory=dict)  # on the ablation's clips
     protocol: str = ""  # of the ablation: how the one model that is shown less was trained
@@ -110,6 +113,8 @@ class Evaluation:
         row: dict[str, Any] = {"system": self.system, "family": self.family.name}
         row |= {"failed": self.failed, "metrics": self.figures.to_json()}
         row["baseline"] = {"name": self.baseline_name} | _numbers(self.baseline)
+        if self.coverage is not None:
+            row["intervals_90"] = self.coverage.to_json()
         if self.answers:
             row["said"] = self.answers
             only = self.parsable_only
@@ -201,8 +206,8 @@ def scored_clips(
         if record is None or record.score is None or clip.label is None:
             continue
         subsets = record.ablation.subsets if record.ablation else {}
-        answer, group = record.answer, (clip.speaker, clip.video)
-        scored.append(ScoredClip(clip.name, clip.label, record.score, subsets, answer, *group))
+        parts = (subsets, record.answer, record.interval, clip.speaker, clip.video)
+        scored.append(ScoredClip(clip.name, clip.label, record.score, *parts))
     if not scored:
         raise MediaError("not one clip could be scored; there is nothing to evaluate")
     return scored, len(clips) - len(scored)
@@ -251,6 +256,7 @@ def evaluate(
         failed=failed,
         answers=answers,
         parsable_only=parsable_only,
+        coverage=coverage_of(scored),
         ablation=ablation,
         ablation_baseline=always(ablated) if ablation else {},
         protocol=protocol,

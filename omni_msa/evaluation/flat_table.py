@@ -1,7 +1,8 @@
 """All systems of an evaluation in one flat table, for a spreadsheet (.csv) or a paper (.md).
 
 A row is one system on one split, or one subset of its ablation; columns say which, and hold every
-metric with the ends of its 95 % interval. A metric that is undefined is an empty cell.
+metric with the ends of its 95 % interval. `coverage` is the share of labels inside the scores' own
+90 % intervals, and `interval_width` how wide these are. What is undefined is an empty cell.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from omni_msa.files.atomic import replacing
 SUFFIXES = (".csv", ".md")
 EVERYTHING = "all"  # shown of each clip: whatever it has
 KEYS = ("checkpoint", "role", "split", "shown", "clips", "failed", "intervals_over")
+INTERVALS = ("coverage", "interval_width")  # empty where there are none
 
 Row = dict[str, str | int | float | None]
 
@@ -73,6 +75,9 @@ def _row(evaluation: Evaluation, role: str, shown: str, figures: Figures) -> Row
     names = (evaluation.checkpoint or evaluation.system, role, evaluation.split, shown)
     values = (*names, figures.num_clips, evaluation.failed, str(figures.basis))
     row: Row = dict(zip(KEYS, values, strict=True))
+    row |= dict.fromkeys(INTERVALS)
+    if shown == EVERYTHING and (coverage := evaluation.coverage) is not None:
+        row |= zip(INTERVALS, (_cell(coverage.share), _cell(coverage.width)), strict=True)
     for key, value in figures.values.items():
         low, high = figures.intervals[key]
         row |= {key: _cell(value), f"{key}_low": _cell(low), f"{key}_high": _cell(high)}
@@ -94,10 +99,12 @@ def _csv(rows: Sequence[Row]) -> str:
 def _markdown(rows: Sequence[Row]) -> str:
     """Metrics with their intervals in one cell each, four digits."""
     metrics = [key for key in rows[0] if f"{key}_low" in rows[0]]
-    lines = [[*KEYS, *metrics], ["---"] * len(KEYS) + ["---:"] * len(metrics)]
+    numbers = [*INTERVALS, *metrics]
+    lines = [[*KEYS, *numbers], ["---"] * len(KEYS) + ["---:"] * len(numbers)]
     for row in rows:
         names = [str(row[key]).replace("|", r"\|").replace("\n", " ") for key in KEYS]
-        lines.append([*names, *(_with_interval(row, key) for key in metrics)])
+        shares = ["" if row[key] is None else f"{row[key]:.4f}" for key in INTERVALS]
+        lines.append([*names, *shares, *(_with_interval(row, key) for key in metrics)])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 

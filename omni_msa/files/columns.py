@@ -30,8 +30,9 @@ MANIFEST_COLUMNS = (
 )  # of the manifest's row, which may change without the clip
 _SAME = (  # columns that are fields of the record
     "id", "clip", "path", "start_seconds", "end_seconds", "sha256", "score", "emotion", "label",
-    "text",
+    "text", "interval_absent",
 )  # fmt: skip
+_BOUNDS = ("range", "interval")  # fields of two numbers, in a column each
 _OF_MODEL = ("base", "readout", "quantize")
 UNKNOWN = "unknown"  # what tables of older versions do not say of the model
 _OF_ANSWER = {"answer": "text", "answer_parsable": "parsable", "answer_in_range": "in_range"}
@@ -55,6 +56,7 @@ def columns() -> dict[str, type]:
     return {
         **{"id": str, "clip": str, "path": str, "start_seconds": float, "end_seconds": float},
         **{"sha256": str, "score": float, "range_low": float, "range_high": float},
+        **{"interval_low": float, "interval_high": float, "interval_absent": str},
         **{"emotion": str, "label": float, "text": str},
         **{f"{m}_source": str for m in MODALITIES},
         **dict.fromkeys(subset_columns(), float),
@@ -83,10 +85,11 @@ def flatten(record: Mapping[str, Any]) -> Row:
     """A record as JSON values (`Record.to_json`) -> one flat row with every one of `columns`."""
     ablation, answer = record.get("ablation") or {}, record.get("answer") or {}
     error = record.get("error") or {}
-    low, high = record.get("range") or (None, None)
     seconds = record["seconds"].values()
     flat: Row = {name: record.get(name) for name in _SAME}
-    flat |= {"range_low": low, "range_high": high}
+    for bounds in _BOUNDS:
+        low, high = record.get(bounds) or (None, None)
+        flat |= {f"{bounds}_low": low, f"{bounds}_high": high}
     flat |= {f"{m}_source": record["modalities"].get(m) for m in MODALITIES}
     flat |= {c: ablation.get("subsets", {}).get(name) for c, name in subset_columns().items()}
     for modality in MODALITIES:
@@ -133,13 +136,13 @@ def unflatten(row: Row) -> Record:
     contribution = {m: value for m, value in shares.items() if value is not None}
     error = {name: row[column] or "" for column, name in _OF_ERROR.items()}
     error["code"] = error["code"] or code_of_class(error["type"])
-    low, high = row["range_low"], row["range_high"]
     media = {name: row[name] for name in ("duration_seconds", "num_frames")}
     model = {name: row[name] or UNKNOWN for name in _OF_MODEL}
     model |= {name: row[name] for name in ("checkpoint", "fingerprint")}
     return Record(
         **{name: row[name] for name in _SAME},
-        range=None if low is None or high is None else (low, high),
+        range=_ends(row, "range"),
+        interval=_ends(row, "interval"),
         modalities=present,
         ablation=Ablation(subsets, drop, contribution) if subsets else None,
         media={name: value for name, value in media.items() if value is not None},
@@ -151,6 +154,12 @@ def unflatten(row: Row) -> Record:
         answer=_answer(row),
         extra=_json_object(row["extra"]),
     )
+
+
+def _ends(row: Row, bounds: str) -> tuple[float, float] | None:
+    """A field of two numbers, from its two columns."""
+    low, high = row[f"{bounds}_low"], row[f"{bounds}_high"]
+    return None if low is None or high is None else (low, high)
 
 
 def _answer(row: Row) -> Answer | None:

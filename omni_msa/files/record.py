@@ -70,6 +70,8 @@ class Record:
     end_seconds: float | None = None
     text: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None  # holds the label, nine times of ten
+    interval_absent: str | None = None  # why a score has none
 
     @classmethod
     def of(cls, clip: Clip, sha256: str | None, score: float | None, **parts: Any) -> Record:
@@ -103,6 +105,8 @@ class Record:
             "sha256": self.sha256,
             "score": self.score,
             "range": list(self.range) if self.range else None,
+            "interval": list(self.interval) if self.interval else None,
+            "interval_absent": self.interval_absent,
             "modalities": self.modalities,
             "text": self.text,
             "ablation": self.ablation.to_json() if self.ablation is not None else None,
@@ -126,7 +130,10 @@ class Record:
             KeyError, TypeError: the row has other fields.
         """
         parts = dict(row)
-        ablation, answer, bounds = (parts.pop(k, None) for k in ("ablation", "answer", "range"))
+        ablation, answer = (parts.pop(name, None) for name in ("ablation", "answer"))
+        for name in ("range", "interval"):
+            ends = parts.get(name)
+            parts[name] = (ends[0], ends[1]) if ends else None
         if parts["error"] is not None:  # older versions gave no code
             parts["error"] = {"code": code_of_class(parts["error"]["type"])} | parts["error"]
         if answer is not None:  # its value is the score
@@ -134,7 +141,6 @@ class Record:
         return cls(
             ablation=Ablation(**ablation) if ablation is not None else None,
             answer=answer,
-            range=(bounds[0], bounds[1]) if bounds else None,
             warnings=tuple(parts.pop("warnings")),
             **parts,
         )

@@ -68,6 +68,9 @@ _MEANINGS = {
     "error_": "why there is no score",
     "extra": "the other columns of the manifest, as JSON",
     "range_low": "the lowest score there can be: most negative",
+    "interval_low": "the label lies between this",
+    "interval_high": "and this, for nine of ten clips like the validation ones",
+    "interval_absent": "why that is not known",
     "range_high": "the highest score there can be: most positive",
 }
 
@@ -158,7 +161,8 @@ def key_columns(rows: list[Row]) -> list[str]:
     if not any(row[name] is not None for row in rows for name in shares):
         shares = [f"drop_{modality}_score" for modality in MODALITIES]
     always = ("clip", "score")
-    names = ["id", *always, "emotion", *shares, "label", "text", "warnings", "error_message"]
+    ends = ("interval_low", "interval_high")
+    names = ["id", *always, *ends, "emotion", *shares, "label", "text", "warnings", "error_message"]
     return [n for n in names if n in always or any(row[n] is not None for row in rows)]
 
 

@@ -39,13 +39,13 @@ class Generative(Method):
         clips: Sequence[ThinkerInputs],
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
-        token_ids = greedy(thinker, thinker.batch(clips, subsets), self.end)  # [B, K, T]
+        token_ids, states = greedy(thinker, thinker.batch(clips, subsets), self.end)
         answers = [
             [self.label_space.parse(self._text(tokens)) for tokens in row]
-            for row in token_ids.tolist()
+            for row in token_ids.tolist()  # [B, K, T]
         ]
         scores = torch.tensor([[answer.value for answer in row] for row in answers])
-        return Reading(scores, answers)
+        return Reading(scores, answers, states)
 
     def losses(
         self,
@@ -84,13 +84,14 @@ class Generative(Method):
         return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
-def greedy(thinker: Thinker, batch: PackedBatch, end: int) -> torch.Tensor:
-    """The likeliest tokens behind every leaf, until all have ended: ids [B, K, T], T <= 8."""
+def greedy(thinker: Thinker, batch: PackedBatch, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The likeliest tokens behind every leaf, until all have ended: ids [B, K, T], T <= 8; and the
+    leaves' states [B, K, H]."""
     from transformers import DynamicCache
 
     cache = DynamicCache(config=thinker.config.text_config)
     leaves = last_attended(batch.paths).clamp(min=0)  # [B, K]
-    hidden = take(thinker.states(batch, cache), leaves.to(thinker.device))
+    states = hidden = take(thinker.states(batch, cache), leaves.to(thinker.device))
     start = batch.positions.gather(2, leaves.expand(3, -1, -1))  # [3, B, K]
     allowed = batch.paths  # [B, K, what each leaf may look at so far]
     own = torch.eye(leaves.shape[1], dtype=torch.bool).expand(len(leaves), -1, -1)
@@ -104,4 +105,4 @@ def greedy(thinker: Thinker, batch: PackedBatch, end: int) -> torch.Tensor:
             break
         allowed = torch.cat([allowed, own], dim=-1)
         hidden = thinker.step(answer_ids[-1], start + depth, allowed[:, None], cache)
-    return torch.stack(answer_ids, dim=-1)
+    return torch.stack(answer_ids, dim=-1), states

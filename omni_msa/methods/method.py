@@ -40,6 +40,7 @@ class Reading:
 
     scores: torch.Tensor  # [B, K], in label units, within the label range; or class numbers
     answers: list[list[Answer]] | None = None  # B x K
+    states: torch.Tensor | None = None  # [B, K, H] at the last tokens: what the scores are read off
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Regression(Method):
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
         hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
-        return Reading(self.label_space.restore(self(hidden)))
+        return Reading(self.label_space.restore(self(hidden)), states=hidden)
 
     def losses(
         self,

@@ -87,7 +87,7 @@ class Ridge(Method):
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
         hidden = thinker.forward(thinker.batch(clips, subsets)).float()
-        return Reading(self._scores(self.line(hidden)))
+        return Reading(self._scores(self.line(hidden)), states=hidden)
 
 
 def fit_ridge(
@@ -97,7 +97,7 @@ def fit_ridge(
 
     Every penalty is tried by its leave-one-out residuals, (y - fit) / (1 - h), h the
     diagonal of the hat matrix (Golub, Heath and Wahba, 1979): exact, but that the standardisation
-    has seen all clips. The smallest of ten errors is a little optimistic.
+    has seen all clips. A clip that is left out has no say in the penalty of its own fit either.
     """
     x, y = states.double(), targets.double()
     mean, deviation = x.mean(0), x.std(0, correction=0).clamp(min=1e-12)
@@ -107,17 +107,17 @@ def fit_ridge(
     level = y.mean(0)  # [T]
     u, s, vt = torch.linalg.svd(x, full_matrices=False)  # [N, R], [R], [R, H]
     along = u.T @ (y - level)  # [R, T]
-    best: tuple[float, float, torch.Tensor] | None = None
+    tried = []
     for penalty in penalties:
         shrink = s**2 / (s**2 + penalty)
         hat = (u**2 @ shrink) + 1 / len(y)  # [N]
         residual = y - level - u @ (shrink[:, None] * along)
-        residual = residual / (1 - hat).clamp(min=1e-9)[:, None]
-        error = float(residual.abs().mean())
-        if best is None or error < best[0]:
-            best = (error, penalty, y - residual)
-    assert best is not None
-    _, penalty, left_out = best
+        tried.append(residual / (1 - hat).clamp(min=1e-9)[:, None])
+    residuals = torch.stack(tried)  # [P, N, T]
+    errors = residuals.abs().mean(2)  # [P, N]
+    penalty = penalties[int(errors.mean(1).argmin())]
+    without = (errors.sum(1, keepdim=True) - errors).argmin(0)  # [N], chosen by all other clips
+    left_out = y - residuals[without, torch.arange(len(y))]
     weight = vt.T @ ((s / (s**2 + penalty))[:, None] * along)  # [H, T]
     weight = weight / deviation[:, None] * varies[:, None]
     return RidgeFit(weight.T.float(), (level - mean @ weight).float(), penalty, left_out.float())

@@ -49,14 +49,17 @@ class Verbalizer(Method):
             nodes.append(places)
         hidden = thinker.states(collate(clips, trees, thinker.pad_token_id))
         scores = torch.zeros(len(clips), max(map(len, subsets)))
+        states = hidden.new_zeros(*scores.shape, hidden.shape[-1])
         for b, places in enumerate(nodes):  # a clip at a time: vocabularies are large
-            logits = thinker.logits(hidden[b, places.to(hidden.device)])  # [K, nodes, V]
+            read = hidden[b, places.to(hidden.device)]  # [K, nodes, H]
+            states[b, : len(places)] = read[:, 0]  # the leaf
+            logits = thinker.logits(read)  # [K, nodes, V]
             probabilities = self.probabilities(logits).cpu()  # [K, labels]
             if self.label_space.classes:
                 scores[b, : len(places)] = probabilities.argmax(-1).float()
             else:
                 scores[b, : len(places)] = self.label_space.clip(probabilities @ self.values)
-        return Reading(scores)
+        return Reading(scores, states=states)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits at the trie's nodes [K, nodes, V] -> probabilities of the labels [K, labels]."""

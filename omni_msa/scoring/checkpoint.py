@@ -54,6 +54,8 @@ class CheckpointInfo:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     self_check: dict[str, Any] = field(default_factory=dict)
+    # by what is shown, see `scoring.intervals`; {} in older checkpoints and of classes
+    intervals: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     # what of the method is in no weight: options that change a score, modalities it cannot use
     scoring: dict[str, Any] = field(default_factory=dict)
@@ -107,6 +109,7 @@ _JSON_NAMES = {"method": "readout", "method_options": "readout_settings", "label
 _KINDS: dict[str, type] = {
     "base": str, "base_sha256": str, "method": str, "media": dict, "quantize": str, "lora": dict,
     "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
+    "intervals": dict,
     "scoring": dict, "languages": list, "readout_sha256": str, "adapter_sha256": str,
     "adapter_config_sha256": str,
 }  # fmt: skip

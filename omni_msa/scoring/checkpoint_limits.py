@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omni_msa.modalities import MODALITIES
 from omni_msa.options import QUANTIZE, MediaOptions
+from omni_msa.scoring.intervals import is_record
 
 if TYPE_CHECKING:
     from omni_msa.scoring.checkpoint import CheckpointInfo
@@ -48,6 +49,7 @@ def check_info(info: CheckpointInfo) -> None:
         scores = figures.get("scores", {}) if name == "self_check" else figures
         is_table = isinstance(scores, dict) and all(map(_is_number, scores.values()))
         _require(is_table, name, figures)
+    _require(is_record(info.intervals), "intervals", info.intervals)
     is_whole = isinstance(info.seed, int) and not isinstance(info.seed, bool)
     _require(is_whole and 0 <= info.seed < 2**63, "seed", info.seed)
     is_text = info.notice is None or (

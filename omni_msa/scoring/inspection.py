@@ -62,6 +62,7 @@ class Inspection:
             "training": info.training,
             "finished": self.finished,
             "metrics": info.metrics,
+            "intervals": info.intervals,
             "versions": info.versions,
             "check": {
                 "result": self.check,

@@ -13,6 +13,7 @@ from omni_msa.methods import Reading
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.options import AblationOptions
 from omni_msa.scoring.ablation import subsets_to_score, summarise
+from omni_msa.scoring.intervals import interval_of
 from omni_msa.scoring.languages import other_language
 from omni_msa.values import Transcript
 
@@ -54,6 +55,8 @@ def records_of(
                 f"{item.content.clip.name}: the model gave no number (NaN); its weights or the "
                 "precision do not fit (try --quantize none)"
             )
+    if scorer.state_collector is not None:
+        scorer.state_collector.add(prepared, subsets, reading)
     fingerprint = scorer.fingerprint(ablation, hide)
     records = [
         _record(scorer, p, dict(zip(k, row, strict=True)), ablation, seconds, fingerprint, hide)
@@ -88,12 +91,15 @@ def _record(
     words = content.parts["text"] if "text" in shown else None
     text = words.text if isinstance(words, Transcript) else None
     language = other_language(text, scorer.checkpoint.info.languages) if text else ()
+    interval = interval_of(scores[shown], shown, scorer.checkpoint)
     return Record.of(
         content.clip,
         content.sha256,
         scores[shown],
         text=text,
         range=scorer.label_space.range,
+        interval=interval.bounds,
+        interval_absent=interval.absent,
         modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
         ablation=_ablation(scorer, scores, shown, ablation) if ablation.enabled else None,
         media=content.media,

@@ -42,6 +42,7 @@ from omni_msa.scoring.checkpoint import (
 from omni_msa.scoring.guarded import GuardedScorer
 from omni_msa.scoring.identity import ScorerIdentity, named_checkpoint
 from omni_msa.scoring.records import records_of, subsets_of
+from omni_msa.scoring.states import StateCollector
 from omni_msa.scoring.stream import as_clip, score_stream
 from omni_msa.values import Clip, ClipContent
 
@@ -82,6 +83,7 @@ class Scorer:
         self.untrained: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
         self.hidden = self.untrained | self.method.unused_modalities()
         self.builder = thinker.builder(self.method.question())
+        self.state_collector: StateCollector | None = None  # gets the states of what is scored
         self._building = Lock()  # a tokenizer is not made for several threads
 
     @classmethod

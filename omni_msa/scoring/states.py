@@ -1,49 +1,42 @@
-"""What a model makes of whole clips before a method reads a number off it: their last states."""
+"""The state vectors of scored clips, kept while a batch runs: what a head sees of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
-from omni_msa.errors import OmniMSAError
-from omni_msa.media.feed import Feed
 from omni_msa.modalities import Subset
-from omni_msa.model.inputs import ThinkerInputs
-from omni_msa.model.memory import in_passes
-from omni_msa.scoring.scorer import Scorer
 
-BATCH = 8
+if TYPE_CHECKING:
+    from omni_msa.methods import Reading
+    from omni_msa.scoring.scorer import Prepared
 
 
-@torch.inference_mode()
-def last_states(
-    model: Scorer,
-    feed: Feed,
-    hide: Subset = frozenset(),
-    progress: Callable[[int, str | None], None] = lambda *_: None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states [N, H] at the last token of whole clips, and labels [N], on the CPU in fp32."""
-    states: list[torch.Tensor] = []
-    labels: list[float] = []
-    batch: list[ThinkerInputs] = []
+class StateCollector:
+    """Final-layer hidden states at the last token, of clips with all that they are shown.
 
-    def states_of(part: Sequence[ThinkerInputs]) -> torch.Tensor:
-        subsets = [(inputs.present,) for inputs in part]
-        return model.thinker.forward(model.thinker.batch(part, subsets))[:, 0].float().cpu()
+    A scorer whose `state_collector` it is gives it each clip's; 4 H bytes a clip are held.
+    """
 
-    order: Sequence[int] = range(len(feed.clips))
-    for i, content in zip(order, feed.read(order), strict=True):
-        try:
-            if isinstance(content, OmniMSAError):
-                raise content
-            batch.append(model.prepare(content, hide).inputs)
-            labels.append(float(feed.clips[i].label or 0.0))
-            progress(i + 1, None)
-        except OmniMSAError as error:
-            progress(i + 1, str(error))
-        if len(batch) == BATCH or (batch and i + 1 == len(order)):
-            states += in_passes(states_of, batch, BATCH)
-            batch = []
-    width = model.thinker.width
-    return torch.cat(states) if states else torch.zeros(0, width), torch.tensor(labels)
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[np.ndarray, float]] = {}
+
+    def add(
+        self, prepared: Sequence[Prepared], subsets: Sequence[tuple[Subset, ...]], reading: Reading
+    ) -> None:
+        """The clips of a forward pass; nothing of a method that does not read one state a clip."""
+        if reading.states is None:
+            return
+        for i, (item, shown) in enumerate(zip(prepared, subsets, strict=True)):
+            whole = shown.index(item.inputs.present)
+            state = reading.states[i, whole].float().cpu().numpy().copy()
+            self._rows[item.content.clip.name] = state, float(reading.scores[i, whole])
+
+    def table(self, names: Sequence[str]) -> tuple[list[str], np.ndarray, list[float]]:
+        """Clips, states float32 [N, H] and scores of those that were scored, in this order."""
+        clips = [name for name in dict.fromkeys(names) if name in self._rows]
+        states = [self._rows[name][0] for name in clips]
+        stacked = np.stack(states) if states else np.zeros((0, 0), dtype=np.float32)
+        return clips, stacked, [self._rows[name][1] for name in clips]

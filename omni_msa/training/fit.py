@@ -5,7 +5,7 @@ The base, and the adapter of a checkpoint if one is given, stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from omni_msa.methods import TrainedBy, make_method, method_trained_by, parse_op
 from omni_msa.modalities import Subset
 from omni_msa.options import FitOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
+from omni_msa.scoring.intervals import Residuals, intervals_record
+from omni_msa.scoring.last_states import last_states
 from omni_msa.scoring.scorer import ZERO_SHOT, Scorer
 from omni_msa.scoring.self_check import check_scores
-from omni_msa.scoring.states import last_states
 from omni_msa.scoring.trained_clips import KEY, TrainedClips
 from omni_msa.training.data import data_sha256
 from omni_msa.training.run_folder import RunFolder
@@ -76,7 +77,7 @@ def calibrate(
     checkpoint = replace(scorer.checkpoint, info=info, method=fitted)
     model = Scorer(scorer.thinker, checkpoint, scorer.media)  # it asks for these labels
     with RunFolder(out, "calibrate", fresh, clears=False):  # nobody else writes here meanwhile
-        states, labels = last_states(model, feed, hide, progress)
+        states, labels, shown = last_states(model, feed, hide, progress)
         if len(states) < FEWEST:
             raise ManifestError(
                 f"{len(states)} clips could be read; a probe needs {FEWEST} or more"
@@ -96,6 +97,7 @@ def calibrate(
                 "adapter": info.training,  # how it was trained, where there is one
             },
             metrics=_leave_one_out(scores, labels, bool(label_space.classes)),
+            intervals={} if label_space.classes else _intervals(scores, labels, shown),
             self_check=check_scores(
                 model.thinker, fitted, model.builder, scorer.media, hide | model.hidden
             ),
@@ -109,3 +111,13 @@ def _leave_one_out(scores: torch.Tensor, labels: torch.Tensor, classify: bool) -
     if classify:
         return {"leave_one_out_error_rate": float((errors > 0).float().mean())}
     return {"leave_one_out_mae": float(errors.mean())}
+
+
+def _intervals(
+    scores: torch.Tensor, labels: torch.Tensor, shown: Sequence[Subset]
+) -> dict[str, dict[str, Any]]:
+    """Of whole clips alone: leaving one out says nothing of their subsets, which were not shown."""
+    errors = (scores - labels).abs().tolist()
+    return intervals_record(
+        [Residuals(whole, {whole: error}) for whole, error in zip(shown, errors, strict=True)]
+    )

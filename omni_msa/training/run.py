@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -14,6 +14,7 @@ from omni_msa.media.feed import Feed
 from omni_msa.model.memory import in_passes, peak_gib
 from omni_msa.options import TrainOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, read_info, save_checkpoint
+from omni_msa.scoring.intervals import intervals_record
 from omni_msa.training.data import LabelledInputs, TrainingData
 from omni_msa.training.examples import ExampleBuilder
 from omni_msa.training.model import TrainedModel, make_optimizer
@@ -23,7 +24,7 @@ from omni_msa.training.progress import Reporter, TrainProgress
 from omni_msa.training.run_folder import RunFolder, gentle_interrupt
 from omni_msa.training.state import Position, pack_state, restore_state
 from omni_msa.training.step import StepFigures, Stepper
-from omni_msa.training.validation import Miss, clip_misses, validation_metrics
+from omni_msa.training.validation import Miss, clip_misses, residuals_of, validation_metrics
 
 RECENT = 50  # steps that the shown loss is averaged over
 
@@ -84,27 +85,27 @@ class Run:
             try:
                 self._train_epoch()
                 start_time = time.perf_counter()
-                metrics = self.validate(self.data.valid)
+                misses = self.validate(self.data.valid)
                 position.seconds += time.perf_counter() - start_time
+                self._end_epoch(misses)
             except TrainingError as error:
                 raise self._stop(error) from error
-            self._end_epoch(metrics)
         self.folder.finish()
         self.processes.wait()
         return read_info(self.folder.folder)
 
     @torch.inference_mode()
-    def validate(self, feed: Feed) -> dict[str, float]:
-        """MAE on whole clips, in label units, or the share of wrong classes; and of answers in
-        words, how many could not be read."""
+    def validate(self, feed: Feed) -> list[Miss]:
+        """How far the scores of whole clips are off, and those of their subsets, for intervals."""
         model, position = self.model, self.position
+        packed = not self.data.label_space.classes  # which have no intervals
         model.set_training(False)
         share = self.processes.share(list(range(len(feed.clips))))
         position.unseen = {}
         misses: list[Miss] = []
         batch: list[LabelledInputs] = []
         for n, (i, content) in enumerate(zip(share, feed.read(share), strict=True), start=1):
-            item = self.examples.build(feed.clips[i], content, position.unseen, packed=False)
+            item = self.examples.build(feed.clips[i], content, position.unseen, packed)
             batch += [item] if item else []
             if len(batch) >= position.micro or n == len(share):
                 passes = in_passes(
@@ -115,22 +116,26 @@ class Run:
                 misses += [miss for part in passes for miss in part]
                 batch = []
         position.unseen = self.processes.merge(position.unseen)
-        return validation_metrics(self.processes.gather(misses), model.method)
+        return self.processes.gather(misses)
 
     # --- epochs --------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """The first line of the log and the first state, or a notice that the run goes on."""
+        """The first line of the log and the first state, or a notice that the run goes on.
+
+        Of a method that scores untrained, no training at all counts as an epoch, number 0.
+        """
+        position = self.position
         if self.folder.state is None:
             self.folder.log("start", lora=self.info.lora, **asdict(self.options))
             self._save_state()  # from here on the folder is unfinished
-            if self.model.method.is_zero_shot:  # then no training at all counts as an epoch
-                self._judge(self.validate(self.data.valid), epoch=0)
-                self._save_state()
         else:
             self.reporter.notice(
-                f"going on after step {self.position.step} of {self.reporter.total_steps}"
+                f"going on after step {position.step} of {self.reporter.total_steps}"
             )
+        if self.model.method.is_zero_shot and not position.step and math.isinf(position.best):
+            self._judge(self.validate(self.data.valid), epoch=0)
+            self._save_state()
 
     def _train_epoch(self) -> None:
         """The rest of the epoch that the position is in."""
@@ -196,17 +201,18 @@ class Run:
                 f"{next(iter(position.left_out.values()))}"
             )
 
-    def _end_epoch(self, metrics: dict[str, float]) -> None:
+    def _end_epoch(self, misses: Sequence[Miss]) -> None:
         """Judges the epoch, and moves on."""
         position = self.position
         position.waited += 1
-        self._judge(metrics, position.epoch)
+        self._judge(misses, position.epoch)
         position.epoch, position.place = position.epoch + 1, 0
         self._save_state()
 
-    def _judge(self, metrics: dict[str, float], epoch: int) -> None:
+    def _judge(self, misses: Sequence[Miss], epoch: int) -> None:
         """Reports how an epoch was validated, and keeps its weights if they are the best so far."""
         position = self.position
+        metrics = validation_metrics(misses, self.model.method)
         self.reporter.epoch(metrics)
         left_out = position.left_out | position.unseen
         self._log_epoch(metrics, left_out, epoch)
@@ -214,7 +220,11 @@ class Run:
         if error < position.best:
             position.best, position.waited = error, 0
             training = self.info.training | {"left_out": sorted(left_out), "best_epoch": epoch}
-            self._save_checkpoint(replace(self.info, metrics=metrics, training=training))
+            intervals = {}
+            if not self.data.label_space.classes:
+                intervals = intervals_record(residuals_of(misses))
+            info = replace(self.info, metrics=metrics, training=training, intervals=intervals)
+            self._save_checkpoint(info)
 
     def _log_epoch(self, metrics: dict[str, float], left_out: dict[str, str], epoch: int) -> None:
         """An epoch's line in the log: the mean loss of its steps, and its validation."""

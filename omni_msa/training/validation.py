@@ -4,42 +4,51 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omni_msa.errors import ManifestError, TrainingError
 from omni_msa.files.record import Answer
 from omni_msa.methods import Method
+from omni_msa.modalities import Subset
 from omni_msa.model.thinker import Thinker
+from omni_msa.scoring.intervals import Residuals
 from omni_msa.training.data import LabelledInputs
 
 
 @dataclass(frozen=True)
 class Miss:
     """One clip's score and label, how far they are apart (of classes: 1 or 0), and the answer in
-    words."""
+    words; and how far the scores of its subsets are from their labels, its own last."""
 
     error: float
     score: float
     label: float
     answer: Answer | None = None
+    by_subset: Mapping[Subset, float] = field(default_factory=dict)
 
 
 def clip_misses(thinker: Thinker, method: Method, batch: Sequence[LabelledInputs]) -> list[Miss]:
-    """Absolute errors of whole clips (of classes: 1 for a wrong one), in one pass."""
+    """Absolute errors of clips and their subsets (of classes: 1 for a wrong one), in one pass."""
     if not batch:
         return []
     reading = method.read(thinker, [b.inputs for b in batch], [b.subsets for b in batch])
-    answers = [row[0] for row in reading.answers] if reading.answers else [None] * len(batch)
-    scores = reading.scores[:, 0].tolist()
     misses = []
-    for score, item, answer in zip(scores, batch, answers, strict=True):
-        error = abs(score - item.labels[0])
+    for i, (item, scores) in enumerate(zip(batch, reading.scores.tolist(), strict=True)):
+        whole = len(item.subsets) - 1
+        errors = [abs(s - label) for s, label in zip(scores, item.labels, strict=False)]
         if method.label_space.classes:
-            error = float(error > 0)
-        misses.append(Miss(error, score, item.labels[0], answer))
+            errors = [float(error > 0) for error in errors]
+        answer = reading.answers[i][whole] if reading.answers else None
+        by_subset = dict(zip(item.subsets, errors, strict=True))
+        misses.append(Miss(errors[whole], scores[whole], item.labels[whole], answer, by_subset))
     return misses
+
+
+def residuals_of(misses: Sequence[Miss]) -> list[Residuals]:
+    """What intervals are made of."""
+    return [Residuals(list(miss.by_subset)[-1], miss.by_subset) for miss in misses]
 
 
 def validation_metrics(misses: Sequence[Miss], method: Method) -> dict[str, float]:
@@ -54,7 +63,8 @@ def validation_metrics(misses: Sequence[Miss], method: Method) -> dict[str, floa
         raise ManifestError("no validation clip could be read; check the files it names")
     name = "error_rate" if method.label_space.classes else "mae"
     metrics = {name: math.fsum(miss.error for miss in misses) / len(misses)}
-    if not math.isfinite(metrics[name]):
+    every_error = [error for miss in misses for error in (miss.error, *miss.by_subset.values())]
+    if not all(map(math.isfinite, every_error)):
         raise TrainingError("the scores of the validation clips are no numbers (NaN)")
     if name == "mae":
         with suppress(statistics.StatisticsError):  # undefined for a constant
