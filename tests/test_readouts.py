@@ -449,7 +449,7 @@ def test_a_bare_base_may_be_read_by_what_it_says_on_another_range(base_folder):
     scorer = load(base_folder, readout="generative", label_range=(-1.0, 1.0))
     row = one(scorer).to_json()
     prompt = scorer.thinker.processor.tokenizer.decode(scorer.builder.prefix.token_ids)
-    assert "from -1 to +1" in prompt and "Answer with one number" in prompt
+    assert "from -1 to +1" in prompt and "answer with one number" in prompt
     assert row["range"] == [-1.0, 1.0] and -1 <= row["score"] <= 1
     # the answer is the whole clip's, the last of the subsets
     inputs = scorer.prepare(make_content()).inputs
