@@ -61,7 +61,7 @@ STEPS = (
     Step("words", "tiny.pretrain",
          "{work}/words --start {work}/skeleton --steps {count:3000} --rated 64 "
          "--learning-rate 1.5e-3 " + WORDS, ("skeleton",)),
-    Step("valid", "tiny.corpus", "{work}/valid --first-seed 500000 --count {count:300}"),
+    Step("valid", "tiny.corpus", "{work}/valid --first-seed 500000 --count {count:1000}"),
     Step("train", "tiny.corpus", "{work}/train --first-seed 0 --count {count:6000}"),
     Step("vision", "tiny.towers",
          "vision {work}/vision.safetensors --start {work}/skeleton --valid {work}/valid "
@@ -70,7 +70,7 @@ STEPS = (
     Step("audio", "tiny.towers",
          "audio {work}/audio.safetensors --start {work}/skeleton --steps {count:1500} "
          "--learning-rate 2e-3 " + CLIPS, ("skeleton", "train", "valid")),
-    Step("test", "tiny.corpus", "{work}/test --first-seed 1000000 --count {count:500}"),
+    Step("test", "tiny.corpus", "{work}/test --first-seed 1000000 --count {count:1000}"),
     Step("base", "tiny.pretrain",
          "{work}/base --start {work}/words --towers {work}/vision.safetensors "
          "{work}/audio.safetensors --steps {count:1200} --clips 12 --rated 16 "
