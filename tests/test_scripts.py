@@ -71,8 +71,9 @@ def test_the_words_of_the_study_are_in_one_split_only(readouts):
 
     texts = {
         split: {draw_spec(first + i).text for i in range(20)}
-        for split, first in readouts.FIRST_SEEDS.items()
+        for split, first in readouts.DESIGN.first_seeds
     }
+    assert dict(readouts.QUICK.first_seeds)["test"] != dict(readouts.DESIGN.first_seeds)["test"]
     for one, other in (("train", "valid"), ("train", "test"), ("valid", "test")):
         assert not (texts[one] & texts[other]) - {""}
 

@@ -56,8 +56,8 @@ class Design:
     """The plan: written down, and in the repository, before any test clip was scored.
 
     Attributes:
-        train, valid, test: clips; their seeds begin at `FIRST_SEEDS`, the words of each split are
-            its own.
+        train, valid, test: clips; the words of each split are its own.
+        first_seeds: of the generator; a trial with --quick never sees a test clip of the study.
         tuning_clips, tuning_epochs, tuning_seed: of the runs that settings are chosen by.
         settings: of each trained arm, as many for one as for the other.
         epochs, patience: the budget; the epoch with the lowest validation MAE is kept.
@@ -67,6 +67,9 @@ class Design:
     train: int = 600
     valid: int = 200
     test: int = 500
+    first_seeds: tuple[tuple[str, int], ...] = (
+        ("train", 400_000), ("valid", 900_000), ("test", 8_000_000),
+    )  # fmt: skip
     tuning_clips: int = 200
     tuning_epochs: int = 3
     tuning_seed: int = 100
@@ -97,18 +100,18 @@ class Design:
     )
 
 
-FIRST_SEEDS = {"train": 400_000, "valid": 900_000, "test": 7_000_000}
 DESIGN = Design()
 QUICK = replace(
     DESIGN, train=48, valid=16, test=32, tuning_clips=24, tuning_epochs=1, epochs=1, seeds=(1, 2),
     resamples=200, quantizations=("none",),
+    first_seeds=(("train", 400_000), ("valid", 900_000), ("test", 7_000_000)),
     settings=tuple((arm, tried[1:3]) for arm, tried in DESIGN.settings),
 )  # fmt: skip
 
 
 def make_corpus(work: Path, design: Design) -> None:
     """Draws, speaks and encodes the clips; those that are there already are kept."""
-    for split, first in FIRST_SEEDS.items():
+    for split, first in design.first_seeds:
         command = [sys.executable, "-m", "scripts.tiny.corpus", str(work / split)]
         command += ["--first-seed", str(first), "--count", str(getattr(design, split))]
         subprocess.run(command, cwd=ROOT, check=True)
@@ -129,7 +132,7 @@ def study_of(work: Path, base: str, quantize: str, design: Design, arms: tuple[A
     """Arms over one base, on the corpus."""
     clips = {
         split: read_manifest(work / split / "manifest.jsonl")[: getattr(design, split)]
-        for split in FIRST_SEEDS
+        for split, _ in design.first_seeds
     }
     options = EvaluateOptions("test", "mosi", resamples=design.resamples)
     model = ModelOptions(base, quantize=quantize)
