@@ -64,7 +64,9 @@ def test_the_same_words_alone_are_the_same_clip():
         ([("train", 0, 2), ("test", 1.9, 4)], 1),
         ([("test", 1, 2), ("train", None, None)], 1),
         ([("train", 0, 9), ("train", 1, 2), ("test", 5, 6)], 1),
-        ([("train", 0, 2), ("test", 0, 2), ("valid", 0, 2), ("train", 4, 6), ("test", 5, 7)], 2),
+        ([("train", 0, 2), ("test", 0, 2), ("valid", 0, 2), ("train", 4, 6), ("test", 5, 7)], 3),
+        ([("train", None, None), *(("test", k, k + 1) for k in range(10))], 10),
+        ([(("train", "test")[k % 2], k, k + 1.5) for k in range(9)], 8),
         ([("train", 0, 2), ("train", 1, 3), ("test", 3, 5), ("test", 4, None)], 0),
     ],
 )
