@@ -95,8 +95,8 @@ def loadable(folder: Path) -> Iterator[Path]:
     not, links to the others, with an index that does not name these."""
     files = weight_map(folder) or {}
     shards = _of_the_thinker(files)
-    named = {tensor: file for tensor, file in files.items() if file in shards}
-    if len(named) == len(files):
+    rest = {tensor: file for tensor, file in files.items() if file in shards}
+    if len(rest) == len(files):
         yield folder
         return
     with TemporaryDirectory(prefix="omni-msa-") as temporary:
@@ -104,6 +104,6 @@ def loadable(folder: Path) -> Iterator[Path]:
         for path in folder.iterdir():
             if path.name != INDEX:
                 (view / path.name).symlink_to(path.resolve())
-        index = {"metadata": {}, "weight_map": named}
+        index = {"metadata": {}, "weight_map": rest}
         (view / INDEX).write_text(json.dumps(index), encoding="utf-8")
         yield view
