@@ -100,7 +100,7 @@ def test_what_is_written_comes_back(tmp_path, suffix):
 
 
 def test_a_file_that_cannot_be_is_refused_in_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"a file of states ends in \.npz or \.parquet"):
+    with pytest.raises(ConfigError, match=r"a file of states ends in one of \.npz, \.parquet"):
         check_states_file(tmp_path / "s.csv")
     with pytest.raises(ConfigError, match="name a file in a folder that exists"):
         check_states_file(tmp_path / "no" / "s.npz")

@@ -97,13 +97,13 @@ def units_of(clips: Sequence[Grouped], unit: str = "auto") -> Units:
         groups: dict[Any, list[int]] = {}  # by name, or by place where there is none
         for place, clip in enumerate(clips):
             groups.setdefault(getattr(clip, GROUPS[name]) or place, []).append(place)
-        if not (names := sum(isinstance(key, str) for key in groups)):
+        if not (num_names := sum(isinstance(key, str) for key in groups)):
             continue
-        if unit != "auto" or names >= FEWEST_GROUPS:
+        if unit != "auto" or num_names >= FEWEST_GROUPS:
             members = tuple(np.array(places) for places in groups.values())
-            return Units(name, members, _unnamed_remark(name, len(groups) - names, len(clips)))
+            return Units(name, members, _unnamed_remark(name, len(groups) - num_names, len(clips)))
         if len(groups) < len(clips):  # some have several clips
-            passed_over.append(f"{names} {name if names > 1 else GROUPS[name]}")
+            passed_over.append(f"{num_names} {name if num_names > 1 else GROUPS[name]}")
     if not passed_over:
         return Units.single(len(clips))
     remark = (

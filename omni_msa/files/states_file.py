@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 
 from omni_msa.errors import ConfigError
-from omni_msa.files.atomic import replacing
+from omni_msa.files.atomic import check_replaceable, replacing
 from omni_msa.files.columns import one_line
 
 SUFFIXES = (".npz", ".parquet")
@@ -28,17 +27,7 @@ def check_states_file(path: Path, output: Path | None = None, fresh: bool = Fals
         ConfigError: the name does not say a format, its folder does not exist or takes no file, or
             an earlier run has scored clips whose states nobody kept.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--states {path}: a file of states ends in {' or '.join(SUFFIXES)}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"--states {path}: name a file in a folder that exists")
-    try:
-        TemporaryFile(dir=path.absolute().parent).close()  # before hours of scoring
-    except OSError as error:
-        raise ConfigError(
-            f"--states {path}: nothing can be written in its folder ({error.strerror}); name "
-            "another"
-        ) from error
+    check_replaceable(path, "--states", "a file of states", SUFFIXES)
     if output is None:
         return
     if output.resolve() == path.resolve():
