@@ -51,6 +51,13 @@ def test_a_copy_is_found_by_its_bytes(tmp_path):
     assert shared_clips([clip(tmp_path / "x", "train"), clip(tmp_path / "y", "test")]) == []
 
 
+def test_windows_of_a_copy_are_of_the_same_file(tmp_path):
+    first, copy = file(tmp_path, "a.mp4", b"clip"), file(tmp_path, "b.mp4", b"clip")
+    clips = [clip(first, "train", 0, 2), clip(copy, "test", 2, 4), clip(tmp_path / "c", "test")]
+    [line] = leaks(clips)
+    assert line.startswith("2 of 3 files are in more than one split, such as")
+
+
 def test_the_same_words_alone_are_the_same_clip():
     clips = [Clip(transcript=t, split=s, id=s) for t, s in (("so good", "train"), ("no", "valid"))]
     again = Clip(transcript=" so  good\n", split="test", id="m.jsonl:3")

@@ -60,7 +60,7 @@ def _line(what: str, splits: dict[str, set[str]]) -> str | None:
 
 
 def _in_several_splits(clips: Sequence[Clip]) -> tuple[list[Pair], dict[str, set[str]]]:
-    """Shared clips, a pair each; and the splits of every file that has none."""
+    """Shared clips, a pair each; and the splits of every file, and its copies, that has none."""
     contents = _contents(clips)
     by_content: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
@@ -71,9 +71,10 @@ def _in_several_splits(clips: Sequence[Clip]) -> tuple[list[Pair], dict[str, set
     for group in by_content.values():
         overlaps = _overlaps(group)
         pairs += overlaps
+        parts = set() if overlaps else {clip.split or "" for clip in group}
         for clip in group:
             if clip.path is not None:
-                splits[str(clip.path)] |= set() if overlaps else {clip.split or ""}
+                splits[str(clip.path)] |= parts
     return pairs, splits
 
 
