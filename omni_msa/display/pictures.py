@@ -35,7 +35,7 @@ def new_figure(height_inches: float = WIDTH_INCHES, width_inches: float = WIDTH_
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError(
-            'plot needs matplotlib; pip install "omni-msa[plot]" installs it'
+            'a picture needs matplotlib; pip install "omni-msa[plot]" installs it'
         ) from error
     return Figure(figsize=(width_inches, height_inches), layout="constrained")
 
