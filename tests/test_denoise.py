@@ -56,6 +56,18 @@ def ratio_db(sound: np.ndarray, noisy: np.ndarray) -> float:
     return 10 * np.log10(np.sum(sound**2) / np.sum((noisy - sound) ** 2))
 
 
+@pytest.mark.parametrize("level", [1e-20, 1e-38, 1e-42])
+def test_what_fades_out_to_nearly_nothing_is_no_noise(level):
+    """Sound in floats gets so quiet; as the level of noise it would make everything infinite."""
+    sound = with_noise(speech(), 5.0)
+    fading = sound.copy()
+    fading[-16_000:] = np.float32(level)
+    clean = denoise("spectral", fading, in_time())
+    assert np.isfinite(clean).all()
+    without_end = denoise("spectral", sound[:-16_000], in_time())
+    assert ratio_db(without_end[:-800], clean[: len(without_end) - 800]) > 20
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_speech_has_less_noise_and_neither_moves_nor_shrinks(name):
     sound = speech()

@@ -154,7 +154,7 @@ def test_what_leaks_and_what_intervals_rest_on_is_in_the_document(
     told = document(capsys, "evaluate", str(manifest), "--checkpoint", str(trained), *QUICK)
     assert "leaks" not in told
     assert told["runs"][0]["metrics"]["intervals_over"] == {"unit": "clips", "number": 4}
-    assert any("4 videos are too few to draw from" in n for n in told["runs"][0]["notices"])
+    assert not any("too few" in n for n in told["runs"][0]["notices"])  # one clip a video
     assert main([*asked, "--intervals-over", "speakers"]) == 2
     assert "no speaker is named of the 12 clips" in capsys.readouterr().err
 

@@ -51,6 +51,13 @@ def test_a_copy_is_found_by_its_bytes(tmp_path):
     assert shared_clips([clip(tmp_path / "x", "train"), clip(tmp_path / "y", "test")]) == []
 
 
+def test_windows_of_a_copy_are_of_the_same_file(tmp_path):
+    first, copy = file(tmp_path, "a.mp4", b"clip"), file(tmp_path, "b.mp4", b"clip")
+    clips = [clip(first, "train", 0, 2), clip(copy, "test", 2, 4), clip(tmp_path / "c", "test")]
+    [line] = leaks(clips)
+    assert line.startswith("2 of 3 files are in more than one split, such as")
+
+
 def test_the_same_words_alone_are_the_same_clip():
     clips = [Clip(transcript=t, split=s, id=s) for t, s in (("so good", "train"), ("no", "valid"))]
     again = Clip(transcript=" so  good\n", split="test", id="m.jsonl:3")
@@ -64,7 +71,9 @@ def test_the_same_words_alone_are_the_same_clip():
         ([("train", 0, 2), ("test", 1.9, 4)], 1),
         ([("test", 1, 2), ("train", None, None)], 1),
         ([("train", 0, 9), ("train", 1, 2), ("test", 5, 6)], 1),
-        ([("train", 0, 2), ("test", 0, 2), ("valid", 0, 2), ("train", 4, 6), ("test", 5, 7)], 2),
+        ([("train", 0, 2), ("test", 0, 2), ("valid", 0, 2), ("train", 4, 6), ("test", 5, 7)], 3),
+        ([("train", None, None), *(("test", k, k + 1) for k in range(10))], 10),
+        ([(("train", "test")[k % 2], k, k + 1.5) for k in range(9)], 8),
         ([("train", 0, 2), ("train", 1, 3), ("test", 3, 5), ("test", 4, None)], 0),
     ],
 )

@@ -42,21 +42,37 @@ def videos(number: int, each: int = 3) -> list[Of]:
         (videos(12), "12 videos"),
         ([Of(f"s{k // 2}", f"v{k}") for k in range(40)], "20 speakers"),
         ([Of(f"s{k % 2}", f"v{k // 2}") for k in range(40)], "20 videos"),
-        ([*videos(9), *[Of()] * 4], "13 videos"),  # those of no video stand alone
+        ([*videos(12), *[Of()] * 4], "16 videos"),  # those of no video stand alone
     ],
 )
 def test_the_largest_unit_that_is_known_is_drawn(clips, basis):
     units = units_of(clips)
-    assert str(units.basis) == basis and units.remark == ""
+    assert str(units.basis) == basis
     assert sorted(np.concatenate(units.members)) == list(range(len(clips)))
 
 
 def test_a_few_groups_are_no_basis_and_this_is_said():
     units = units_of([Of("Ann" if k % 2 else "Bob", f"v{k % 5}") for k in range(30)])
     assert str(units.basis) == "30 clips"
-    assert "since 2 speakers and 5 videos are too few to draw from" in units.remark
+    assert "since 2 speakers and 5 videos would be too few to draw from" in units.remark
     assert str(units_of(videos(5), "videos").basis) == "5 videos"
     assert str(units_of(videos(20), "clips").basis) == "60 clips"
+
+
+def test_only_names_that_are_given_count_as_speakers():
+    some = [Of(f"s{k % 12}" if k < 24 else None) for k in range(40)]
+    units = units_of(some)
+    assert str(units.basis) == "28 speakers"  # sixteen of them without a name
+    assert "16 of 40 clips name no speaker; each counts as one of the speakers" in units.remark
+    few = units_of([Of("Ann" if k % 2 else None) for k in range(40)])
+    assert few.basis.unit == "clips" and "since 1 speaker would be too few" in few.remark
+    with pytest.raises(ConfigError, match="one speaker is named of the 40 clips"):
+        check_units([Of("Ann" if k % 2 else None) for k in range(40)], "speakers")
+
+
+def test_clips_that_each_have_a_video_of_their_own_are_not_alike():
+    for clips in ([Of(video=str(k)) for k in range(5)], [Of("Ann", "v")]):
+        assert units_of(clips).basis.unit == "clips" and not units_of(clips).remark
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,20 @@ def test_a_folder_without_the_talkers_file_loads_the_same(release, base_folder, 
         assert all((state[name] == expected[name]).all() for name in state)
 
 
+def test_the_talkers_file_is_not_read(release, base_folder, tmp_path):
+    """By its name in the index: what it really holds changes nothing, as it is not hashed."""
+    from safetensors.torch import load_file, save_file
+
+    folder = without(release, tmp_path / "odd", "nothing")
+    (folder / TALKER).write_bytes(b"damaged")
+    expected = weights(base_folder)
+    assert weights(folder).keys() == expected.keys()
+    first = load_file(release / THINKER[0])
+    save_file({name: part + 1 for name, part in first.items()}, folder / TALKER, {"format": "pt"})
+    state = weights(folder)
+    assert all((state[name] == expected[name]).all() for name in state)
+
+
 def test_a_file_with_the_thinker_must_be_there(release, tmp_path):
     folder = without(release, tmp_path / "half", THINKER[1])
     with pytest.raises(ModelError, match=f"1 files with weights .*missing, such as {THINKER[1]}"):
@@ -98,6 +112,9 @@ def test_a_base_is_known_by_the_hash_that_older_checkpoints_hold(release):
         ({"weight_map": {"thinker.x": "x.bin"}}, "no \\*.safetensors of its folder"),
         ({"weight_map": ["x"]}, "does not say which file"),
         ([], "does not say which file"),
+        ({"weight_map": {}}, "names no tensor of a Thinker"),
+        ({"weight_map": {"talker.x": "t.safetensors"}}, "names no tensor of a Thinker"),
+        ({"weight_map": {"thinker.x": f"{'x' * 300}.safetensors"}}, "no \\*.safetensors of its"),
     ],
 )
 def test_an_index_that_cannot_be_is_one_line(tmp_path, index, message):
@@ -111,6 +128,19 @@ def test_an_index_that_cannot_be_is_one_line(tmp_path, index, message):
 
 def test_without_an_index_nothing_is_known(tmp_path):
     assert thinker_shards(tmp_path) is None
+
+
+def test_an_index_beside_one_whole_file_is_not_read(release, base_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "merged"
+    shutil.copytree(base_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    tensors = {}
+    for path in base_folder.glob("*.safetensors"):
+        tensors |= load_file(path)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copy(release / INDEX, folder / INDEX)  # of files that are not there
+    assert weights(folder).keys() == weights(base_folder).keys()
 
 
 class Hub(BaseHTTPRequestHandler):

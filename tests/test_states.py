@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -99,10 +100,13 @@ def test_what_is_written_comes_back(tmp_path, suffix):
 
 
 def test_a_file_that_cannot_be_is_refused_in_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"a file of states ends in \.npz or \.parquet"):
+    with pytest.raises(ConfigError, match=r"a file of states ends in one of \.npz, \.parquet"):
         check_states_file(tmp_path / "s.csv")
     with pytest.raises(ConfigError, match="name a file in a folder that exists"):
         check_states_file(tmp_path / "no" / "s.npz")
+    if Path("/proc/self").exists():  # where even root writes nothing
+        with pytest.raises(ConfigError, match="nothing can be written in its folder"):
+            check_states_file(Path("/proc/self/s.npz"))
     with pytest.raises(ConfigError, match=r"the results go to it \(-o\)"):
         check_states_file(tmp_path / "s.parquet", tmp_path / "s.parquet")
     output = tmp_path / "rows.parquet"

@@ -234,8 +234,8 @@ class MediaFlags:
             "--detail",
             metavar="|".join(DETAILS),
             panel=_MEDIA,
-            help="Pixels of a frame. 16 frames of 1280x720 are 480, 960 or 5760 tokens: 168x280, "
-            "224x420 or, as in qwen-omni-utils, 560x1008 pixels each.",
+            help="Pixels of a frame. 16 frames of 1280x720 are 480, 960 or 5760 tokens: 280x168, "
+            "420x224 or, as in qwen-omni-utils, 1008x560 pixels each.",
         ),
     ] = None
     denoise: Annotated[

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omni_msa.errors import ConfigError
-from omni_msa.files.atomic import replacing
+from omni_msa.files.atomic import check_replaceable, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,12 +20,9 @@ def check_picture(path: Path, flag: str = "-o") -> None:
     """What can be said before anything is read.
 
     Raises:
-        ConfigError: the name does not say a format, or its folder does not exist.
+        ConfigError: it cannot be written, as far as its name and its folder say.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{flag} {path}: a picture ends in one of {', '.join(SUFFIXES)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"{flag} {path}: name a file in a folder that exists")
+    check_replaceable(path, flag, "a picture", SUFFIXES)
 
 
 def new_figure(height_inches: float = WIDTH_INCHES, width_inches: float = WIDTH_INCHES) -> Figure:
@@ -38,7 +35,7 @@ def new_figure(height_inches: float = WIDTH_INCHES, width_inches: float = WIDTH_
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError(
-            'plot needs matplotlib; pip install "omni-msa[plot]" installs it'
+            'a picture needs matplotlib; pip install "omni-msa[plot]" installs it'
         ) from error
     return Figure(figsize=(width_inches, height_inches), layout="constrained")
 

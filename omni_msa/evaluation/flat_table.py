@@ -15,7 +15,7 @@ from pathlib import Path
 
 from omni_msa.errors import ConfigError
 from omni_msa.evaluation.evaluate import Evaluation, Figures
-from omni_msa.files.atomic import replacing
+from omni_msa.files.atomic import check_replaceable, replacing
 
 SUFFIXES = (".csv", ".md")
 EVERYTHING = "all"  # shown of each clip: whatever it has
@@ -29,12 +29,9 @@ def check_table(path: Path) -> None:
     """What can be said before anything is scored.
 
     Raises:
-        ConfigError: the name does not say a format, or its folder does not exist.
+        ConfigError: it cannot be written, as far as its name and its folder say.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--table {path}: a table ends in one of {', '.join(SUFFIXES)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"--table {path}: name a file in a folder that exists")
+    check_replaceable(path, "--table", "a table", SUFFIXES)
 
 
 def table_rows(systems: Mapping[str, Sequence[Evaluation]]) -> list[Row]:

@@ -2,9 +2,9 @@
 
 For each clip, the mean |label - label of neighbour| over its k nearest neighbours by the last state
 (of the whole clip, at the last non-padding token, before the head), beside the same for permuted
-labels. Published in arXiv 2606.05713, section 4.7, for k = 5, 10 and 20, without the distance: ours
-is the euclidean one. Of classes, a difference is 1 where they are not the same. Shapes: N clips, H
-width, P permutations.
+labels. A third-party transcription of arXiv 2606.05713, section 4.7, has it for k = 5, 10 and 20,
+without the distance: ours is the euclidean one. Of classes, a difference is 1 where they are not
+the same. Shapes: N clips, H width, P permutations.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Units:
 
     unit: str
     members: tuple[np.ndarray, ...]
-    remark: str = ""  # why it is not a larger unit
+    remark: str = ""  # why it is not a larger unit, or of how many clips it is not known
 
     @classmethod
     def single(cls, num_clips: int, remark: str = "") -> Units:
@@ -90,36 +90,48 @@ def units_of(clips: Sequence[Grouped], unit: str = "auto") -> Units:
 
     Args:
         unit: clips, videos or speakers; `auto`: speakers where they are known, else videos, if
-            there are ten or more, else clips.
+            ten or more are named, else clips.
     """
     passed_over = []
     for name in GROUPS if unit == "auto" else [unit] if unit in GROUPS else []:
-        if not any(getattr(clip, GROUPS[name]) for clip in clips):
-            continue
-        groups: dict[Any, list[int]] = {}
+        groups: dict[Any, list[int]] = {}  # by name, or by place where there is none
         for place, clip in enumerate(clips):
             groups.setdefault(getattr(clip, GROUPS[name]) or place, []).append(place)
-        if unit != "auto" or len(groups) >= FEWEST_GROUPS:
-            return Units(name, tuple(np.array(places) for places in groups.values()))
-        passed_over.append(f"{len(groups)} {name}")
+        if not (num_names := sum(isinstance(key, str) for key in groups)):
+            continue
+        if unit != "auto" or num_names >= FEWEST_GROUPS:
+            members = tuple(np.array(places) for places in groups.values())
+            return Units(name, members, _unnamed_remark(name, len(groups) - num_names, len(clips)))
+        if len(groups) < len(clips):  # some have several clips
+            passed_over.append(f"{num_names} {name if num_names > 1 else GROUPS[name]}")
     if not passed_over:
         return Units.single(len(clips))
     remark = (
-        f"intervals are over clips, since {' and '.join(passed_over)} are too few to draw from; "
-        "they take the clips of one speaker or video as independent, and are too narrow"
+        f"intervals are over clips, since {' and '.join(passed_over)} would be too few to draw "
+        "from; they take the clips of one speaker or video as independent, and are too narrow"
     )
     return Units.single(len(clips), remark)
+
+
+def _unnamed_remark(name: str, number: int, num_clips: int) -> str:
+    """On the clips without a speaker (or video), which are counted as one each."""
+    if not number:
+        return ""
+    return (
+        f"{number} of {num_clips} clips name no {GROUPS[name]}; each counts as one of the {name} "
+        "that the intervals are over, which are too narrow if some are of the same"
+    )
 
 
 def check_units(clips: Sequence[Grouped], unit: str) -> None:
     """The unit that was chosen can be drawn.
 
     Raises:
-        ConfigError: no clip says what it is of, or all are of one.
+        ConfigError: no clip says what it is of, or all that do are of one.
     """
     if unit in GROUPS:
         names = {getattr(clip, GROUPS[unit]) for clip in clips} - {None, ""}
-        if not names or len(units_of(clips, unit).members) < 2:
+        if len(names) < 2:
             number = "one" if names else "no"
             raise ConfigError(
                 f"--intervals-over {unit}: {number} {GROUPS[unit]} is named of the {len(clips)} "

@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from omni_msa.errors import ConfigError
 
 
 @contextmanager
@@ -20,3 +23,26 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
         cleanup.pop_all()
+
+
+def check_replaceable(path: Path, flag: str, what: str, suffixes: tuple[str, ...]) -> None:
+    """What can be said of a file before hours of work that end with writing it.
+
+    Args:
+        flag: by which it was named.
+        what: it is, for the message: a picture.
+        suffixes: the ends of its name that say a format.
+
+    Raises:
+        ConfigError: the name does not say a format, or its folder does not exist or takes no file.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{flag} {path}: {what} ends in one of {', '.join(suffixes)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"{flag} {path}: name a file in a folder that exists")
+    try:
+        TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{flag} {path}: nothing can be written in its folder ({error.strerror}); name another"
+        ) from error

@@ -33,7 +33,7 @@ def leaks(clips: Sequence[Clip]) -> list[str]:
 
 def shared_clips(clips: Sequence[Clip]) -> list[Pair]:
     """Clips that are in several splits, whatever their files are called: the same bytes, in windows
-    that overlap, or the same words alone. A pair of each."""
+    that overlap, or the same words alone. Each with the one that it repeats."""
     return _in_several_splits([clip for clip in clips if clip.split])[0]
 
 
@@ -60,7 +60,7 @@ def _line(what: str, splits: dict[str, set[str]]) -> str | None:
 
 
 def _in_several_splits(clips: Sequence[Clip]) -> tuple[list[Pair], dict[str, set[str]]]:
-    """Shared clips, a pair each; and the splits of every file that has none."""
+    """Shared clips, a pair each; and the splits of every file, and its copies, that has none."""
     contents = _contents(clips)
     by_content: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
@@ -71,24 +71,24 @@ def _in_several_splits(clips: Sequence[Clip]) -> tuple[list[Pair], dict[str, set
     for group in by_content.values():
         overlaps = _overlaps(group)
         pairs += overlaps
+        parts = set() if overlaps else {clip.split or "" for clip in group}
         for clip in group:
             if clip.path is not None:
-                splits[str(clip.path)] |= set() if overlaps else {clip.split or ""}
+                splits[str(clip.path)] |= parts
     return pairs, splits
 
 
 def _overlaps(clips: Sequence[Clip]) -> list[Pair]:
-    """Of one file, a pair for each stretch of it that several splits share."""
+    """Of one file, each clip with one of another split that begins no later and that it overlaps.
+
+    So a whole file in one split and its ten windows in another are ten pairs.
+    """
     pairs: list[Pair] = []
-    last: dict[str, Clip] = {}  # of each split, the clip of this stretch that ends last
-    is_shared = False
-    for clip in sorted(clips, key=_start):
-        if all(_end(other) <= _start(clip) for other in last.values()):
-            last, is_shared = {}, False
+    last: dict[str, Clip] = {}  # of each split, the clip that ends last
+    for clip in sorted(clips, key=lambda clip: (_start(clip), clip.split != "train")):
         others = [c for s, c in last.items() if s != clip.split and _end(c) > _start(clip)]
-        if others and not is_shared:
+        if others:
             pairs.append((others[0], clip))
-            is_shared = True
         split = clip.split or ""
         if split not in last or _end(clip) > _end(last[split]):
             last[split] = clip

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from omni_msa.errors import ConfigError
-from omni_msa.files.atomic import replacing
+from omni_msa.files.atomic import check_replaceable, replacing
 from omni_msa.files.columns import one_line
 
 SUFFIXES = (".npz", ".parquet")
@@ -24,13 +24,10 @@ def check_states_file(path: Path, output: Path | None = None, fresh: bool = Fals
         fresh: whether that file is started anew.
 
     Raises:
-        ConfigError: the name does not say a format, its folder does not exist, or an earlier run
-            has scored clips whose states nobody kept.
+        ConfigError: the name does not say a format, its folder does not exist or takes no file, or
+            an earlier run has scored clips whose states nobody kept.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--states {path}: a file of states ends in {' or '.join(SUFFIXES)}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"--states {path}: name a file in a folder that exists")
+    check_replaceable(path, "--states", "a file of states", SUFFIXES)
     if output is None:
         return
     if output.resolve() == path.resolve():
@@ -58,7 +55,9 @@ def write_states(path: Path, clips: list[str], states: np.ndarray, scores: list[
         with replacing(path) as temporary:
             write(temporary, [one_line(clip) for clip in clips], states, np.array(scores, float))
     except OSError as error:
-        raise ConfigError(f"--states {path}: cannot be written ({error.strerror})") from error
+        raise ConfigError(
+            f"--states {path}: cannot be written ({error.strerror or error})"
+        ) from error
 
 
 def _write_npz(path: Path, clips: list[str], states: np.ndarray, scores: np.ndarray) -> None:

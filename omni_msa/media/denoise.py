@@ -24,6 +24,7 @@ BLOCK_SAMPLES = SAMPLE_RATE  # a second: between two looks at the clock
 LEVEL_SAMPLES = SAMPLE_RATE // 40  # 25 ms: a stretch whose level is measured
 QUIET_SHARE = 10  # percent of the stretches: the loudest of these is taken for noise alone
 FLOOR_DB = -50  # the noise is brought to this level for the filter, whose reach is -80 to -20
+SILENCE = 1e-6  # -120 dB: a stretch below has no noise, such as the end of what fades out
 REDUCTION_DB = 12  # the filter's default
 TAIL_SAMPLES = SAMPLE_RATE // 10  # silence after the sound: what a denoiser holds back comes out
 
@@ -60,7 +61,7 @@ def _spectral(samples: np.ndarray, deadline: Deadline) -> np.ndarray:
     """Subtracts white noise as loud as the quietest stretches, by the spectrum."""
     whole = samples[: len(samples) // LEVEL_SAMPLES * LEVEL_SAMPLES]
     levels = np.sqrt(np.square(whole.reshape(-1, LEVEL_SAMPLES), dtype=np.float64).mean(axis=1))
-    levels = levels[levels > 0]
+    levels = levels[levels > SILENCE]
     if not len(levels):
         return samples
     gain = np.float32(10 ** (FLOOR_DB / 20) / np.percentile(levels, QUIET_SHARE))

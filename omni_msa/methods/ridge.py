@@ -97,7 +97,8 @@ def fit_ridge(
 
     Every penalty is tried by its leave-one-out residuals, (y - fit) / (1 - h), h the
     diagonal of the hat matrix (Golub, Heath and Wahba, 1979): exact, but that the standardisation
-    has seen all clips. A clip that is left out has no say in the penalty of its own fit either.
+    has seen all clips. A clip that is left out gets the penalty that is best for the others; these
+    were fitted with it, so that its label has a small say in it.
     """
     x, y = states.double(), targets.double()
     mean, deviation = x.mean(0), x.std(0, correction=0).clamp(min=1e-12)

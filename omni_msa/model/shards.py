@@ -6,7 +6,8 @@ Needs no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,18 +16,20 @@ from omni_msa.errors import ModelError
 from omni_msa.foreign import read_json
 
 INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"  # where it is, an index beside it is not read: so does transformers
+MAX_NAME = 255  # of a file, in any usual file system
 # Published and in-memory spellings of what may be absent from a Thinker-only folder.
 NOT_THE_THINKER = ("talker.", "token2wav.")
 
 
 def weight_map(folder: Path) -> dict[str, str] | None:
-    """The file of each tensor, as the index says; None where there is no index.
+    """The file of each tensor, as the index says; None where there is no index, or no need of it.
 
     Raises:
-        ModelError: it cannot be read, or names a file outside the folder.
+        ModelError: it cannot be read, names a file outside the folder, or nothing of the Thinker.
     """
     path = folder / INDEX
-    if not path.is_file():
+    if not path.is_file() or (folder / WHOLE).is_file():
         return None
     try:
         index = read_json(path, ModelError)
@@ -36,8 +39,13 @@ def weight_map(folder: Path) -> dict[str, str] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: does not say which file holds which tensor") from error
     for file in files.values():
-        if Path(file).name != file or not file.endswith(".safetensors"):
-            raise ModelError(f"{path}: names {file!r}, which is no *.safetensors of its folder")
+        is_name = Path(file).name == file and len(file.encode(errors="replace")) <= MAX_NAME
+        if not is_name or not file.endswith(".safetensors"):
+            raise ModelError(
+                f"{path}: names {reprlib.repr(file)}, which is no *.safetensors of its folder"
+            )
+    if not any(map(is_of_the_thinker, files)):
+        raise ModelError(f"{path}: names no tensor of a Thinker; the base is not whole")
     return files
 
 
@@ -49,9 +57,11 @@ def is_of_the_thinker(tensor: str) -> bool:
 def thinker_shards(folder: Path) -> list[str] | None:
     """The files that hold any of the Thinker's tensors, here or not; None without an index."""
     files = weight_map(folder)
-    if files is None:
-        return None
-    return sorted({file for tensor, file in files.items() if is_of_the_thinker(tensor)})
+    return None if files is None else sorted(_of_the_thinker(files))
+
+
+def _of_the_thinker(files: Mapping[str, str]) -> set[str]:
+    return {file for tensor, file in files.items() if is_of_the_thinker(tensor)}
 
 
 def check_shards(name: str, folder: Path) -> None:
@@ -75,18 +85,18 @@ def files_to_hash(folder: Path, talker_too: bool = False) -> list[Path]:
         talker_too: also those of the Talker alone, as older versions hashed them.
     """
     files = weight_map(folder) or {}
-    of_the_thinker = {file for tensor, file in files.items() if is_of_the_thinker(tensor)}
-    alone = set() if talker_too else set(files.values()) - of_the_thinker
+    alone = set() if talker_too else set(files.values()) - _of_the_thinker(files)
     return [path for path in sorted(folder.glob("*.safetensors")) if path.name not in alone]
 
 
 @contextmanager
 def loadable(folder: Path) -> Iterator[Path]:
-    """The folder as transformers can load it: where files of the Talker alone are absent, links to
-    the others, with an index that does not name the absent ones."""
+    """The folder as transformers can load it: where there are files of the Talker alone, here or
+    not, links to the others, with an index that does not name these."""
     files = weight_map(folder) or {}
-    present = {tensor: file for tensor, file in files.items() if (folder / file).is_file()}
-    if len(present) == len(files):
+    shards = _of_the_thinker(files)
+    rest = {tensor: file for tensor, file in files.items() if file in shards}
+    if len(rest) == len(files):
         yield folder
         return
     with TemporaryDirectory(prefix="omni-msa-") as temporary:
@@ -94,6 +104,6 @@ def loadable(folder: Path) -> Iterator[Path]:
         for path in folder.iterdir():
             if path.name != INDEX:
                 (view / path.name).symlink_to(path.resolve())
-        index = {"metadata": {}, "weight_map": present}
+        index = {"metadata": {}, "weight_map": rest}
         (view / INDEX).write_text(json.dumps(index), encoding="utf-8")
         yield view

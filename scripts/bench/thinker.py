@@ -281,7 +281,7 @@ def measure_scoring(
         "verbalizer": lambda: readouts["verbalizer"].read(thinker, [inputs], [whole]).scores,
         "packed": lambda: regression.read(thinker, [inputs], [subsets]).scores,
         # No token is -1: the answer is as long as it may be.
-        "generate": lambda: greedy(thinker, thinker.batch([inputs], [whole]), end=-1)[1],
+        "generate": lambda: greedy(thinker, thinker.batch([inputs], [whole]), end=-1)[0],
     }
     if batch > 1:
         jobs["batch"] = lambda: regression.read(thinker, [inputs] * batch, [whole] * batch).scores
