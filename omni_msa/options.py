@@ -33,7 +33,7 @@ DETAILS = {
 }
 QUANTIZE = ("auto", "none", "4bit", "8bit")
 DEVICES = ("auto", "cpu", "cuda")
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 
 
 def _require(condition: bool, message: str) -> None:

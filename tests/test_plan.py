@@ -75,7 +75,7 @@ def test_the_default_prompt_is_qwens(qwen_folder):
     from omni_msa.model.loading import load_thinker
 
     assert PromptTokens() == PromptTokens.of(load_thinker(str(qwen_folder)).builder())
-    assert PROMPT_VERSION == "1", "count the prompt's tokens again"
+    assert PROMPT_VERSION == "2", "count the prompt's tokens again"
 
 
 def test_the_published_model_in_four_bits(size_7b):

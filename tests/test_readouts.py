@@ -30,7 +30,7 @@ SCALE = LabelSpace(-3.0, 3.0, mean=0.1, deviation=1.5)
 NEVER = 359  # a control token, which these bases do not say: nothing ends early
 
 
-QUESTION = question(in_words=True)
+QUESTION = question()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_steps_with_a_cache_equal_one_pass_over_the_grown_tree(asked, clip):
 def test_asking_changes_the_prefix_of_the_clips_that_follow_and_nothing_else(base_folder):
     thinker = load_thinker(str(base_folder))
     before = build(thinker)
-    after = build(thinker, question(-1.0, 1.0, in_words=True))
+    after = build(thinker, question(-1.0, 1.0))
     assert not torch.equal(before.prefix.token_ids, after.prefix.token_ids)
     assert "from -1 to +1" in thinker.processor.tokenizer.decode(after.prefix.token_ids)
     assert torch.equal(before.suffix.token_ids, after.suffix.token_ids)
@@ -449,7 +449,7 @@ def test_a_bare_base_may_be_read_by_what_it_says_on_another_range(base_folder):
     scorer = load(base_folder, readout="generative", label_range=(-1.0, 1.0))
     row = one(scorer).to_json()
     prompt = scorer.thinker.processor.tokenizer.decode(scorer.builder.prefix.token_ids)
-    assert "from -1 to +1" in prompt and "Answer with one number" in prompt
+    assert "from -1 to +1" in prompt and "answer with one number" in prompt
     assert row["range"] == [-1.0, 1.0] and -1 <= row["score"] <= 1
     # the answer is the whole clip's, the last of the subsets
     inputs = scorer.prepare(make_content()).inputs

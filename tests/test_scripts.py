@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -51,32 +52,47 @@ def test_files_made_to_cost_much_are_measured(last_line, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def study():
-    from scripts.study import readout_study
+def readouts():
+    pytest.importorskip("espeakng_loader", reason="the clips need the tiny extra")
+    from scripts.study import readouts
 
-    return readout_study
-
-
-def runs_of(mae: float, seeds: int) -> list[dict]:
-    row = {"corr": 0.9, "acc2_non0": 0.8, "unparsable": 0.02, "out_of_range": 0.0,
-           "seconds": 0.1, "peak_gib": 0.9, "mean_predictor_mae": 2.0}  # fmt: skip
-    return [row | {"mae": mae + 0.1 * seed} for seed in range(seeds)]
+    return readouts
 
 
-@pytest.mark.parametrize(("sft", "verdict"), [(0.2, "not the factor"), (1.4, "like the factor")])
-def test_the_study_names_the_best_readout_whichever_it_is(study, sft, verdict):
-    maes = dict.fromkeys(study.ARMS, 0.5) | {"generative (SFT)": sft}
-    rows = [study.summary(arm, runs_of(mae, 4)) for arm, mae in maes.items()]
-    assert rows[0]["mae"] == pytest.approx(0.65) and rows[0]["mae_deviation"] > 0
-    text = study.markdown(rows, study.Size(), {"regression": 1e-3, "generative": 3e-4}, "")
-    assert verdict in text and "Always answering the training clips' mean has an MAE of 2" in text
-    best = "generative (SFT)" if sft < 0.5 else "regression"
-    assert f"The lowest MAE is that of {best}." in text
-    assert all(f"| {arm} |" in text for arm in study.ARMS)
+def test_every_trained_arm_of_the_readout_study_may_try_as_many_settings(readouts):
+    for design in (readouts.DESIGN, readouts.QUICK):
+        (_, first), (_, second) = design.settings
+        assert len(first) == len(second) >= 2
+    assert len(readouts.DESIGN.seeds) >= 4
 
 
-def test_a_study_does_not_take_the_runs_of_another(study, tmp_path):
-    large, small = study.Size(), study.QUICK
-    names = {study.run_folder(tmp_path, "regression", 1e-3, 0, size) for size in (large, small)}
-    names.add(study.run_folder(tmp_path, "regression", 1e-3, study.TUNING_SEED, large))
-    assert len(names) == 3
+def test_the_words_of_the_study_are_in_one_split_only(readouts):
+    from scripts.tiny.clips import draw_spec
+
+    texts = {
+        split: {draw_spec(first + i).text for i in range(20)}
+        for split, first in readouts.DESIGN.first_seeds
+    }
+    assert dict(readouts.QUICK.first_seeds)["test"] != dict(readouts.DESIGN.first_seeds)["test"]
+    for one, other in (("train", "valid"), ("train", "test"), ("valid", "test")):
+        assert not (texts[one] & texts[other]) - {""}
+
+
+def test_the_ratio_is_of_means_over_seeds_with_an_interval_around_it(readouts):
+    from omni_msa.evaluation.evaluate import ScoredClip
+    from scripts.study.results import Measured
+
+    design = readouts.QUICK
+    chosen = {name: (tried[0], []) for name, tried in design.settings}
+    arms = readouts.arms_of(design, chosen)
+    draw = np.random.default_rng(0)
+    measured = []
+    for arm, error in zip(arms[:2], (0.5, 1.0), strict=True):
+        runs = [
+            [ScoredClip(str(i), 0.0, error + 0.2 * draw.random()) for i in range(40)]
+            for _ in design.seeds
+        ]
+        measured.append(Measured(arm, scored=runs))
+    found = readouts.ratio(measured, design)
+    assert found["low"] < found["ratio"] < found["high"]
+    assert found["ratio"] == pytest.approx(1.1 / 0.6, abs=0.05) and found["published"] == 2.28

@@ -16,6 +16,7 @@ from omni_msa.errors import ConfigError, ManifestError, MediaError, ModelError, 
 from omni_msa.files.labels import LabelSpace
 from omni_msa.methods.regression import Regression
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
+from omni_msa.scoring.checkpoint import read_info
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData, with_labels
 from omni_msa.training.order import plan_epoch
@@ -173,7 +174,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
     base_folder, tmp_path, last_step, method
 ):
     train = clips([1.0, -1.5, 2.0, -0.5, 0.7, -2.0], seconds=0.5, num_frames=2)
-    options = {"epochs": 4, "batch_size": 2, "save_every": 2, "method": method}
+    options = {"epochs": 4, "patience": 9, "batch_size": 2, "save_every": 2, "method": method}
 
     def killer(now):
         if now.step == last_step and now.metrics is None and not now.notice:
@@ -213,6 +214,19 @@ def test_a_run_that_is_killed_again_and_again_goes_on_from_its_last_step(base_fo
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_no_training_counts_as_an_epoch_of_a_model_that_answers_untrained(base_folder, tmp_path):
+    train = clips([1.0, -1.5, 2.0, -0.5], seconds=0.5, num_frames=2)
+    options = {"epochs": 2, "batch_size": 2, "method": "generative"}
+    run(base_folder, tmp_path / "run", train, **options)
+    log = (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()
+    epochs = [e for e in map(json.loads, log) if e["event"] == "epoch"]
+    best = min(epochs, key=lambda e: e["mae"])
+    assert [e["epoch"] for e in epochs] == [0, 1, 2]
+    assert read_info(tmp_path / "run").training["best_epoch"] == best["epoch"]
+    assert read_info(tmp_path / "run").metrics["mae"] == pytest.approx(best["mae"])
+
+
 def test_a_finished_folder_and_one_of_another_run_are_not_touched(base_folder, tmp_path):
     train = clips([1.0, -1.5, 2.0, -0.5])
 

@@ -83,9 +83,11 @@ def score(
     scorer = defer_scorer(model.options(), media.overrides(), show, load)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
-    if states is not None and collector is not None:
-        _write_states(states, collector, inputs, show)
-    print_scores(done, inputs, batch, show)
+    try:
+        print_scores(done, inputs, batch, show)
+    finally:  # at the end: if the disk is full, the scores are printed
+        if states is not None and collector is not None:
+            _write_states(states, collector, inputs, show)
 
 
 def _collector(path: Path | None, batch: BatchFlags) -> StateCollector | None:

@@ -27,7 +27,6 @@ class Generative(Method):
     name = "generative"
     trained_by = TrainedBy.GRADIENTS
     is_zero_shot = True
-    answers_in_words = True
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: NoOptions) -> None:
         super().__init__(thinker, label_space, options)

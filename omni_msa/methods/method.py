@@ -17,13 +17,14 @@ from typing import Any, ClassVar, get_args, get_type_hints
 import torch
 from torch import nn
 
-from omni_msa.errors import ConfigError, check_choice
+from omni_msa.errors import ConfigError, ModelError, check_choice
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.model import prompt
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
+from omni_msa.options import PROMPT_VERSION
 
 
 class TrainedBy(Enum):
@@ -67,14 +68,12 @@ class Method(nn.Module):
         trained_by: how it gets its weights.
         is_zero_shot: whether it scores without any weights of its own; such methods may replace
             each other over one base or adapter.
-        answers_in_words: whether the model itself writes the label, so that the prompt says how.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type] = NoOptions
     trained_by: ClassVar[TrainedBy]
     is_zero_shot: ClassVar[bool] = False
-    answers_in_words: ClassVar[bool] = False
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: Any) -> None:
         super().__init__()
@@ -96,10 +95,19 @@ class Method(nn.Module):
         """How many it adds to a Thinker of this width: before anything is loaded."""
         return 0
 
-    def question(self) -> str:
-        """What the prompt asks; where the model itself writes the answer, also in which words."""
+    def question(self, version: str = PROMPT_VERSION) -> str:
+        """What the prompt of a version asks.
+
+        Raises:
+            ModelError: the model answers in words, and was asked for them otherwise in version 1.
+        """
+        if version == "1" and self.is_zero_shot:
+            raise ModelError(
+                f"trained with prompt 1, which asked for {self.name} answers in other words; "
+                "use the omni-msa release that trained it"
+            )
         space = self.label_space
-        return prompt.question(space.low, space.high, space.classes, self.answers_in_words)
+        return prompt.question(space.low, space.high, space.classes, version)
 
     def scoring_options(self) -> dict[str, Any]:
         """Options that change a score and are not in the weights: a fingerprint covers them."""

@@ -26,7 +26,6 @@ class Verbalizer(Method):
     name = "verbalizer"
     trained_by = TrainedBy.NOTHING
     is_zero_shot = True
-    answers_in_words = True
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: NoOptions) -> None:
         super().__init__(thinker, label_space, options)

@@ -13,27 +13,34 @@ from typing import Any
 
 from omni_msa.errors import ModelError
 from omni_msa.modalities import Subset
+from omni_msa.options import PROMPT_VERSION
 
 SYSTEM = "You measure the sentiment that a speaker expresses."
 # The question ends in a newline: Qwen's tokenizer never merges across it, so the parts that follow
 # have the same tokens whatever comes before them.
-_QUESTION = "How negative or positive is the speaker, from {low:+g} to {high:+g}? {how}\n"
-_CLASSES = "Which does the speaker express: {first} or {last}? {how}\n"
-_JUDGE = "Judge by what is shown."
-_NUMBER = " Answer with one number, such as {example:+.1f}."
-_WORD = " Answer with one of these words."
+_RANGE = "How negative or positive is the speaker, from {low:+g} to {high:+g}? "
+_CLASSES = "Which does the speaker express: {first} or {last}? "
+# By version: how to answer with a number, and with a class. A checkpoint keeps the version that it
+# was trained with. No number stands there as an example: answers would lean towards it.
+_HOW = {
+    "1": ("Judge by what is shown.\n",) * 2,
+    PROMPT_VERSION: (
+        "Judge by what is shown and answer with one number.\n",
+        "Judge by what is shown and answer with one of these words.\n",
+    ),
+}
+VERSIONS = tuple(_HOW)
 
 
 def question(
-    low: float = -3.0, high: float = 3.0, classes: Sequence[str] = (), in_words: bool = False
-) -> str:
-    """The question for a label range or for classes; `in_words` says how to write the answer."""
+    low: float = -3.0, high: float = 3.0, classes: Sequence[str] = (),
+    version: str = PROMPT_VERSION,
+) -> str:  # fmt: skip
+    """The question for a label range or for classes; every method asks the same."""
+    number, word = _HOW[version]
     if classes:
-        first = ", ".join(classes[:-1])
-        how = _JUDGE + (_WORD if in_words else "")
-        return _CLASSES.format(first=first, last=classes[-1], how=how)
-    how = _JUDGE + (_NUMBER.format(example=high / 2) if in_words else "")
-    return _QUESTION.format(low=low, high=high, how=how)
+        return _CLASSES.format(first=", ".join(classes[:-1]), last=classes[-1]) + word
+    return _RANGE.format(low=low, high=high) + number
 
 
 QUESTION = question()

@@ -20,6 +20,7 @@ from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.foreign import read_json
 from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256, is_base
+from omni_msa.model.prompt import VERSIONS
 from omni_msa.options import PROMPT_VERSION, MediaOptions
 from omni_msa.scoring.checkpoint_limits import check_info
 
@@ -198,10 +199,10 @@ def read_info(folder: Path) -> CheckpointInfo:
             f"checkpoint {folder}: format {info.format_version}, "
             f"this version reads {FORMAT_VERSION}"
         )
-    if info.prompt_version != PROMPT_VERSION:
+    if info.prompt_version not in VERSIONS:
         raise ModelError(
             f"checkpoint {folder}: trained with prompt {info.prompt_version}, this version has "
-            f"prompt {PROMPT_VERSION}; use the omni-msa release that trained it"
+            f"prompts {' and '.join(VERSIONS)}; use the omni-msa release that trained it"
         )
     return info
 

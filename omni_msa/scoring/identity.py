@@ -9,7 +9,7 @@ from typing import Any
 from omni_msa.media.identity import json_sha256
 from omni_msa.modalities import Subset, in_order
 from omni_msa.model.folders import TINY, local_folder
-from omni_msa.options import PROMPT_VERSION, AblationOptions, MediaOptions, ModelOptions
+from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, media_options, read_info
 
 
@@ -63,7 +63,7 @@ class ScorerIdentity:
             "readout": [self.method, info.readout_sha256, info.label_space.to_json()],
             "quantize": self.quantize,
             "media": self.media.to_json(),
-            "prompt": PROMPT_VERSION,
+            "prompt": info.prompt_version,
             "ablation": [ablation.enabled, sorted(ablation.drop)],
             "hide": sorted(hide | self.hidden),
         }

@@ -82,7 +82,7 @@ class Scorer:
         self.label_space = checkpoint.info.label_space
         self.untrained: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
         self.hidden = self.untrained | self.method.unused_modalities()
-        self.builder = thinker.builder(self.method.question())
+        self.builder = thinker.builder(self.method.question(checkpoint.info.prompt_version))
         self.state_collector: StateCollector | None = None  # gets the states of what is scored
         self._building = Lock()  # a tokenizer is not made for several threads
 

@@ -86,11 +86,10 @@ class Run:
                 self._train_epoch()
                 start_time = time.perf_counter()
                 misses = self.validate(self.data.valid)
-                metrics = validation_metrics(misses, self.model.method)
                 position.seconds += time.perf_counter() - start_time
+                self._end_epoch(misses)
             except TrainingError as error:
                 raise self._stop(error) from error
-            self._end_epoch(metrics, misses)
         self.folder.finish()
         self.processes.wait()
         return read_info(self.folder.folder)
@@ -122,14 +121,21 @@ class Run:
     # --- epochs --------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """The first line of the log and the first state, or a notice that the run goes on."""
+        """The first line of the log and the first state, or a notice that the run goes on.
+
+        Of a method that scores untrained, no training at all counts as an epoch, number 0.
+        """
+        position = self.position
         if self.folder.state is None:
             self.folder.log("start", lora=self.info.lora, **asdict(self.options))
             self._save_state()  # from here on the folder is unfinished
         else:
             self.reporter.notice(
-                f"going on after step {self.position.step} of {self.reporter.total_steps}"
+                f"going on after step {position.step} of {self.reporter.total_steps}"
             )
+        if self.model.method.is_zero_shot and not position.step and math.isinf(position.best):
+            self._judge(self.validate(self.data.valid), epoch=0)
+            self._save_state()
 
     def _train_epoch(self) -> None:
         """The rest of the epoch that the position is in."""
@@ -195,35 +201,38 @@ class Run:
                 f"{next(iter(position.left_out.values()))}"
             )
 
-    def _end_epoch(self, metrics: dict[str, float], misses: Sequence[Miss]) -> None:
-        """Reports the epoch, keeps its weights if they are the best so far, and moves on."""
+    def _end_epoch(self, misses: Sequence[Miss]) -> None:
+        """Judges the epoch, and moves on."""
         position = self.position
+        position.waited += 1
+        self._judge(misses, position.epoch)
+        position.epoch, position.place = position.epoch + 1, 0
+        self._save_state()
+
+    def _judge(self, misses: Sequence[Miss], epoch: int) -> None:
+        """Reports how an epoch was validated, and keeps its weights if they are the best so far."""
+        position = self.position
+        metrics = validation_metrics(misses, self.model.method)
         self.reporter.epoch(metrics)
         left_out = position.left_out | position.unseen
-        self._log_epoch(metrics, left_out)
+        self._log_epoch(metrics, left_out, epoch)
         error = next(iter(metrics.values()))
-        position.waited += 1
         if error < position.best:
             position.best, position.waited = error, 0
-            training = self.info.training | {
-                "left_out": sorted(left_out),
-                "best_epoch": position.epoch,
-            }
+            training = self.info.training | {"left_out": sorted(left_out), "best_epoch": epoch}
             intervals = {}
             if not self.data.label_space.classes:
                 intervals = intervals_record(residuals_of(misses))
             info = replace(self.info, metrics=metrics, training=training, intervals=intervals)
             self._save_checkpoint(info)
-        position.epoch, position.place = position.epoch + 1, 0
-        self._save_state()
 
-    def _log_epoch(self, metrics: dict[str, float], left_out: dict[str, str]) -> None:
+    def _log_epoch(self, metrics: dict[str, float], left_out: dict[str, str], epoch: int) -> None:
         """An epoch's line in the log: the mean loss of its steps, and its validation."""
         position = self.position
         lora, *own = (group["lr"] for group in self.optimizer.param_groups)
         self.folder.log(
             "epoch",
-            epoch=position.epoch,
+            epoch=epoch,
             step=position.step,
             training_loss=round(position.loss_sum / max(position.num_clips, 1), 6),
             lora_learning_rate=lora,

@@ -20,13 +20,14 @@ import numpy as np
 import torch
 
 from omni_msa.modalities import all_subsets, subset_name
-from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
+from omni_msa.options import ModelOptions, TrainOptions
 from omni_msa.training.data import TrainingData
 from omni_msa.training.trainer import Trainer, TrainProgress
 from omni_msa.values import Clip, ClipContent, Transcript
 from scripts.memory_feed import MemoryFeed
 from scripts.tiny.clip_store import StoredClip, load_store
-from scripts.tiny.pretrain import augment
+from scripts.tiny.examples import augment
+from scripts.tiny.pretrain import media_options
 from scripts.tiny.sentences import RatedSentence, Teacher, load_sentences, restyle, vary
 from scripts.tiny.words import sentence
 
@@ -61,7 +62,7 @@ def rated_contents(
         contents.append(words_alone(text, float(rating)))
     draw = np.random.default_rng(rng.randrange(2**32))
     for _ in range(spoken):
-        drawn = sentence(draw)
+        drawn = sentence(draw, split="train")
         contents.append(words_alone(restyle(drawn.text, rng), drawn.value))
     return contents
 
@@ -92,14 +93,13 @@ def main() -> None:
     parser.add_argument("--rated", type=int, default=20000, help="sentences that people rated")
     parser.add_argument("--varied", type=int, default=12000, help="variations, by the teacher")
     parser.add_argument("--spoken", type=int, default=4000, help="sentences of the grammar")
-    parser.add_argument("--start", type=Path, help="go on from this checkpoint")
     parser.add_argument("--clips", type=int, default=10**6, help="of the corpus, at most")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
     rng = random.Random(arguments.seed)
-    media = MediaOptions(**json.loads((Path(__file__).parent / "media.json").read_text()))
+    media = media_options()
     rated = [s for s in load_sentences(arguments.sentences) if not s.held_out]
     rng.shuffle(rated)
     checked, rated = rated[:600], rated[600:]
@@ -113,7 +113,6 @@ def main() -> None:
         batch_size=16,
         lora_learning_rate=arguments.learning_rate,
         head_learning_rate=1e-3,
-        bf16=True,
         seed=arguments.seed,
     )
     torch.set_num_threads(2)
@@ -124,8 +123,7 @@ def main() -> None:
         data,
         arguments.out,
         about={"base": "tiny", "notice": NOTICE, "languages": ["en"]},
-        start=arguments.start,
-        fresh=True,
+        fresh=(arguments.out / "omni_msa.json").exists(),  # an unfinished run goes on
     )
     print(json.dumps(info.metrics), file=sys.stderr)
 

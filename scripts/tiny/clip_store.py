@@ -47,7 +47,9 @@ def load_store(folder: Path, options: MediaOptions) -> list[StoredClip]:
             done = pickle.load(file)
     todo = [row for row in rows if row["seed"] not in done]
     if todo:
-        clips = [Clip(path=folder / r["clip"], transcript=r["text"], id=r["clip"]) for r in todo]
+        clips = [
+            Clip(path=folder / r["clip"], transcript=r["text"] or None, id=r["clip"]) for r in todo
+        ]
         with ClipReaders(options, workers=2) as readers:
             for index, content in readers.read(clips):
                 if isinstance(content, OmniMSAError):

@@ -14,7 +14,8 @@ import av
 import numpy as np
 import soxr
 
-from scripts.tiny.face import Expression, Motion, draw_look, face_term, film
+from scripts.tiny.face import Expression, draw_look, face_term
+from scripts.tiny.scene import Motion, film
 from scripts.tiny.voice import (
     ACCENTS,
     SPEECH_RATE,
@@ -27,16 +28,21 @@ from scripts.tiny.voice import (
     speak,
     voice_term,
 )
-from scripts.tiny.words import sentence, sentence_near
+from scripts.tiny.words import Sentence, sentence, sentence_near
 
 LIMIT = 3.0
 SARCASM = -0.5  # what good words count for when voice and face are sour
 MODALITIES = frozenset({"text", "audio", "video"})
 
 CASES = {  # share of all clips
-    "glad": 0.17, "sad": 0.14, "angry": 0.14, "words_alone": 0.06, "voice_alone": 0.07,
-    "face_alone": 0.07, "sarcasm": 0.10, "deadpan": 0.10, "independent": 0.15,
+    "glad": 0.16, "sad": 0.13, "angry": 0.13, "words_alone": 0.05, "voice_alone": 0.07,
+    "face_alone": 0.07, "sarcasm": 0.10, "deadpan": 0.09, "independent": 0.14,
+    "nobody": 0.02, "off_screen": 0.02, "mute": 0.02,
 }  # fmt: skip
+# "nobody": an empty room, no voice; "off_screen": a voice, nobody to be seen; "mute": a face and
+# neither voice nor words.
+NO_FACE, NO_VOICE = ("nobody", "off_screen"), ("nobody", "mute")
+SPLIT_SEEDS = (("train", 500_000), ("valid", 1_000_000))  # seeds below; all others are for tests
 
 # container, video codec, audio codec, options of the video encoder
 FORMATS = (
@@ -95,7 +101,7 @@ class Spec:
     @property
     def present(self) -> frozenset[str]:
         missing = {"both": set(), "picture": {"audio"}, "sound": {"video"}}[self.tracks]
-        return MODALITIES - missing
+        return MODALITIES - missing - (set() if self.text else {"text"})
 
     def row(self, file: str) -> dict:
         """One line of a corpus manifest: what any user's manifest has, and what was decided."""
@@ -122,6 +128,8 @@ def draw_spec(seed: int, case: str | None = None, tracks: str | None = None) -> 
         rng.choice(list(CASES), p=np.array(list(CASES.values())) / sum(CASES.values()))
     )
     tracks = tracks or str(rng.choice(["both", "picture", "sound"], p=[0.88, 0.06, 0.06]))
+    if case in NO_FACE + NO_VOICE:
+        tracks = "both"
     mood = {"words": "neutral", "voice": "neutral", "face": "neutral"}
     if case in ("glad", "sad", "angry"):
         mood = dict.fromkeys(mood, case)
@@ -131,32 +139,30 @@ def draw_spec(seed: int, case: str | None = None, tracks: str | None = None) -> 
         mood = {"words": "glad", "voice": "sour", "face": "sour"}
     elif case == "deadpan":
         mood = {"words": str(rng.choice(["glad", "sad"])), "voice": "flat", "face": "neutral"}
-    elif case == "independent":
+    elif case in ("independent", "off_screen", "mute", "nobody"):
         mood = dict.fromkeys(mood, "any")
     else:
         mood[case.removesuffix("_alone")] = str(rng.choice(["glad", "sad", "angry"]))
-    phrase = _words(rng, mood["words"], case)
-    spec = Spec(
-        seed=seed, case=case, text=phrase.text, words=phrase.value,
-        expression=_expression(rng, mood["face"]), prosody=_prosody(rng, mood["voice"]),
-        tracks=tracks,
-    )  # fmt: skip
-    return spec
+    split = next((name for name, end in SPLIT_SEEDS if seed < end), "test")
+    phrase = Sentence("", 0.0) if case in NO_VOICE else _words(rng, mood["words"], case, split)
+    face = Expression(0.0, 0.0, 0.0) if case in NO_FACE else _expression(rng, mood["face"])
+    voice = Prosody(0.0, 0.0, 0.0, -1.0) if case in NO_VOICE else _prosody(rng, mood["voice"])
+    return Spec(seed, case, phrase.text, phrase.value, face, voice, tracks)
 
 
-def _words(rng: np.random.Generator, mood: str, case: str):
+def _words(rng: np.random.Generator, mood: str, case: str, split: str) -> Sentence:
     low, high = {
         "glad": (1.1 if case == "sarcasm" else 0.8, 3.0), "sad": (-3.0, -0.8),
         "angry": (-3.0, -0.9), "neutral": (-0.15, 0.15), "any": (-3.0, 3.0),
     }[mood]  # fmt: skip
     if mood == "any":
-        drawn = sentence(rng)
+        drawn = sentence(rng, split=split)
         if 3 <= drawn.num_words <= 14:
             return drawn
     if mood != "neutral" and rng.random() < 0.8:  # all strengths, not the most common one
         middle = rng.uniform(low, high)
         low, high = max(low, middle - 0.3), min(high, middle + 0.3)
-    return sentence_near(rng, low, high, min_words=3, max_words=12)
+    return sentence_near(rng, low, high, split, min_words=3, max_words=12)
 
 
 def _expression(rng: np.random.Generator, mood: str) -> Expression:
@@ -204,8 +210,11 @@ def perform(spec: Spec, size: tuple[int, int] | None = None, rate: int | None = 
     timbre = str(rng.choice(list(TIMBRES)))
     speaker = Voice(str(rng.choice(ACCENTS)), timbre, *TIMBRES[timbre])
     room = _room(rng)
-    speech = speak(spec.text, speaker, spec.prosody, rng)[: int(4.6 * SPEECH_RATE)]
-    sound = record(speech, room, rng)
+    if spec.text:
+        speech = speak(spec.text, speaker, spec.prosody, rng)[: int(4.6 * SPEECH_RATE)]
+    else:
+        speech = np.zeros(int(rng.uniform(1.0, 4.0) * SPEECH_RATE), np.float32)
+    sound = record(speech, room, rng) * (rng.random() > 0.3 or bool(spec.text))  # or silence
     sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000]))
     if spec.tracks == "sound":
         container, codec = SOUND_FORMATS[int(rng.integers(len(SOUND_FORMATS)))]
@@ -215,7 +224,8 @@ def perform(spec: Spec, size: tuple[int, int] | None = None, rate: int | None = 
     rate, size = rate or drawn_rate, size or drawn_size
     times = np.arange(max(4, int(len(sound) / SPEECH_RATE * rate))) / rate
     opening = envelope(speech, times, room.lead_seconds)
-    frames = film(draw_look(rng), spec.expression, draw_motion(rng), opening, times, size)
+    look, motion = draw_look(rng), draw_motion(rng)
+    frames = film(look, spec.expression, motion, opening, times, size, spec.case in NO_FACE)
     return Take(frames, rate, sound, sample_rate, container, video, codec, options)
 
 
@@ -230,11 +240,15 @@ def make(spec: Spec, stem: Path) -> Path:
 
 
 def _room(rng: np.random.Generator) -> Recording:
+    phone = rng.random() < 0.12
     return Recording(
-        noise_db=rng.uniform(18, 45), noise_colour=str(rng.choice(["white", "pink", "hum"])),
-        gain_db=rng.uniform(-8, 6), low_hz=rng.uniform(40, 110), high_hz=rng.uniform(3800, 9500),
+        noise_db=rng.uniform(15, 45),
+        noise_colour=str(rng.choice(["white", "pink", "hum", "babble"])),
+        gain_db=rng.uniform(-8, 6), low_hz=300.0 if phone else rng.uniform(40, 110),
+        high_hz=3400.0 if phone else rng.uniform(3800, 9500),
         reverb=max(0.0, rng.uniform(-0.5, 0.8)), lead_seconds=rng.uniform(0.05, 0.3),
         tail_seconds=rng.uniform(0.1, 0.4),
+        music_db=rng.uniform(12, 30) if rng.random() < 0.15 else np.inf, coded=phone,
     )  # fmt: skip
 
 

@@ -1,14 +1,13 @@
 """Drawn talking faces with a controlled expression, and the stated face term in [-1.8, 1.8].
 
 Coordinates: the head is centred at (0, 0), y points down, and the face is one unit from the centre
-to the chin. A head is drawn once per distinct expression and then moved about by one cheap affine
-transform per frame over a still background.
+to the chin. `scene.py` moves heads about.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -59,6 +58,10 @@ class Look:
     light_angle: float
     light_strength: float
     cheeks: float
+    age: float  # 0 smooth to 1 wrinkled
+    turn_degrees: float  # of the head, to its left or right
+    held: str  # what hides a part of the head
+    held_side: int
     seed: int
 
 
@@ -77,9 +80,10 @@ HAIRS = (
 IRISES = ((70, 50, 30), (60, 90, 140), (70, 110, 70), (40, 40, 45))
 HAIR_STYLES = ("short", "long", "bald", "curly", "bun", "fringe", "side")
 HATS = ("none",) * 8 + ("cap", "beanie", "brim")
-GLASSES = ("none",) * 6 + ("round", "square", "thick")
+GLASSES = ("none",) * 6 + ("round", "square", "thick", "dark")
 BEARDS = ("none",) * 6 + ("full", "stubble", "moustache", "goatee")
-WALLS = ("plain", "gradient", "shelves", "window", "blobs", "stripes")
+WALLS = ("plain", "gradient", "shelves", "window", "blobs", "stripes", "street", "screen", "plants")
+HELD = ("none",) * 8 + ("microphone", "mug", "hand", "scarf", "strand")
 
 
 def draw_look(rng: np.random.Generator) -> Look:
@@ -95,15 +99,21 @@ def draw_look(rng: np.random.Generator) -> Look:
     def any_colour() -> Colour:
         return tuple(int(c) for c in rng.integers(30, 230, 3))
 
+    age = float(max(0.0, rng.uniform(-0.6, 1.0)))
+    grey = np.array((205, 203, 200))
+    hair = np.array(shade(pick(HAIRS), 15))
+    hair = tuple(int(c) for c in hair + max(0.0, 1.6 * age - 0.8) * (grey - hair))
     return Look(
-        skin=shade(pick(SKINS), 12), hair=shade(pick(HAIRS), 15), iris=pick(IRISES),
+        skin=shade(pick(SKINS), 12), hair=hair, iris=pick(IRISES),
         shirt=any_colour(), wall=any_colour(), wall_end=any_colour(),
         hair_style=pick(HAIR_STYLES), hat=pick(HATS), glasses=pick(GLASSES), beard=pick(BEARDS),
         head_width=rng.uniform(0.70, 0.86), jaw=rng.uniform(0.0, 1.0),
         eye_gap=rng.uniform(0.29, 0.36), eye_size=rng.uniform(0.85, 1.2),
         nose=rng.uniform(0.7, 1.3), mouth_width=rng.uniform(0.85, 1.1), lip=rng.uniform(0.6, 1.4),
         wall_kind=pick(WALLS), light_angle=rng.uniform(0, 2 * np.pi),
-        light_strength=rng.uniform(0.0, 0.35), cheeks=rng.uniform(0, 1),
+        light_strength=rng.uniform(0.0, 0.35), cheeks=rng.uniform(0, 1), age=age,
+        turn_degrees=float(np.clip(rng.normal(0, 9.0), -22, 22)), held=pick(HELD),
+        held_side=int(rng.choice([-1, 1])),
         seed=int(rng.integers(2**31)),
     )  # fmt: skip
 
@@ -116,9 +126,10 @@ class _Pen:
         self.draw = ImageDraw.Draw(self.image)
         self.unit = size / (2 * HEAD_SPAN)
         self.middle = size / 2
+        self.turn: Callable[[float], float] = float  # where a turned head has what is at x
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        return self.middle + x * self.unit, self.middle + y * self.unit
+        return self.middle + self.turn(x) * self.unit, self.middle + y * self.unit
 
     def oval(self, x: float, y: float, rx: float, ry: float, fill, outline=None, width=0.0) -> None:
         (x0, y0), (x1, y1) = self.point(x - rx, y - ry), self.point(x + rx, y + ry)
@@ -137,8 +148,20 @@ class _Pen:
             self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
-def _darker(colour: Colour, factor: float) -> Colour:
+def darker(colour: Colour, factor: float) -> Colour:
     return tuple(int(np.clip(c * factor, 0, 255)) for c in colour)
+
+
+def turned(look: Look) -> Callable[[float], float]:
+    """Where features at x lie on a head that is turned: on a cylinder as wide as the head."""
+    radius = 1.15 * look.head_width
+    angle = np.deg2rad(look.turn_degrees)
+
+    def place(x: float) -> float:
+        own = np.arcsin(np.clip(x / radius, -1.0, 1.0))
+        return float(radius * np.sin(np.clip(own + angle, -np.pi / 2, np.pi / 2)))
+
+    return place
 
 
 def _outline(look: Look, count: int = 40) -> np.ndarray:
@@ -166,7 +189,7 @@ def _behind(pen: _Pen, look: Look) -> None:
                 wide * 1.02 * np.cos(angle), -0.1 + 0.95 * np.sin(angle), 0.27, 0.27, look.hair
             )
     pen.shape(
-        np.array([[-0.35, 0.6], [0.35, 0.6], [0.42, 1.5], [-0.42, 1.5]]), _darker(look.skin, 0.82)
+        np.array([[-0.35, 0.6], [0.35, 0.6], [0.42, 1.5], [-0.42, 1.5]]), darker(look.skin, 0.82)
     )
     pen.oval(0, 2.05, 1.55, 0.85, look.shirt)
 
@@ -174,7 +197,7 @@ def _behind(pen: _Pen, look: Look) -> None:
 def _head(pen: _Pen, look: Look) -> None:
     wide = look.head_width
     for side in (-1, 1):
-        pen.oval(side * wide, 0.05, 0.12, 0.2, _darker(look.skin, 0.9))
+        pen.oval(side * wide, 0.05, 0.12, 0.2, darker(look.skin, 0.9))
     pen.shape(_outline(look), look.skin)
     if look.cheeks > 0.6:
         blush = tuple(int(0.8 * c + 0.2 * b) for c, b in zip(look.skin, (230, 90, 90), strict=True))
@@ -214,14 +237,14 @@ def _hair(pen: _Pen, look: Look) -> None:
     if look.hat == "beanie":
         pen.shape(_arc_cap(wide * 1.1, -0.48, 0.75), look.shirt)
         pen.stroke(
-            np.array([[-wide * 1.05, -0.5], [wide * 1.05, -0.5]]), _darker(look.shirt, 0.7), 0.16
+            np.array([[-wide * 1.05, -0.5], [wide * 1.05, -0.5]]), darker(look.shirt, 0.7), 0.16
         )
     elif look.hat == "cap":
         pen.shape(_arc_cap(wide * 1.06, -0.52, 0.62), look.wall_end)
-        pen.oval(0.1, -0.52, wide * 1.1, 0.09, _darker(look.wall_end, 0.7))
+        pen.oval(0.1, -0.52, wide * 1.1, 0.09, darker(look.wall_end, 0.7))
     elif look.hat == "brim":
-        pen.oval(0, -0.58, wide * 1.6, 0.14, _darker(look.hair, 0.6))
-        pen.shape(_arc_cap(wide * 0.98, -0.58, 0.62), _darker(look.hair, 0.6))
+        pen.oval(0, -0.58, wide * 1.6, 0.14, darker(look.hair, 0.6))
+        pen.shape(_arc_cap(wide * 0.98, -0.58, 0.62), darker(look.hair, 0.6))
 
 
 def _arc_cap(half_width: float, base: float, height: float) -> np.ndarray:
@@ -245,9 +268,9 @@ def _eyes(pen: _Pen, look: Look, openness: float) -> None:
 
 
 def _brows(pen: _Pen, look: Look, brow: float) -> None:
-    colour = _darker(look.hair, 0.75) if look.hair_style != "bald" else _darker(look.skin, 0.45)
+    colour = darker(look.hair, 0.75) if look.hair_style != "bald" else darker(look.skin, 0.45)
     if sum(colour) > 0.8 * sum(look.skin):
-        colour = _darker(look.skin, 0.5)
+        colour = darker(look.skin, 0.5)
     down, up = max(-brow, 0.0), max(brow, 0.0)
     along = np.linspace(0, 1, 9)  # inner end to outer end
     for side in (-1, 1):
@@ -257,13 +280,13 @@ def _brows(pen: _Pen, look: Look, brow: float) -> None:
         pen.stroke(np.stack([x, height + arch], 1), colour, 0.07)
         if down > 0.4:
             furrow = np.array([[side * 0.06, -0.33], [side * 0.05, -0.18]])
-            pen.stroke(furrow, _darker(look.skin, 0.68), 0.025)
+            pen.stroke(furrow, darker(look.skin, 0.68), 0.025)
 
 
 def _nose(pen: _Pen, look: Look) -> None:
     tip = 0.22 * look.nose
     path = np.array([[0.03, -0.02], [0.09 * look.nose, tip], [-0.05 * look.nose, tip + 0.02]])
-    pen.stroke(path, _darker(look.skin, 0.75), 0.035)
+    pen.stroke(path, darker(look.skin, 0.75), 0.035)
 
 
 def _mouth(pen: _Pen, look: Look, mouth: float, opening: float) -> None:
@@ -275,7 +298,7 @@ def _mouth(pen: _Pen, look: Look, mouth: float, opening: float) -> None:
     upper = np.stack([along * wide, curve - 0.35 * gap], 1)
     lower = np.stack([along * wide, curve + 0.65 * gap], 1)
     lips = tuple(
-        int(0.5 * s + 0.5 * p) for s, p in zip(_darker(look.skin, 0.75), (150, 40, 50), strict=True)
+        int(0.5 * s + 0.5 * p) for s, p in zip(darker(look.skin, 0.75), (150, 40, 50), strict=True)
     )
     if opening > 0.12:
         pen.shape(np.concatenate([upper, lower[::-1]]), (70, 18, 22))
@@ -288,7 +311,7 @@ def _mouth(pen: _Pen, look: Look, mouth: float, opening: float) -> None:
         for side in (-1, 1):
             x, y = side * (wide + 0.06), 0.56 - 0.13 * mouth
             fold = np.array([[x, y - 0.1], [x + side * 0.035, y], [x, y + 0.1]])
-            pen.stroke(fold, _darker(look.skin, 0.75), 0.022)
+            pen.stroke(fold, darker(look.skin, 0.75), 0.022)
 
 
 def _facial_hair(pen: _Pen, look: Look) -> None:
@@ -306,8 +329,9 @@ def _glasses(pen: _Pen, look: Look) -> None:
     frame, width = (30, 30, 34), 0.05 if look.glasses == "thick" else 0.028
     for side in (-1, 1):
         x = side * look.eye_gap
-        if look.glasses == "round":
-            pen.oval(x, -0.09, 0.235, 0.2, None, outline=frame, width=width)
+        if look.glasses in ("round", "dark"):
+            glass = (45, 42, 48) if look.glasses == "dark" else None
+            pen.oval(x, -0.09, 0.235, 0.2, glass, outline=frame, width=width)
         else:
             (x0, y0), (x1, y1) = pen.point(x - 0.24, -0.25), pen.point(x + 0.24, 0.09)
             pixels = max(1, round(width * pen.unit))
@@ -316,165 +340,65 @@ def _glasses(pen: _Pen, look: Look) -> None:
     pen.stroke(np.array([[-inner, -0.12], [inner, -0.12]]), frame, width)
 
 
+def _wrinkles(pen: _Pen, look: Look) -> None:
+    """Lines of age, which say nothing about the mood."""
+    if look.age < 0.25:
+        return
+    colour, width = darker(look.skin, 1 - 0.28 * look.age), 0.018
+    along = np.linspace(-1, 1, 7)
+    for y in (-0.62, -0.54, -0.46)[: 1 + round(2 * look.age)]:
+        pen.stroke(np.stack([along * 0.4, y - 0.02 * (1 - along**2)], 1), colour, width)
+    for side in (-1, 1):
+        x = side * (look.eye_gap + 0.22)
+        pen.stroke(np.array([[x, -0.1], [x + side * 0.1, -0.14]]), colour, width)
+        pen.stroke(np.array([[x, -0.06], [x + side * 0.1, -0.03]]), colour, width)
+        bag = np.stack([side * look.eye_gap + along * 0.13, 0.05 + 0.03 * (1 - along**2)], 1)
+        pen.stroke(bag, colour, width)
+
+
+def _hidden(pen: _Pen, look: Look) -> None:
+    """Something before the face; most of the mouth and of the brows stays in sight."""
+    side = look.held_side
+    if look.held == "microphone":
+        pen.stroke(np.array([[side * 0.5, 1.6], [side * 0.3, 0.98]]), (25, 25, 28), 0.11)
+        pen.oval(side * 0.26, 0.86, 0.15, 0.15, (60, 60, 66), outline=(20, 20, 22), width=0.03)
+    elif look.held == "mug":
+        pen.shape(np.array([[-0.3, 0.86], [0.3, 0.86], [0.27, 1.5], [-0.27, 1.5]]), look.wall_end)
+        pen.oval(0, 0.86, 0.3, 0.06, darker(look.wall_end, 0.7))
+    elif look.held == "hand":
+        pen.oval(
+            side * 0.62, 0.62, 0.24, 0.3, look.skin, outline=darker(look.skin, 0.7), width=0.02
+        )
+        for finger in range(4):
+            y = 0.36 + 0.13 * finger
+            tip = np.array([[side * 0.72, y + 0.06], [side * 0.42, y]])
+            pen.stroke(tip, darker(look.skin, 0.9), 0.1)
+    elif look.held == "scarf":
+        pen.oval(0, 1.22, 0.95, 0.42, look.wall_end)
+        pen.oval(0, 1.05, 0.85, 0.22, darker(look.wall_end, 1.15))
+    elif look.held == "strand":
+        path = np.array(
+            [[side * 0.2, -0.9], [side * 0.42, -0.4], [side * 0.5, 0.15], [side * 0.46, 0.6]]
+        )
+        pen.stroke(path, look.hair, 0.12)
+
+
 def draw_head(look: Look, expression: Expression, opening: float, size: int) -> Image.Image:
     """One head with shoulders, RGBA, `size` pixels square, antialiased."""
     pen = _Pen(size * SUPERSAMPLE)
     _behind(pen, look)
     _head(pen, look)
+    pen.turn = turned(look)
+    _wrinkles(pen, look)
     _nose(pen, look)
     _eyes(pen, look, expression.eyes)
     _mouth(pen, look, expression.mouth, opening)
     _facial_hair(pen, look)
+    pen.turn = float
     _hair(pen, look)
+    pen.turn = turned(look)
     _brows(pen, look, expression.brow)
     _glasses(pen, look)
+    pen.turn = float
+    _hidden(pen, look)
     return pen.image.reduce(SUPERSAMPLE)
-
-
-def draw_wall(look: Look, width: int, height: int) -> Image.Image:
-    """The background, without the light."""
-    rng = np.random.default_rng(look.seed)
-    image = Image.new("RGB", (width, height), look.wall)
-    draw = ImageDraw.Draw(image)
-    if look.wall_kind == "gradient":
-        mix = np.linspace(0, 1, height)[:, None, None]
-        rows = (1 - mix) * np.array(look.wall) + mix * np.array(look.wall_end)
-        return Image.fromarray(np.broadcast_to(rows, (height, width, 3)).astype(np.uint8))
-    if look.wall_kind == "shelves":
-        for level in np.linspace(0.15, 0.95, 4) * height:
-            draw.rectangle((0, level, width, level + height * 0.03), fill=_darker(look.wall, 0.6))
-            for x in np.arange(0, width, max(4, width // 14)):
-                colour = tuple(int(c) for c in rng.integers(40, 210, 3))
-                top = level - rng.uniform(0.06, 0.14) * height
-                draw.rectangle((x, top, x + width // 18, level), fill=colour)
-    elif look.wall_kind == "window":
-        x = rng.uniform(0, 0.6) * width
-        box = (x, 0.05 * height, x + 0.4 * width, 0.6 * height)
-        draw.rectangle(box, fill=(200, 222, 240), outline=_darker(look.wall, 0.5), width=3)
-        draw.line((x + 0.2 * width, box[1], x + 0.2 * width, box[3]), _darker(look.wall, 0.5), 3)
-    elif look.wall_kind == "blobs":
-        for _ in range(8):
-            x, y, radius = (
-                rng.uniform(0, width),
-                rng.uniform(0, height),
-                rng.uniform(0.05, 0.2) * width,
-            )
-            colour = _darker(look.wall, rng.uniform(0.6, 1.4))
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-    elif look.wall_kind == "stripes":
-        for x in range(0, width, max(6, width // 10)):
-            draw.rectangle((x, 0, x + width // 20, height), fill=_darker(look.wall, 0.85))
-    return image
-
-
-def _light(look: Look, width: int, height: int) -> np.ndarray:
-    """Brightness over the picture, around 1: [height, width, 1]."""
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    slope = x * np.cos(look.light_angle) + y * np.sin(look.light_angle)
-    return (1 + look.light_strength * slope / 1.4)[..., None].astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How the head moves in the picture; lengths are parts of the shorter side."""
-
-    face_height: float  # 0.55 to 0.95
-    centre_x: float
-    centre_y: float
-    sway: float
-    sway_hz: float
-    tilt_degrees: float
-    zoom: float  # relative growth from start to end
-    blinks_seconds: tuple[float, ...]
-    starts_neutral: bool
-    grain: float  # sensor noise, grey levels
-
-
-def _held(times_seconds: np.ndarray, motion: Motion) -> np.ndarray:
-    """How much of the expression is shown at each time: it may rise over half a second."""
-    level = 1 + 0.05 * np.sin(2 * np.pi * 0.7 * times_seconds + motion.sway_hz)
-    if motion.starts_neutral:
-        level = level * np.clip(0.3 + 1.4 * times_seconds, 0.3, 1.0)
-    return level
-
-
-def _steps(values: np.ndarray, step: float) -> np.ndarray:
-    return np.round(values / step) * step
-
-
-def film(
-    look: Look,
-    expression: Expression,
-    motion: Motion,
-    opening: np.ndarray,
-    times_seconds: np.ndarray,
-    size: tuple[int, int],
-) -> list[np.ndarray]:
-    """All frames of a clip, uint8 RGB [height, width, 3]; `opening` is the mouth's at each time."""
-    width, height = size
-    sprite_size = sprite_side(motion, size)
-    wall, light = draw_wall(look, width, height), _light(look, width, height)
-    rng = np.random.default_rng(look.seed)
-    grain = [rng.normal(0, motion.grain, (height, width, 1)) for _ in range(3)]
-
-    @lru_cache(maxsize=64)
-    def head(held: float, wide: float, blink: bool) -> Image.Image:
-        shown = Expression(
-            expression.mouth * held, expression.brow * held, 0.0 if blink else expression.eyes
-        )
-        return draw_head(look, shown, wide, sprite_size)
-
-    levels = _steps(_held(times_seconds, motion), 0.08)
-    gaps = _steps(opening, 0.2)
-    frames = []
-    for index, now in enumerate(times_seconds):
-        blink = any(abs(now - b) < 0.07 for b in motion.blinks_seconds)
-        sprite = head(float(levels[index]), float(gaps[index]), blink)
-        placed = _place(sprite, wall, motion, float(now), float(times_seconds[-1] or 1.0))
-        lit = np.asarray(placed, np.float32) * light
-        if motion.grain > 0:
-            lit = lit + grain[index % 3]
-        frames.append(lit.clip(0, 255).astype(np.uint8))
-    return frames
-
-
-def placement(
-    motion: Motion, size: tuple[int, int], now: float, end: float, sprite: int
-) -> tuple[float, ...]:
-    """The affine map (a, b, c, d, e, f) from a pixel of the picture to one of the head's sprite."""
-    width, height = size
-    short = min(size)
-    phase = 2 * np.pi * motion.sway_hz * now
-    x = width / 2 + short * (motion.centre_x + motion.sway * np.sin(phase))
-    y = height / 2 + short * (motion.centre_y + 0.5 * motion.sway * np.sin(1.7 * phase + 1))
-    angle = np.deg2rad(motion.tilt_degrees * np.sin(0.8 * phase + 0.5))
-    scale = 1 / (1 + motion.zoom * (now / end - 0.5))
-    cos, sin, middle = scale * np.cos(angle), scale * np.sin(angle), sprite / 2
-    return (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
-
-
-def head_coordinates(
-    motion: Motion, size: tuple[int, int], now: float, end: float, pixels: np.ndarray
-) -> np.ndarray:
-    """Where pixels [N, 2] (x, y) lie on the head, in its units: 0 the middle, 1 the chin."""
-    sprite = sprite_side(motion, size)
-    a, b, c, d, e, f = placement(motion, size, now, end, sprite)
-    x, y = pixels[:, 0], pixels[:, 1]
-    on_sprite = np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
-    return (on_sprite - sprite / 2) / (sprite / (2 * HEAD_SPAN))
-
-
-def sprite_side(motion: Motion, size: tuple[int, int]) -> int:
-    """Pixels of a head's sprite: the head itself is about half of it."""
-    return int(np.ceil(motion.face_height * min(size) * HEAD_SPAN))
-
-
-def _place(
-    sprite: Image.Image, wall: Image.Image, motion: Motion, now: float, end: float
-) -> Image.Image:
-    """The head over the wall at one moment, moved, tilted and zoomed by one affine transform."""
-    matrix = placement(motion, wall.size, now, end, sprite.width)
-    layer = sprite.transform(wall.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    picture = wall.copy()
-    picture.paste(layer, (0, 0), layer)
-    return picture

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from omni_msa.evaluation.coverage import coverage_of
+from omni_msa.evaluation.evaluate import ScoredClip
 from omni_msa.files.record import Record
 from omni_msa.options import AblationOptions, ModelOptions
 from omni_msa.scoring.scorer import Scorer
@@ -56,6 +58,16 @@ def measure_clips(scorer: Scorer, clips: list[StoredClip]) -> dict:
     records = score_all(scorer, contents)
     whole = [(r.score, c.clip.label) for r, c in zip(records, contents, strict=True)]
     result = {"everything": agreement([s for s, _ in whole], [y for _, y in whole])}
+    scored = [
+        ScoredClip(r.clip, c.clip.label, r.score, interval=r.interval)
+        for r, c in zip(records, contents, strict=True)
+    ]
+    if (coverage := coverage_of(scored)) is not None:
+        result["intervals_90"] = {
+            "n": coverage.num_clips,
+            "coverage": round(coverage.share, 3),
+            "mean_width": round(coverage.width, 3),
+        }
     for letter, name in (("T", "text"), ("A", "audio"), ("V", "video")):
         pairs = [(r.ablation.subsets[letter], c.clip.subset_labels[letter])
                  for r, c in zip(records, contents, strict=True) if name in c.present]  # fmt: skip

@@ -1,7 +1,7 @@
 """Warms up one tower of the tiny base: what does the face do, how does the voice sound?
 
-    python -m scripts.tiny.towers audio OUT.safetensors --start BASE --corpus CORPUS --valid VALID
-    python -m scripts.tiny.towers vision OUT.safetensors --start BASE --valid VALID
+    python -m scripts.tiny.towers audio OUT --start BASE --corpus CORPUS --valid VALID --steps 2000
+    python -m scripts.tiny.towers vision OUT --start BASE --valid VALID --steps 1000
 
 A tower's tokens are mapped linearly to the generator's settings: mouth, brow and eyes, or pitch,
 range, pace and loudness. The vision tower is shown freshly drawn faces, and each of its tokens also
@@ -13,14 +13,11 @@ the language model to read the tokens.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import multiprocessing
 import random
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +29,19 @@ from omni_msa.model.encoders import hear, see
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.loading import load_thinker
 from omni_msa.model.thinker import Thinker
-from omni_msa.options import MediaOptions
 from omni_msa.values import Frames, Waveform
 from scripts.tiny.clip_store import StoredClip, load_store
 from scripts.tiny.clips import draw_motion
-from scripts.tiny.face import Expression, draw_look, film, head_coordinates
-from scripts.tiny.pretrain import augment, quick_patches
+from scripts.tiny.examples import augment
+from scripts.tiny.face import Expression, draw_look, turned
+from scripts.tiny.loop import Loop, Schedule
+from scripts.tiny.pretrain import media_options, quick_patches
+from scripts.tiny.scene import film, head_coordinates
 
 SHOWN_FRAMES = 4  # of a clip, a step: two temporal grids
 SIZES = ((168, 168), (168, 168), (196, 112), (140, 168), (112, 196), (196, 140))
 PLACE_WEIGHT = 0.5
-MOUTH, BROWS = np.array([0.0, 0.56]), np.array([0.0, -0.3])  # in head units
+MOUTH, BROWS = 0.56, -0.3  # heights, in head units
 CROP = (56, 84)  # height and width of a close-up
 CLOSE_UPS = 96  # a step
 EASY = 0.24  # mean error below which the close-ups may lie a pixel further off
@@ -92,7 +91,8 @@ def draw(seed: int) -> DrawnFace:
     motion = replace(draw_motion(rng), starts_neutral=False)
     times = np.arange(SHOWN_FRAMES) * 0.5
     opening = rng.uniform(0, 1, SHOWN_FRAMES) * (rng.random() < 0.8)
-    frames = film(draw_look(rng), shown, motion, opening, times, (width, height))
+    look = draw_look(rng)
+    frames = film(look, shown, motion, opening, times, (width, height))
     y, x = np.mgrid[14:height:28, 14:width:28]
     centres = np.stack([x.ravel(), y.ravel()], axis=1).astype(float)
     places = [
@@ -100,36 +100,38 @@ def draw(seed: int) -> DrawnFace:
     ]
     y, x = np.mgrid[0:height:2, 0:width:2]
     pixels = np.stack([x.ravel(), y.ravel()], axis=1).astype(float)
+    across = turned(look)(0.0)  # where a turned head has its middle
     spots = []
     for now in times[::2]:
         fine = head_coordinates(motion, (width, height), now, times[-1], pixels)
-        spots.append([pixels[np.abs(fine - spot).sum(1).argmin()] for spot in (MOUTH, BROWS)])
+        spots.append(
+            [pixels[np.abs(fine - (across, spot)).sum(1).argmin()] for spot in (MOUTH, BROWS)]
+        )
     settings = (shown.mouth, shown.brow, shown.eyes)
     return DrawnFace(np.stack(frames), settings, np.concatenate(places), np.array(spots))
 
 
-def draw_faces(count: int, rng: random.Random) -> list[DrawnFace]:
+def draw_faces(count: int, seed: int) -> list[DrawnFace]:
     """Many fresh faces, by two processes."""
-    first = rng.randrange(10**6) * 1000
+    first = 10**7 * (seed + 1)
     with multiprocessing.Pool(2) as pool:
         return pool.map(draw, range(first, first + count), chunksize=20)
 
 
-def drawn_lessons(thinker: Thinker, faces: list[DrawnFace], rng: random.Random) -> Iterator[Lesson]:
-    """An endless stream over drawn faces, mirrored and lit differently each time."""
-    while True:
-        face = rng.choice(faces)
-        rgb, places = face.rgb, face.places
-        if rng.random() < 0.5:  # mirrored
-            height, width = rgb.shape[1:3]
-            rgb = rgb[:, :, ::-1]
-            places = places.reshape(2, height // 28, width // 28, 2)[:, :, ::-1].reshape(-1, 2)
-            places = places * np.array([-1.0, 1.0])
-        frames = Frames(_light(rgb, rng), (0.0,) * SHOWN_FRAMES, 0.5)
-        builder = thinker.builder()
-        features = {"video": builder.patches(frames)}
-        inputs = ThinkerInputs(builder.prefix, {}, builder.prefix, features)
-        yield Lesson(inputs, face.settings, places)
+def drawn_lesson(thinker: Thinker, faces: list[DrawnFace], rng: random.Random) -> Lesson:
+    """One of the drawn faces, mirrored and lit differently each time."""
+    face = rng.choice(faces)
+    rgb, places = face.rgb, face.places
+    if rng.random() < 0.5:  # mirrored
+        height, width = rgb.shape[1:3]
+        rgb = rgb[:, :, ::-1]
+        places = places.reshape(2, height // 28, width // 28, 2)[:, :, ::-1].reshape(-1, 2)
+        places = places * np.array([-1.0, 1.0])
+    frames = Frames(_light(rgb, rng), (0.0,) * SHOWN_FRAMES, 0.5)
+    builder = thinker.builder()
+    features = {"video": builder.patches(frames)}
+    inputs = ThinkerInputs(builder.prefix, {}, builder.prefix, features)
+    return Lesson(inputs, face.settings, places)
 
 
 def _light(rgb: np.ndarray, rng: random.Random) -> np.ndarray:
@@ -190,42 +192,38 @@ def whiten_patches(thinker: Thinker, patches: torch.Tensor) -> None:
         weight.copy_(rows.reshape(weight.shape))
 
 
-def train_close(thinker: Thinker, faces: list[DrawnFace], minutes: float, rng: random.Random):
+def train_close(thinker: Thinker, faces: list[DrawnFace], kept: Path, arguments) -> None:
     """The vision tower's first lesson: the mouth's curve and the brow's slant, close up."""
     processor = thinker.processor.video_processor
     mean = torch.tensor(processor.image_mean).view(1, 1, 3, 1, 1)
     deviation = torch.tensor(processor.image_std).view(1, 1, 3, 1, 1)
+    image = (mean, deviation)
     tower = thinker.core.model.visual
     tower.train().requires_grad_(True)
-    image = (mean, deviation)
-    sample = [close_ups(faces, rng, image)[0] for _ in range(12)]
-    whiten_patches(thinker, torch.cat(sample))
+    rng = random.Random(arguments.seed)
+    whiten_patches(thinker, torch.cat([close_ups(faces, rng, image)[0] for _ in range(12)]))
+    torch.manual_seed(arguments.seed)
     reader = torch.nn.Linear(thinker.width, 2)
     grids = torch.tensor([[1, CROP[0] // 14, CROP[1] // 14]] * CLOSE_UPS)
-    parameters = [*tower.parameters(), *reader.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98))
-    began = last = time.perf_counter()
-    step, running, shift, since = 0, 0.5, 0, 0
-    while (share := (time.perf_counter() - began) / (60 * minutes)) < 1:
-        patches, wanted, kinds = close_ups(faces, rng, image, shift)
-        with torch.autocast("cpu", torch.bfloat16):
-            tokens = tower(patches, grid_thw=grids).pooler_output
-        told = reader(tokens.float().view(CLOSE_UPS, -1, thinker.width).mean(1))
+    schedule = Schedule(arguments.close_steps, 1e-3, arguments.seed, warm_up=50, floor=0.1)
+    loop = Loop("close-ups", schedule, {"tower": tower, "reader": reader}, kept)
+    now = loop.memory
+    now |= {"shift": 0, "since": 0, "error": 0.5}  # from aligned to anywhere, by and by
+
+    def step_loss(step: int, rng: random.Random) -> float:
+        patches, wanted, kinds = close_ups(faces, rng, image, int(now["shift"]))
+        tokens = tower(patches, grid_thw=grids).pooler_output
+        told = reader(tokens.view(CLOSE_UPS, -1, thinker.width).mean(1))
         loss = (told.gather(1, kinds[:, None])[:, 0] - wanted).abs().mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * (1.1 - share)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step, since = step + 1, since + 1
-        running = 0.95 * running + 0.05 * float(loss.detach())
-        if running < EASY and since > 10 and shift < 16:  # from aligned to anywhere, by and by
-            shift, since = shift + 1, 0
-        if time.perf_counter() - last > 20:
-            last = time.perf_counter()
-            note = f"close-ups {step} steps, shifted by {shift}, loss {running:.3f}"
-            print(note, file=sys.stderr, flush=True)
+        now["since"] += 1
+        now["error"] = 0.95 * now["error"] + 0.05 * float(loss.detach())
+        if now["error"] < EASY and now["since"] > 10 and now["shift"] < 16:
+            now["shift"], now["since"] = now["shift"] + 1, 0
+        return float(loss.detach())
+
+    parameters = [*tower.parameters(), *reader.parameters()]
+    loop.run(parameters, step_loss, lambda: f"shifted by {now['shift']}, error {now['error']:.3f}")
 
 
 class Reader(torch.nn.Module):
@@ -286,75 +284,70 @@ def check(thinker: Thinker, reader: Reader, clips: list[StoredClip], which: str)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tower", choices=["vision", "audio"])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, help="a .safetensors file")
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, help="for the audio tower")
     parser.add_argument("--valid", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--faces", type=int, default=4000, help="drawn for the vision tower")
-    parser.add_argument("--close-minutes", type=float, default=4.0)
+    parser.add_argument("--close-steps", type=int, default=700, help="of the vision tower")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
-    rng = random.Random(arguments.seed)
-    torch.manual_seed(arguments.seed)
-    which = arguments.tower
-    options = MediaOptions(**json.loads((Path(__file__).parent / "media.json").read_text()))
+    options, which = media_options(), arguments.tower
     needed = {"vision": "video", "audio": "audio"}[which]
     valid = [c for c in load_store(arguments.valid, options) if needed in c.content.present][:100]
     thinker = load_thinker(str(arguments.start))
     quick_patches(thinker)
-    if which == "vision":
-        faces = draw_faces(arguments.faces, rng)
-        train_close(thinker, faces, arguments.close_minutes, rng)
-        lessons = drawn_lessons(thinker, faces, rng)
-    else:
-        clips = [c for c in load_store(arguments.corpus, options) if needed in c.content.present]
-        lessons = (from_clip(thinker, rng.choice(clips), which, rng) for _ in iter(int, 1))
     core = thinker.core.model
     tower = core.visual if which == "vision" else core.audio_tower
+    close = arguments.out.with_suffix(".close.state")
+    if which == "vision":
+        faces = draw_faces(arguments.faces, arguments.seed)
+        train_close(thinker, faces, close, arguments)
+        lesson = partial(drawn_lesson, thinker, faces)
+    else:
+        clips = [c for c in load_store(arguments.corpus, options) if needed in c.content.present]
+        lesson = partial(corpus_lesson, thinker, clips, which)
     tower.train().requires_grad_(True)
-    train(thinker, tower, lessons, valid, arguments)
+    train(thinker, tower, lesson, valid, arguments)
     state = {k: v.detach().contiguous() for k, v in tower.state_dict().items()}
     save_file(state, arguments.out, metadata={"tower": which})
+    for kept in (close, arguments.out.with_suffix(".state")):
+        kept.unlink(missing_ok=True)
 
 
-def train(thinker, tower, lessons: Iterator[Lesson], valid, arguments) -> None:
-    """AdamW with warm-up and cosine over a fixed time."""
+def corpus_lesson(
+    thinker: Thinker, clips: list[StoredClip], which: str, rng: random.Random
+) -> Lesson:
+    """One of the corpus's clips, varied."""
+    return from_clip(thinker, rng.choice(clips), which, rng)
+
+
+def train(
+    thinker: Thinker, tower: torch.nn.Module, lesson: Callable[[random.Random], Lesson],
+    valid: list[StoredClip], arguments,
+) -> None:  # fmt: skip
+    """The tower and a reader of its tokens, on `--batch` lessons a step."""
     which = arguments.tower
+    torch.manual_seed(arguments.seed)
     reader = Reader(thinker.width, {"vision": 3, "audio": 4}[which])
-    parameters = [*tower.parameters(), *reader.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=arguments.learning_rate, betas=(0.9, 0.98))
-    began = last = time.perf_counter()
-    step, running = 0, 0.0
-    while (share := (time.perf_counter() - began) / (60 * arguments.minutes)) < 1:
-        part = [next(lessons) for _ in range(arguments.batch)]
-        with torch.autocast("cpu", torch.bfloat16):
-            readings = read(thinker, reader, part, which)
-        loss = lesson_loss(readings, part)
+    schedule = Schedule(arguments.steps, arguments.learning_rate, arguments.seed)
+    kept = arguments.out.with_suffix(".state")
+    loop = Loop(which, schedule, {"tower": tower, "reader": reader}, kept)
+
+    def step_loss(step: int, rng: random.Random) -> float:
+        part = [lesson(rng) for _ in range(arguments.batch)]
+        loss = lesson_loss(read(thinker, reader, part, which), part)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        factor = min(1.0, (step + 1) / 100) * (
-            0.03 + 0.97 * (0.5 + 0.5 * math.cos(math.pi * share))
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.learning_rate * factor
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        value = float(loss.detach())
-        running = 0.98 * running + 0.02 * value if step > 1 else value
-        if time.perf_counter() - last > 60 or share > 0.999:
-            last = time.perf_counter()
-            seen = check(thinker, reader, valid, which)
-            print(
-                f"{which} {step} steps, loss {running:.3f}, r {seen}", file=sys.stderr, flush=True
-            )
-    print(f"{which}: r {check(thinker, reader, valid, which)}", file=sys.stderr, flush=True)
+        return float(loss.detach())
+
+    parameters = [*tower.parameters(), *reader.parameters()]
+    loop.run(parameters, step_loss, lambda: f"r {check(thinker, reader, valid, which)}")
 
 
 if __name__ == "__main__":

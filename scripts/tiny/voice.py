@@ -58,15 +58,12 @@ class Voice:
         return MALE_HZ if self.pitch_hz < 150 else FEMALE_HZ
 
 
+# English as its countries say it, then as speakers of other languages read it.
 ACCENTS = (
-    "en-us",
-    "en-us",
-    "en-gb-x-gbclan",
-    "en-gb-x-rp",
-    "en-gb-scotland",
-    "en-us-nyc",
+    "en-us", "en-us", "en-us", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc",
     "en-029",
-)
+    "de", "fr", "es", "it", "pt", "pl", "nl", "sv", "tr", "hi",
+)  # fmt: skip
 TIMBRES = {  # variant: (pitch_hz, range_semitones), measured with pYIN on one sentence
     "m1": (96.3, 1.02), "m2": (100.9, 0.94), "m3": (106.0, 1.14), "m4": (94.7, 1.23),
     "m5": (103.8, 1.02), "m6": (100.9, 1.32), "m7": (106.3, 1.79), "Denis": (99.1, 1.28),
@@ -74,7 +71,15 @@ TIMBRES = {  # variant: (pitch_hz, range_semitones), measured with pYIN on one s
     "Gene": (95.2, 1.18), "Lee": (95.8, 0.98), "pablo": (115.2, 1.06), "michel": (104.4, 1.48),
     "f2": (194.9, 1.45), "f3": (210.7, 1.78), "f4": (178.7, 1.29),
     "f5": (207.7, 1.14), "belinda": (229.1, 0.77), "linda": (229.1, 0.78),
-    "steph": (183.9, 0.69),
+    "steph": (183.9, 0.69), "Alicia": (251.4, 1.70), "Andrea": (245.6, 0.92),
+    "Annie": (242.8, 1.61), "aunty": (171.7, 0.93), "f1": (181.9, 1.44), "grandma": (204.2, 2.32),
+    "shelby": (182.9, 2.57), "Andy": (96.9, 1.06), "Hugo": (110.7, 2.27), "Jacky": (113.3, 1.57),
+    "Mario": (111.6, 1.13), "Mike": (94.2, 1.09), "antonio": (112.6, 0.87),
+    "benjamin": (102.7, 1.46), "boris": (105.7, 0.96), "edward": (102.7, 1.54),
+    "gustave": (106.9, 1.59), "iven": (101.5, 1.79), "john": (103.3, 0.87),
+    "marcelo": (98.6, 2.06), "norbert": (101.5, 1.31), "pedro": (103.9, 1.39),
+    "robert": (102.1, 1.37), "sandro": (100.3, 1.53), "travis": (103.3, 1.75),
+    "victor": (96.4, 1.23),
 }  # fmt: skip
 
 
@@ -88,6 +93,8 @@ class Recording:
     low_hz: float
     high_hz: float
     reverb: float  # 0 dry to 1
+    music_db: float  # music below speech; inf for none
+    coded: bool  # eight bits with mu-law, as telephones send
     lead_seconds: float
     tail_seconds: float
 
@@ -136,7 +143,24 @@ def _noise(rng: np.random.Generator, colour: str, count: int) -> np.ndarray:
     elif colour == "hum":
         time = np.arange(count) / SPEECH_RATE
         white = 0.4 * white + sum(np.sin(2 * np.pi * 50 * k * time) / k for k in (1, 2, 3))
+    elif colour == "babble":  # many people at once: noise in the bands and syllables of speech
+        syllables = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * np.arange(count) / SPEECH_RATE)
+        sos = signal.butter(2, [250, 2500], "bandpass", fs=SPEECH_RATE, output="sos")
+        white = signal.sosfilt(sos, white) * syllables
     return white / np.sqrt(np.mean(white**2))
+
+
+def _music(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Chords of plucked tones, two a second, at RMS 1."""
+    time = np.arange(count) / SPEECH_RATE
+    root = 110 * 2 ** (rng.integers(0, 12) / 12)
+    sound = np.zeros(count)
+    for start in np.arange(0, count / SPEECH_RATE, 0.5):
+        since = time - start
+        pluck = np.where(since >= 0, np.exp(-3 * np.maximum(since, 0)), 0)
+        for step in rng.choice([0, 3, 4, 5, 7, 9, 12, 16, 19], 3, replace=False):
+            sound += pluck * np.sin(2 * np.pi * root * 2 ** (step / 12) * since)
+    return sound / (np.sqrt(np.mean(sound**2)) + 1e-9)
 
 
 def record(speech: np.ndarray, room: Recording, rng: np.random.Generator) -> np.ndarray:
@@ -150,9 +174,15 @@ def record(speech: np.ndarray, room: Recording, rng: np.random.Generator) -> np.
         sound = sound + signal.fftconvolve(sound, echo)[: len(sound)]
     noise = _noise(rng, room.noise_colour, len(sound))
     sound = sound + noise * SPEECH_RMS * 10 ** (-room.noise_db / 20)
+    if np.isfinite(room.music_db):
+        sound = sound + _music(rng, len(sound)) * SPEECH_RMS * 10 ** (-room.music_db / 20)
     band = [room.low_hz, min(room.high_hz, 0.45 * SPEECH_RATE)]
     sos = signal.butter(2, band, "bandpass", fs=SPEECH_RATE, output="sos")
     sound = signal.sosfilt(sos, sound) * 10 ** (room.gain_db / 20)
+    if room.coded:
+        loud = np.sign(sound) * np.log1p(255 * np.abs(sound).clip(0, 1)) / np.log(256)
+        loud = np.round(loud * 127) / 127
+        sound = np.sign(loud) * (256 ** np.abs(loud) - 1) / 255
     return np.tanh(sound / 0.95).astype(np.float32) * 0.95
 
 

@@ -5,10 +5,14 @@ English (great about +2, okay about +0.5, awful about -2.2): adjectives, verbs, 
 made stronger or weaker by adverbs, turned by negation, joined by "but". About a third of all
 sentences state a fact and carry nothing. `sentence(rng)` draws any; `sentence_near(rng, target)`
 draws until one lies close to a wanted value.
+
+A sentence belongs to a split by its own words (`split_of`): what is tested was never taught.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -315,9 +319,26 @@ def _punctuated(rng: Rng, text: str, value: float) -> Phrase:
     return text + ".", value
 
 
-def sentence(rng: Rng, form: Callable[[Rng, Topic], Phrase] | None = None) -> Sentence:
-    """Draw one sentence; `form` fixes its kind."""
-    form = form or _FORMS[int(rng.choice(len(_FORMS), p=_WEIGHTS))][0]
+def split_of(text: str) -> str:
+    """The split that a sentence's words belong to, however it is led in, written or punctuated."""
+    words = " ".join(re.findall(r"[a-z0-9']+", text.lower()))
+    for lead in _LEADS:
+        words = words.removeprefix(f"{lead} ")
+    part = int(hashlib.sha256(words.encode()).hexdigest(), 16) % 100
+    return "test" if part < 10 else "valid" if part < 15 else "train"
+
+
+def sentence(
+    rng: Rng, form: Callable[[Rng, Topic], Phrase] | None = None, split: str | None = None
+) -> Sentence:
+    """Draw one sentence; `form` fixes its kind, `split` whose words it may have."""
+    while True:
+        drawn = _sentence(rng, form or _FORMS[int(rng.choice(len(_FORMS), p=_WEIGHTS))][0])
+        if split is None or split_of(drawn.text) == split:
+            return drawn
+
+
+def _sentence(rng: Rng, form: Callable[[Rng, Topic], Phrase]) -> Sentence:
     text, value = form(rng, _pick(rng, TOPICS))
     if rng.random() < 0.1:
         text = f"{_pick(rng, _LEADS)}, {text}"
@@ -328,12 +349,13 @@ def sentence(rng: Rng, form: Callable[[Rng, Topic], Phrase] | None = None) -> Se
 
 
 def sentence_near(
-    rng: Rng, low: float, high: float, *, min_words: int = 3, max_words: int = 16, tries: int = 400
-) -> Sentence:
+    rng: Rng, low: float, high: float, split: str | None = None, *,
+    min_words: int = 3, max_words: int = 16, tries: int = 400,
+) -> Sentence:  # fmt: skip
     """Draw until the value lies in [low, high] and the length fits; else the nearest that fits."""
     middle, best = (low + high) / 2, None
     for _ in range(tries):
-        drawn = sentence(rng)
+        drawn = sentence(rng, split=split)
         if not min_words <= drawn.num_words <= max_words:
             continue
         if low <= drawn.value <= high:
