@@ -79,6 +79,12 @@ def measure_clips(scorer: Scorer, clips: list[StoredClip]) -> dict:
             if c.row["case"] == case and len(c.content.present) == 3
         ]
         result[f"largest_contribution_{case}"] = {"n": len(hits), "share": round(np.mean(hits), 3)}
+    nobody = [
+        abs(r.score) for r, c in zip(records, clips, strict=True) if c.row["case"] == "nobody"
+    ]
+    if nobody:  # an empty room and no voice should say nothing
+        worst = round(float(np.max(nobody)), 3)
+        result["nobody"] = {"n": len(nobody), "mean": round(np.mean(nobody), 3), "worst": worst}
     glad = [
         max(r.ablation.contribution, key=lambda m: r.ablation.contribution[m]) == "video"
         for r, c in zip(records, clips, strict=True)
