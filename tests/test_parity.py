@@ -15,7 +15,7 @@ from media_files import tone, write_media
 
 from omni_msa.media import read_clip
 from omni_msa.model.packing import pack
-from omni_msa.model.prompt import QUESTION, SYSTEM, WORDS
+from omni_msa.model.prompt import SYSTEM, WORDS
 from omni_msa.options import AblationOptions, MediaOptions
 from omni_msa.values import Clip
 
@@ -25,13 +25,15 @@ WORDS_SAID = "I did not expect to like it."
 PIXEL_LEVELS = 2.0  # of 255, mean: ours is scaled before the change to RGB, theirs after
 
 
-def reference(thinker, video, sound, follow_fps: bool):
+def reference(scorer, video, sound, follow_fps: bool):
     """What the documented pipeline feeds the Thinker; `follow_fps` passes the true rate on."""
     from qwen_omni_utils import process_mm_info
 
+    thinker = scorer.thinker
+    question = scorer.method.question(scorer.checkpoint.info.prompt_version)
     limits = {"min_frames": 4, "max_frames": 8, **LIMITS}
     content = [
-        {"type": "text", "text": QUESTION},
+        {"type": "text", "text": question},
         {"type": "video", "video": str(video), **limits},
         {"type": "audio", "audio": str(sound)},
         {"type": "text", "text": WORDS + WORDS_SAID},
@@ -84,7 +86,7 @@ def ours(scorer, video, sound):
 def test_ordinary_clips_agree_from_file_to_score(tiny, files, num_frames, rate):
     video, sound = files(num_frames, rate)
     content, inputs = ours(tiny, video, sound)
-    theirs = reference(tiny.thinker, video, sound, follow_fps=True)
+    theirs = reference(tiny, video, sound, follow_fps=True)
     tree = pack(inputs, [inputs.present])
     assert theirs["video_grid_thw"][0].tolist() == list(inputs.features["video"].grid_thw)
     assert torch.equal(tree.token_ids, theirs["input_ids"][0])
@@ -120,8 +122,8 @@ def test_a_clip_is_timed_by_the_clock_here_and_as_two_frames_a_second_there(
     video, sound = files(num_frames, rate)
     _, inputs = ours(scorer, video, sound)
     ticks = sorted(set((inputs.parts["video"].positions[0, 1:-1] - 1).tolist()))
-    documented = reference(scorer.thinker, video, sound, follow_fps=False)
-    told = reference(scorer.thinker, video, sound, follow_fps=True)
+    documented = reference(scorer, video, sound, follow_fps=False)
+    told = reference(scorer, video, sound, follow_fps=True)
     grid = list(inputs.features["video"].grid_thw)
     assert ticks == [int(25 * seconds_per_grid * n) for n in range(grid[0])]  # 25 a second
     assert float(documented["video_second_per_grid"][0]) == 1.0
