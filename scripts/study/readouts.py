@@ -18,7 +18,9 @@ import argparse
 import json
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +66,16 @@ class Design:
         seeds: of the runs that are measured.
     """
 
-    train: int = 600
-    valid: int = 200
+    train: int = 400
+    valid: int = 150
     test: int = 500
     first_seeds: tuple[tuple[str, int], ...] = (
         ("train", 400_000), ("valid", 900_000), ("test", 8_000_000),
     )  # fmt: skip
-    tuning_clips: int = 200
+    tuning_clips: int = 150
     tuning_epochs: int = 3
     tuning_seed: int = 100
-    epochs: int = 6
+    epochs: int = 5
     patience: int = 2
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     resamples: int = 10_000
@@ -200,6 +202,13 @@ def ratio(measured: list[Measured], design: Design) -> dict[str, Any]:
     }
 
 
+def study_base(job: tuple[Path, str, str, Design]) -> list[dict[str, Any]]:
+    """One base under every quantization, in a process of its own with one thread."""
+    work, name, base, design = job
+    torch.set_num_threads(1)
+    return [study_one(work, name, base, quantize, design) for quantize in design.quantizations]
+
+
 def study_one(work: Path, name: str, base: str, quantize: str, design: Design) -> dict[str, Any]:
     """One base under one quantization: its table, its ratio, and everything that was run."""
     chosen = choose(work, base, design)
@@ -265,9 +274,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few clips, one epoch, two seeds")
     parser.add_argument("--work", type=Path, help="where clips and runs are kept")
     parser.add_argument("--study-base", type=Path, help="a base that never met a rating")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     design = QUICK if arguments.quick else DESIGN
     work = arguments.work or ROOT / "build" / f"readouts{'-quick' * arguments.quick}"
     work = work.resolve()  # the corpus is made by processes that start elsewhere
@@ -277,11 +284,9 @@ def main() -> None:
         bases = {"study": str(arguments.study_base.resolve()), **bases}
     elif not arguments.quick:
         parser.error("--study-base: give the base that `scripts.tiny.make --study` made")
-    outcomes = [
-        study_one(work, name, base, quantize, design)
-        for quantize in design.quantizations
-        for name, base in bases.items()
-    ]
+    jobs = [(work, name, base, design) for name, base in bases.items()]
+    with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn")) as pool:
+        outcomes = [outcome for part in pool.map(study_base, jobs) for outcome in part]
     text = page(outcomes, design, " --quick" * arguments.quick)
     (work / PAGE.name if arguments.quick else PAGE).write_text(text, encoding="utf-8")
     print(text)
