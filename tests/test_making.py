@@ -117,6 +117,7 @@ def test_a_loop_that_was_killed_ends_with_the_weights_of_one_that_was_not(tmp_pa
                           strict=True):  # fmt: skip
         assert torch.equal(one, other)
     assert small_loop(tmp_path / "killed", 200)[1] == []  # finished: nothing is done again
+    assert len(small_loop(tmp_path / "killed", 300)[1]) == 300  # another schedule: from the start
     again.end()
     assert not again.kept.exists()
 

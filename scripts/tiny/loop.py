@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -94,6 +94,7 @@ class Loop:
 
     def _keep(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         state = {
+            "schedule": asdict(self.schedule),
             "step": step,
             "memory": self.memory,
             "optimizer": optimizer.state_dict(),
@@ -107,6 +108,9 @@ class Loop:
         if not self.kept.exists():
             return 0
         state = torch.load(self.kept, weights_only=True)
+        if state.get("schedule", asdict(self.schedule)) != asdict(self.schedule):
+            self._say("begins anew: what was kept is of another schedule")
+            return 0
         for name, module in self.trained.items():
             module.load_state_dict(state["trained"][name])
         optimizer.load_state_dict(state["optimizer"])

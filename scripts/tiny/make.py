@@ -65,7 +65,7 @@ STEPS = (
     Step("train", "tiny.corpus", "{work}/train --first-seed 0 --count {count:6000}"),
     Step("vision", "tiny.towers",
          "vision {work}/vision.safetensors --start {work}/skeleton --valid {work}/valid "
-         "--faces {count:4000} --close-steps {count:1000} --steps {count:700}",
+         "--faces {count:4000} --close-steps {count:1500} --steps {count:1500}",
          ("skeleton", "valid")),
     Step("audio", "tiny.towers",
          "audio {work}/audio.safetensors --start {work}/skeleton --steps {count:1500} "
