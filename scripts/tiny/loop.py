@@ -108,7 +108,7 @@ class Loop:
         if not self.kept.exists():
             return 0
         state = torch.load(self.kept, weights_only=True)
-        if state.get("schedule", asdict(self.schedule)) != asdict(self.schedule):
+        if state["schedule"] != asdict(self.schedule):
             self._say("begins anew: what was kept is of another schedule")
             return 0
         for name, module in self.trained.items():
