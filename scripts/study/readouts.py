@@ -66,7 +66,7 @@ class Design:
         seeds: of the runs that are measured.
     """
 
-    train: int = 400
+    train: int = 300
     valid: int = 150
     test: int = 500
     first_seeds: tuple[tuple[str, int], ...] = (
@@ -75,7 +75,7 @@ class Design:
     tuning_clips: int = 150
     tuning_epochs: int = 3
     tuning_seed: int = 100
-    epochs: int = 5
+    epochs: int = 4
     patience: int = 2
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     resamples: int = 10_000

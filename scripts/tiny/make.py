@@ -73,22 +73,22 @@ STEPS = (
     Step("test", "tiny.corpus", "{work}/test --first-seed 1000000 --count {count:1000}"),
     Step("base", "tiny.pretrain",
          "{work}/base --start {work}/words --towers {work}/vision.safetensors "
-         "{work}/audio.safetensors --steps {count:1200} --clips 12 --rated 16 "
+         "{work}/audio.safetensors --steps {count:1000} --clips 12 --rated 16 "
          "--learning-rate 8e-4 --sentences {sentences} --seed 3 " + CLIPS,
          ("words", "vision", "audio"), 2),
     Step("adapter", "tiny.adapter",
-         "{work}/adapter --base {work}/base --epochs 2 --clips {count:6000} --rated {count:5000} "
+         "{work}/adapter --base {work}/base --epochs 2 --clips {count:4000} --rated {count:5000} "
          "--varied {count:8000} --spoken {count:2000} --learning-rate 1e-3 " + WORDS + " " + CLIPS,
          ("base",), 2),
     Step("measure", "tiny.measure",
          "--model {work}/base --checkpoint {work}/adapter --corpus {work}/test "
          "--sentences {sentences}", ("adapter", "test"), 2),
     Step("study-words", "tiny.pretrain",
-         "{work}/study-words --start {work}/skeleton --answers descriptions --steps {count:1500} "
+         "{work}/study-words --start {work}/skeleton --answers descriptions --steps {count:800} "
          "--rated 64 --learning-rate 1.5e-3 " + WORDS, ("skeleton",), study=True),
     Step("study-base", "tiny.pretrain",
          "{work}/study-base --start {work}/study-words --answers descriptions --towers "
-         "{work}/vision.safetensors {work}/audio.safetensors --steps {count:1200} --clips 12 "
+         "{work}/vision.safetensors {work}/audio.safetensors --steps {count:600} --clips 12 "
          "--rated 16 --learning-rate 8e-4 --sentences {sentences} --seed 3 " + CLIPS,
          ("study-words", "vision", "audio"), 2, study=True),
 )  # fmt: skip
