@@ -177,10 +177,10 @@ def show(steps: tuple[Step, ...]) -> None:
 
 def install(work: Path) -> None:
     """Makes base and adapter the package's embedded model."""
-    for made, name in (("base", "base"), ("adapter", "checkpoint")):
+    for source, name in (("base", "base"), ("adapter", "checkpoint")):
         shutil.rmtree(TINY / name)
         unwanted = shutil.ignore_patterns("*.state", "run", "log.jsonl", "*.lock")
-        shutil.copytree(work / made, TINY / name, ignore=unwanted)
+        shutil.copytree(work / source, TINY / name, ignore=unwanted)
 
 
 def main() -> None:

@@ -153,7 +153,7 @@ def close_ups(
         patches [B * 24, 1176], what to tell [B], and whether it is the mouth (0) or the brow (1).
     """
     height, width = CROP
-    crops, wanted, kinds = [], [], []
+    crops, targets, kinds = [], [], []
     while len(crops) < CLOSE_UPS:
         face = rng.choice(faces)
         grid, kind = rng.randrange(2), rng.randrange(2)
@@ -167,14 +167,14 @@ def close_ups(
         if rng.random() < 0.5:
             crop = crop[:, :, ::-1]
         crops.append(_light(crop, rng))
-        wanted.append(face.settings[kind])
+        targets.append(face.settings[kind])
         kinds.append(kind)
     pixels = torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3).float() / 255
     pixels = (pixels - image[0]) / image[1]  # [B, 2, 3, H, W]
     rows, columns = height // 28, width // 28
     split = pixels.reshape(len(crops), 2, 3, rows, 2, 14, columns, 2, 14)
     patches = split.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(-1, 1176)
-    return patches, torch.tensor(wanted), torch.tensor(kinds)
+    return patches, torch.tensor(targets), torch.tensor(kinds)
 
 
 def whiten_patches(thinker: Thinker, patches: torch.Tensor) -> None:
@@ -211,10 +211,10 @@ def train_close(thinker: Thinker, faces: list[DrawnFace], kept: Path, arguments)
     now |= {"shift": 0, "since": 0, "error": 0.5}  # from aligned to anywhere, by and by
 
     def step_loss(step: int, rng: random.Random) -> float:
-        patches, wanted, kinds = close_ups(faces, rng, image, int(now["shift"]))
+        patches, targets, kinds = close_ups(faces, rng, image, int(now["shift"]))
         tokens = tower(patches, grid_thw=grids).pooler_output
-        told = reader(tokens.view(CLOSE_UPS, -1, thinker.width).mean(1))
-        loss = (told.gather(1, kinds[:, None])[:, 0] - wanted).abs().mean()
+        outputs = reader(tokens.view(CLOSE_UPS, -1, thinker.width).mean(1))
+        loss = (outputs.gather(1, kinds[:, None])[:, 0] - targets).abs().mean()
         loss.backward()
         now["since"] += 1
         now["error"] = 0.95 * now["error"] + 0.05 * float(loss.detach())
@@ -239,9 +239,9 @@ class Reader(torch.nn.Module):
         """Tokens [l, H] -> settings [n] (an attention over tokens each), the same as every token
         would tell them [l, n], and places [l, 2]."""
         tokens = tokens.float()
-        told = self.value(tokens)
-        settings = (self.attention(tokens).softmax(0) * told).sum(0)
-        return settings, told, self.place(tokens)
+        outputs = self.value(tokens)
+        settings = (self.attention(tokens).softmax(0) * outputs).sum(0)
+        return settings, outputs, self.place(tokens)
 
 
 def read(thinker: Thinker, reader: Reader, lessons: list[Lesson], which: str) -> list[tuple]:
@@ -255,14 +255,14 @@ def lesson_loss(readings: list[tuple], lessons: list[Lesson]) -> torch.Tensor:
     """L1 on settings; and, where the places are known, on those of the tokens on or near the head,
     and on the settings that each token on the face tells."""
     losses, places, dense = [], [], []
-    for (settings, told, place), lesson in zip(readings, lessons, strict=True):
-        wanted = torch.tensor(lesson.settings)
-        losses.append((settings - wanted).abs())
+    for (settings, outputs, place), lesson in zip(readings, lessons, strict=True):
+        targets = torch.tensor(lesson.settings)
+        losses.append((settings - targets).abs())
         if lesson.places is not None:
             truth = torch.from_numpy(lesson.places).float()
             near = truth.abs().amax(1) < 1.3
             places.append((place[near] - truth[near]).abs())
-            dense.append((told[truth.abs().amax(1) < 0.8] - wanted).abs())
+            dense.append((outputs[truth.abs().amax(1) < 0.8] - targets).abs())
     loss = torch.cat(losses).mean()
     if places:
         loss = loss + PLACE_WEIGHT * torch.cat(places).mean() + torch.cat(dense).mean()

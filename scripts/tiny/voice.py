@@ -109,10 +109,10 @@ def _settings(voice: Voice, prosody: Prosody) -> tuple[float, float]:
     Measured: a step of pitch is 0.16 semitones; range is in Hz, so a higher pitch needs more of it,
     and each of its steps above 50 also lifts the median by 0.28 %.
     """
-    wanted = voice.habit_hz * 2 ** (prosody.pitch * PITCH_SEMITONES / 12) / voice.pitch_hz
+    ratio = voice.habit_hz * 2 ** (prosody.pitch * PITCH_SEMITONES / 12) / voice.pitch_hz
     spread = 1.3 / voice.range_semitones * (1.0 + 0.9 * prosody.pitch_range)
-    pitch_range = float(np.clip(50 * wanted * spread, 2, 99))
-    base = wanted - 0.0028 * (pitch_range - 50)
+    pitch_range = float(np.clip(50 * ratio * spread, 2, 99))
+    base = ratio - 0.0028 * (pitch_range - 50)
     return 50 + 12 * np.log2(base) / 0.16, pitch_range
 
 
