@@ -144,4 +144,6 @@ def test_the_plan_names_every_step_and_runs_after_what_it_needs(monkeypatch, cap
     for step in make.STEPS:
         assert set(step.needs) <= set(names)
     base = next(step for step in make.STEPS if step.name == "base")
-    assert base.command("w", "s", 0.01)[base.command("w", "s").index("--steps") + 1] == "12"
+    whole, small = (base.command("w", "s", scale) for scale in (1.0, 0.01))
+    place = whole.index("--steps") + 1
+    assert int(small[place]) == int(whole[place]) / 100 >= 5
