@@ -95,4 +95,4 @@ def test_the_ratio_is_of_means_over_seeds_with_an_interval_around_it(readouts):
         measured.append(Measured(arm, scored=runs))
     found = readouts.ratio(measured, design)
     assert found["low"] < found["ratio"] < found["high"]
-    assert found["ratio"] == pytest.approx(1.1 / 0.6, abs=0.05) and found["published"] == 2.28
+    assert found["ratio"] == pytest.approx(1.1 / 0.6, abs=0.05) and found["transcription"] == 2.28
