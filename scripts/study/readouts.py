@@ -230,7 +230,8 @@ def page(outcomes: list[dict[str, Any]], design: Design, command: str) -> str:
     parts = [
         "# The readout study, in miniature",
         f"`python -m scripts.study.readouts{command}`. The plan is `DESIGN` (with "
-        "--quick: `QUICK`) in [readouts.py](readouts.py); the history of that file tells whether it stood before: "
+        "--quick: `QUICK`) in [readouts.py](readouts.py); the history of that file tells "
+        "whether it stood before: "
         f"{design.train} synthetic clips for training, {design.valid} for validation, "
         f"{design.test} for testing, no words in common; LoRA rank 32 on the whole Thinker, batch "
         f"16, at most {design.epochs} epochs, stopped after {design.patience} without a better "
@@ -247,7 +248,8 @@ def page(outcomes: list[dict[str, Any]], design: Design, command: str) -> str:
             for o in outcomes
         ),
         f"On CMU-MOSI with the 7B model this ratio is {TRANSCRIBED_RATIO} (1.521 against 0.667, "
-        'by a third-party transcription of arXiv 2606.05713; its abstract says "more than doubles").',
+        "by a third-party transcription of arXiv 2606.05713; "
+        'its abstract says "more than doubles").',
         "How to read this: the clips are synthetic and the model is tiny. The base `tiny` was "
         "pretrained to rate clips of this generator, so its generative arms start ahead; the base "
         "`study` was pretrained on the same clips and never met a number or a rating.",
