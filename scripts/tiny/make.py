@@ -179,8 +179,10 @@ def install(work: Path) -> None:
     """Makes base and adapter the package's embedded model."""
     for source, name in (("base", "base"), ("adapter", "checkpoint")):
         shutil.rmtree(TINY / name)
-        unwanted = shutil.ignore_patterns("*.state", "run", "log.jsonl", "*.lock")
+        unwanted = shutil.ignore_patterns("*.state", "run", "*log.jsonl", "*.lock")
         shutil.copytree(work / source, TINY / name, ignore=unwanted)
+        for path in (TINY / name).iterdir():
+            path.chmod(0o644)  # safetensors lets its owner alone read what it writes
 
 
 def main() -> None:
