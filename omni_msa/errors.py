@@ -22,6 +22,7 @@ ERROR_CODES = {
     "window": "the time window begins after the file has ended",
     "transcript": "the file with its words cannot be read",
     "memory": "memory did not suffice for this clip alone",
+    "features": "a feature file cannot be used, or features stand where media are looked at",
     "model": "the model cannot be loaded, or gave no number",
     "options": "an option, or a combination of options, is not allowed",
     "manifest": "a manifest has bad rows",

@@ -5,7 +5,7 @@ Only `commands` turns flags into these.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite
 from pathlib import Path
@@ -33,6 +33,7 @@ DETAILS = {
 }
 QUANTIZE = ("auto", "none", "4bit", "8bit")
 DEVICES = ("auto", "cpu", "cuda")
+LANGUAGE = "language"  # an encoder that is a causal language model
 PROMPT_VERSION = "2"
 
 
@@ -137,8 +138,13 @@ class ModelOptions:
     # of a base that is read without a checkpoint: its labels' range (None: MOSI's), or classes
     label_range: tuple[float, float] | None = None
     classes: tuple[str, ...] = ()
+    # by modality, or "language": a Hugging Face folder in place of the Thinker's own part, or
+    # "stored:WIDTH" for features that come with the clips
+    encoders: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in self.encoders:
+            check_choice("--encoder", name, (*MODALITIES, LANGUAGE))
         check_choice("quantize", self.quantize, QUANTIZE)
         check_choice("device", self.device, DEVICES)
         if self.label_range is not None:
@@ -222,6 +228,11 @@ class TrainOptions:
     save_every: int = 100  # steps between the states that a killed run goes on from
     seed: int = 0
 
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], choices: Mapping[str, Any]) -> TrainOptions:
+        """A user's choices over a method's own recipe, over the defaults above."""
+        return cls(**{**recipe, **choices})
+
     def __post_init__(self) -> None:
         check_choice("lora-scope", self.lora_scope, LORA_SCOPES)
         check_choice("subsets", self.subsets, ("packed", "full"))
@@ -261,7 +272,7 @@ class FitOptions:
 
 METRIC_FAMILIES = ("auto", "mosi", "sims", "meld", "general", "emotion")
 INTERVAL_UNITS = ("auto", "clips", "videos", "speakers")
-TASKS = ("sentiment", "emotion")
+TASKS = ("sentiment", "emotion", "sentiment+emotions")
 
 
 @dataclass(frozen=True)

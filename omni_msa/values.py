@@ -1,8 +1,8 @@
 """What crosses a module border: small frozen values that check themselves.
 
-A clip goes in (`Clip`), is read once (`ClipContent`: `Frames`, `Waveform`, `Transcript`), and comes
-out as one `files.record.Record`. Shapes: F frames, H height, W width, S audio samples, N frames in
-the file.
+A clip goes in (`Clip`), is read once (`ClipContent`: `Frames`, `Waveform`, `Transcript`, or a
+`FeatureSequence` in place of one of them), and comes out as one `files.record.Record`. Shapes: F
+frames, H height, W width, S audio samples, N frames in the file, L steps of D features.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Clip:
     `transcript` holds words from an option or a manifest; when it is None the reader looks for a
     file beside the clip and for subtitles inside it. Times are seconds from the start of the
     presentation. `subset_labels` holds labels of subsets of the modalities, keyed by `subset_name`,
-    where a data set has them, as CH-SIMS does. `speaker`, `emotion` (a class of the data set) and
+    where a data set has them, as CH-SIMS does. `speaker`, `emotion` (a class of the data set),
+    `emotions` (how strong each is; one that is not named is absent; None is not known) and
     `dataset` (a key of `importers.DATASETS`) come from the manifest, and `extra` holds the columns
     of its row that are copied into the record.
     """
@@ -47,6 +48,7 @@ class Clip:
     split: str | None = None
     speaker: str | None = None
     emotion: str | None = None
+    emotions: dict[str, float] | None = field(default=None, hash=False)
     dataset: str | None = None
     row_id: str | None = None  # the user's own name, copied into the record
     extra: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -70,6 +72,13 @@ class Clip:
         """The recording that it was cut from, as the manifest's column says."""
         value = self.extra.get("video")
         return None if value is None else str(value).strip() or None
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """What was said before it in the same dialogue, the last turn last: a list, or lines."""
+        value = self.extra.get("context")
+        turns = value.splitlines() if isinstance(value, str) else value
+        return tuple(map(str, turns)) if isinstance(turns, (list, tuple)) else ()
 
     @property
     def is_window(self) -> bool:
@@ -262,6 +271,39 @@ class Waveform(Part):
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
         return cls(arrays["samples"], about)
+
+
+@dataclass(frozen=True)
+class FeatureSequence(Part):
+    """Features of one modality that were extracted elsewhere: float32 [L, D], L and D > 0, finite.
+
+    `text` holds, for the modality text, the words themselves, where they are known.
+    """
+
+    values: np.ndarray
+    source: str
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        is_matrix = self.values.ndim == 2 and self.values.size > 0
+        if self.values.dtype != np.float32 or not is_matrix:
+            raise ValueError(
+                f"features are float32 [L, D], got {self.values.dtype} {self.values.shape}"
+            )
+        if not np.isfinite(self.values).all():
+            raise ValueError("features are finite numbers, got NaN or infinite ones")
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def store(self) -> tuple[dict[str, np.ndarray], Any]:
+        return {"values": self.values}, [self.source, self.text]
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
+        source, text = about
+        return cls(arrays["values"], source, text)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from omni_msa.values import ClipContent
 class MemoryFeed:
     """A `Feed` of clips that were read already."""
 
+    cache = None
+
     def __init__(self, contents: Sequence[ClipContent]) -> None:
         self.contents = contents
         self.clips = [content.clip for content in contents]

@@ -74,12 +74,12 @@ def make_checkpoint(base_folder: Path, out: Path, **changes) -> Path:
     from omni_msa.methods import make_method
     from omni_msa.model.identity import base_sha256
     from omni_msa.model.loading import load_thinker
-    from omni_msa.model.lora import add_lora
+    from omni_msa.model.lora import LoraSettings, add_lora
     from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
 
     torch.manual_seed(2 + changes.get("seed", 0))
     thinker = load_thinker(str(base_folder))
-    add_lora(thinker, rank=4, alpha=8, dropout=0.0)
+    add_lora(thinker, LoraSettings(4, 8, 0.0))
     for name, parameter in thinker.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)

@@ -155,7 +155,7 @@ def test_failed_rows_are_counted_and_left_out():
         None,
         Record("d", "s", 0.0, answer=answer),
     ]
-    found, failed = scored_clips(clips, records)
+    found, failed = scored_clips(clips, records, LabelSpace())
     assert failed == 2
     assert found == [
         ScoredClip("a", 1.0, 0.5, {"": 0.1, "T": 0.5}),
@@ -165,7 +165,7 @@ def test_failed_rows_are_counted_and_left_out():
 
 def test_nothing_scored_is_nothing_to_evaluate():
     with pytest.raises(MediaError, match="not one clip could be scored"):
-        scored_clips([clip("a")], [Record("a", None, None)])
+        scored_clips([clip("a")], [Record("a", None, None)], LabelSpace())
 
 
 # --- figures ----------------------------------------------------------------------------------

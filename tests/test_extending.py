@@ -98,8 +98,8 @@ class Halved(Method):
         self.line = nn.Linear(thinker.width, 1, bias=options.bias)
 
     @classmethod
-    def modalities(cls):
-        return super().modalities() - {"video"}
+    def modalities(cls, options):
+        return super().modalities(options) - {"video"}
 
     @classmethod
     def num_parameters(cls, width, options, label_space) -> int:
@@ -117,7 +117,7 @@ class Halved(Method):
         return Reading(self.label_space.clip(self._scores(thinker, clips, subsets)))
 
     def losses(self, thinker, clips, subsets, labels) -> torch.Tensor:
-        return (self._scores(thinker, clips, subsets) - labels).abs()
+        return (self._scores(thinker, clips, subsets) - labels.scores).abs()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from omni_msa.methods import make_method
 from omni_msa.modalities import MODALITIES
 from omni_msa.model.identity import base_sha256, file_sha256
 from omni_msa.model.loading import TINY, load_thinker
-from omni_msa.model.lora import LORA_SUFFIXES, add_lora
+from omni_msa.model.lora import LORA_SUFFIXES, LoraSettings, add_lora
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, save_checkpoint
 from omni_msa.scoring.inspection import TOLERANCE, inspect_checkpoint
@@ -100,7 +100,7 @@ def test_check_scores_are_those_of_the_clip_scored_alone(scorer):
 
 def test_checking_leaves_a_model_in_training_in_training(base_folder, tmp_path):
     thinker = load_thinker(str(base_folder))
-    add_lora(thinker, rank=4, alpha=8, dropout=0.5)
+    add_lora(thinker, LoraSettings(4, 8, 0.5))
     readout = make_method("regression", thinker, LabelSpace())
     thinker.model.train()
     readout.train()
@@ -202,7 +202,7 @@ def test_the_adapters_own_layers_are_not_counted_as_the_bases(saved, thinker):
 
 def test_a_language_only_adapter_leaves_the_towers_alone(base_folder, tmp_path):
     thinker = load_thinker(str(base_folder))
-    lora = add_lora(thinker, rank=4, alpha=8, dropout=0.0, scope="language")
+    lora = add_lora(thinker, LoraSettings(4, 8, 0.0, "language"))
     scale = LabelSpace()
     info = CheckpointInfo(
         str(base_folder), base_sha256(base_folder), "regression", scale, MEDIA, lora=lora

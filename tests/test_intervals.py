@@ -291,7 +291,7 @@ def test_coverage_counts_the_labels_inside():
     assert found.share == pytest.approx(2 / 3) and found.width == pytest.approx(3.25 / 3)
     assert coverage_of(clips_with(None)) is None
     record = replace(good(), interval=(0.0, 1.5))
-    (scored,), _ = scored_clips([Clip("a.mp4", label=2.0)], [record])
+    (scored,), _ = scored_clips([Clip("a.mp4", label=2.0)], [record], LabelSpace())
     assert scored.interval == (0.0, 1.5)
 
 

@@ -263,7 +263,7 @@ def test_names_are_escaped_for_latex():
 
 
 def test_arms_are_readouts_by_subsets_and_share_their_runs():
-    arms = make_arms(["regression", "generative:zero-shot"], [TAV, TA], [1, 2], TrainOptions(),
+    arms = make_arms(["regression", "generative:zero-shot"], [TAV, TA], [1, 2], {},
                      {"regression": {"head": "linear", "epochs": "7"}}, retrain=False)  # fmt: skip
     assert [arm.name for arm in arms] == [
         "regression TAV", "regression TA", "generative (zero-shot) TAV", "generative (zero-shot) TA"
@@ -272,7 +272,7 @@ def test_arms_are_readouts_by_subsets_and_share_their_runs():
     options = arms[0].options
     assert options.epochs == 7 and options.method_options["head"] == "linear"
     assert arms[2].way is TrainedBy.NOTHING
-    own = make_arms(["regression"], [TAV, TA], [1], TrainOptions(), {}, retrain=True)
+    own = make_arms(["regression"], [TAV, TA], [1], {}, {}, retrain=True)
     names = [run.name for run in runs_of(own)]
     assert len(names) == 2 and names[0] != runs_of(arms)[0].name  # another head, another folder
 
@@ -292,7 +292,7 @@ def test_arms_are_readouts_by_subsets_and_share_their_runs():
 def test_arms_that_cannot_be_are_refused(changes, words):
     values = {"readouts": ["regression"], "subsets": [TAV], "seeds": [1], "settings": {}}
     with pytest.raises(ConfigError, match=words):
-        make_arms(**values | changes, budget=TrainOptions(), retrain=False)
+        make_arms(**values | changes, budget={}, retrain=False)
 
 
 def test_a_clip_is_shown_what_it_has_of_a_subset():

@@ -122,12 +122,12 @@ def live_peak(job) -> int:
 def test_activations_are_near_what_is_allocated(task):
     """The embedded model, with its published adapter and checkpointing as in training."""
     from omni_msa.files.labels import LabelSpace
-    from omni_msa.methods import make_method
+    from omni_msa.methods import Labels, make_method
     from omni_msa.model.loading import load_thinker
-    from omni_msa.model.lora import add_lora
+    from omni_msa.model.lora import LoraSettings, add_lora
 
     thinker = load_thinker("tiny")
-    add_lora(thinker, 32, 32, 0.1)
+    add_lora(thinker, LoraSettings(32, 32, 0.1))
     readout = make_method("regression", thinker, LabelSpace())
     thinker.model.train(task == "train")
     thinker.core.gradient_checkpointing_enable({"use_reentrant": False})
@@ -145,7 +145,7 @@ def test_activations_are_near_what_is_allocated(task):
 
     def train() -> None:
         labels = torch.ones(1, len(subsets))
-        readout.losses(thinker, [inputs], [subsets], labels).mean().backward()
+        readout.losses(thinker, [inputs], [subsets], Labels(labels)).mean().backward()
 
     job = {"score": score, "train": train}[task]
     if task == "train":

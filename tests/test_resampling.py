@@ -18,6 +18,7 @@ from omni_msa.evaluation.resampling import (
     paired_differences,
     units_of,
 )
+from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Record
 from omni_msa.options import EvaluateOptions
 from omni_msa.values import Clip
@@ -139,5 +140,5 @@ def test_the_manifest_says_who_speaks_in_which_video():
         Clip(transcript="b", label=1.0, extra={"video": " v1 "}),
         Clip(transcript="c", label=1.0, extra={"video": ""}),
     ]
-    scored, _ = scored_clips(clips, [Record(c.transcript, "s", 0.5) for c in clips])
+    scored, _ = scored_clips(clips, [Record(c.transcript, "s", 0.5) for c in clips], LabelSpace())
     assert [(c.speaker, c.video) for c in scored] == [("Ann", "7"), (None, "v1"), (None, None)]

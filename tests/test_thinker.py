@@ -12,7 +12,7 @@ from conftest import make_content
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.modalities import all_subsets
 from omni_msa.model.loading import count_parameters, keep_packing, load_thinker, resolve_quantize
-from omni_msa.model.lora import add_lora
+from omni_msa.model.lora import LoraSettings, add_lora
 from omni_msa.model.published import published_thinker_config
 from omni_msa.model.thinker import SharedModel, Thinker
 from omni_msa.options import MediaOptions
@@ -141,13 +141,14 @@ def test_lora_is_the_published_share_of_the_7b_model(scope, parameters, percent)
         )
         holder = Thinker.__new__(Thinker)  # its tokenizer has no part in this
         holder.shared = SharedModel(model)
-        lora = add_lora(holder, 32, 32, 0.1, scope)
+        holder.encoders = {}
+        lora = add_lora(holder, LoraSettings(32, 32, 0.1, scope))
     assert (lora["parameters"], lora["percent"]) == (parameters, percent)
 
 
 def test_gradients_pass_through_4_bit_layers_after_an_evaluation(base_folder):
     thinker = load_thinker(str(base_folder), "4bit", "cpu")
-    add_lora(thinker, 4, 4, 0.0)
+    add_lora(thinker, LoraSettings(4, 4, 0.0))
     inputs = thinker.builder().build(make_content(), MediaOptions())
     batch = thinker.batch([inputs], [[inputs.present]])
     with torch.inference_mode():

@@ -77,7 +77,8 @@ def test_the_same_seed_gives_the_same_weights(base_folder, tmp_path):
 def test_a_subset_is_trained_towards_its_own_label_where_there_is_one(thinker):
     content = clips([2.0], seconds=0.5, num_frames=2)[0]
     content = replace(content, clip=replace(content.clip, subset_labels={"T": -1.0, "": 0.5}))
-    item = with_labels(content.clip, thinker.builder().build(content, MediaOptions(**MEDIA)), True)
+    inputs = thinker.builder().build(content, MediaOptions(**MEDIA))
+    item = with_labels(content.clip, inputs, True, LabelSpace())
     assert dict(zip(item.subsets, item.labels, strict=True)) == {
         frozenset(): 0.5,
         frozenset({"text"}): -1.0,

@@ -13,7 +13,7 @@ from omni_msa.commands.flags import (
     MediaFlags,
     Settings,
     ShowFlags,
-    parse_settings,
+    parse_pairs,
     takes_flags,
 )
 from omni_msa.commands.labelled import (
@@ -41,7 +41,7 @@ class FitFlags:
 
     def options(self) -> FitOptions:
         """The checked options that the library takes."""
-        return FitOptions(self.method, parse_settings(self.settings or []))
+        return FitOptions(self.method, parse_pairs("--set", self.settings or [], "head=linear"))
 
 
 @takes_flags

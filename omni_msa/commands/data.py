@@ -26,7 +26,14 @@ def import_data(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="mosi, mosei, sims, simsv2, meld or iemocap.")
     ],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The release, as unpacked.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="The release, as unpacked; or MMSA's pickle of its features, .pkl (mosi, mosei, "
+            "sims, simsv2).",
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The manifest, .jsonl.")
     ],

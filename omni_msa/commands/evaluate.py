@@ -184,7 +184,7 @@ class _Job:
         ablation = AblationOptions(enabled=self.options.ablate)
         done = score_clips(scorer, self.chosen, ablation, self.hide, batch, show)
         records = all_records(done.summary, self.chosen, batch)
-        scored, failed = scored_clips(self.chosen, records)
+        scored, failed = scored_clips(self.chosen, records, space)
         family, notice = family_of(self.chosen, self.options.family, space)
         system = identity.describe()
         evaluation = measure(
@@ -195,6 +195,7 @@ class _Job:
             self.options,
             failed,
             protocol=protocol_of(identity.info),
+            emotions=space.emotions,
         )
         overlap = self._overlap(identity.info)
         notices = [notice, self._foreign(space.range), self._seen(model, overlap), self.remark]

@@ -73,17 +73,17 @@ def parse_modalities(values: Sequence[str]) -> Subset:
     return frozenset(names)
 
 
-def parse_settings(values: Sequence[str]) -> dict[str, str]:
-    """`["head=linear"]` -> `{"head": "linear"}`; what the names mean, the method knows."""
-    settings = {}
+def parse_pairs(flag: str, values: Sequence[str], example: str) -> dict[str, str]:
+    """`["head=linear"]` -> `{"head": "linear"}`; what the names mean, others know."""
+    pairs = {}
     for value in values:
         name, equals, setting = value.partition("=")
-        if not (name.strip() and equals):
-            raise ConfigError(f"--set {value}: give NAME=VALUE, such as --set head=linear")
-        if name.strip() in settings:
-            raise ConfigError(f"--set {name.strip()} is given twice; give it once")
-        settings[name.strip()] = setting.strip()
-    return settings
+        if not (name.strip() and equals and setting.strip()):
+            raise ConfigError(f"{flag} {value}: give NAME=VALUE, such as {flag} {example}")
+        if name.strip() in pairs:
+            raise ConfigError(f"{flag} {name.strip()} is given twice; give it once")
+        pairs[name.strip()] = setting.strip()
+    return pairs
 
 
 def option(*names: str, help: str, metavar: str | None = None, panel: str) -> Any:
@@ -147,6 +147,19 @@ Device = Annotated[
 ]
 
 
+Encoders = Annotated[
+    list[str] | None,
+    option(
+        "--encoder",
+        metavar="NAME=DIR",
+        panel=_MODEL,
+        help=f"Of methods on features: a Hugging Face folder for {MODALITY_NAMES}, or the causal "
+        "language model of mse-adapter (language=DIR), in place of the Thinker's own; or "
+        "audio=stored:74, for features that come with the clips.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class ModelFlags:
     """Which model scores."""
@@ -175,6 +188,7 @@ class ModelFlags:
     ] = ModelOptions.label_range
     quantize: Quantize = ModelOptions.quantize
     device: Device = ModelOptions.device
+    encoder: Encoders = None
 
     def options(self) -> ModelOptions:
         """The checked options that the library takes."""
@@ -185,6 +199,7 @@ class ModelFlags:
             self.quantize,
             self.device,
             self.label_range,
+            encoders=parse_pairs("--encoder", self.encoder or [], "text=DIR"),
         )
 
 
@@ -195,10 +210,14 @@ class BaseFlags:
     model: Model = ModelOptions.model
     quantize: Quantize = ModelOptions.quantize
     device: Device = ModelOptions.device
+    encoder: Encoders = None
 
     def options(self) -> ModelOptions:
         """The checked options that the library takes."""
-        return ModelOptions(self.model, quantize=self.quantize, device=self.device)
+        encoders = parse_pairs("--encoder", self.encoder or [], "text=DIR")
+        return ModelOptions(
+            self.model, quantize=self.quantize, device=self.device, encoders=encoders
+        )
 
 
 @dataclass(frozen=True)

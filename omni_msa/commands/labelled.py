@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Of a manifest: those that a user's file may call otherwise.
 COLUMNS = (
     "clip", "text", "start_seconds", "end_seconds", "label", "split", "speaker", "emotion",
-    "dataset", "video",
+    "emotions", "dataset", "video",
 )  # fmt: skip
 
 Manifest = Annotated[
@@ -146,7 +146,8 @@ class ReadFlags(CacheFlags, ColumnFlags):
             "--task",
             metavar="|".join(TASKS),
             panel=_READ,
-            help="Labels are numbers, or the classes of the column emotion.",
+            help="Labels are numbers, the classes of the column emotion, or numbers and which of "
+            "the column emotions are present.",
         ),
     ] = TASKS[0]
     drop: Annotated[

@@ -42,6 +42,10 @@ class PlanFlags:
     task: Annotated[
         str, option("--task", metavar="score|train", panel=_PLAN, help="What memory is for.")
     ] = "score"
+    method: Annotated[
+        str,
+        option("--method", "--readout", metavar="NAME", panel=_PLAN, help="How it is scored."),
+    ] = TrainOptions.method
     seconds: Annotated[
         float, option("--seconds", metavar="S", panel=_PLAN, help="Length of a clip.")
     ] = 8.0
@@ -92,6 +96,7 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
             work.seconds,
             media=MediaOptions.over({}, media.overrides()),
             purpose=work.task,
+            method=work.method,
             subsets=work.subsets,
             batch_size=work.batch_size,
         )

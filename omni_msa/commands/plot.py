@@ -25,16 +25,26 @@ def plot(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The picture, .svg or .png.")
     ],
+    experts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of mmolre: how much each expert was used, a picture of the first folder.",
+        ),
+    ] = None,
     show: ShowFlags,
 ) -> None:
     """Draw the curves of training runs from their logs; needs the extra plot (matplotlib)."""
     from omni_msa.display.curves import draw_curves, read_curves
+    from omni_msa.display.experts import expert_figure
     from omni_msa.display.output import print_json
-    from omni_msa.display.pictures import check_picture
+    from omni_msa.display.pictures import check_picture, save_picture
 
     check_picture(output)
     runs = read_curves(folders)
     draw_curves(runs, output)
+    if experts is not None:
+        save_picture(expert_figure(folders[0]), experts, "--experts")
     epochs = {str(folder): len(run.epochs) for folder, run in zip(folders, runs, strict=True)}
     if show.json:
         print_json({"picture": str(output), "epochs": epochs})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from omni_msa.commands.flags import (
     BaseFlags,
@@ -13,7 +13,7 @@ from omni_msa.commands.flags import (
     Settings,
     ShowFlags,
     option,
-    parse_settings,
+    parse_pairs,
     takes_flags,
 )
 from omni_msa.commands.labelled import (
@@ -31,13 +31,24 @@ from omni_msa.options import (
     CHECKPOINTING,
     LORA_SCOPES,
     MediaOptions,
+    ModelOptions,
     TrainOptions,
 )
+
+if TYPE_CHECKING:
+    from omni_msa.methods import Method
+    from omni_msa.values import Clip
 
 EXAMPLES = "Example:\n\nomni-msa train mosi.jsonl -o mosi-checkpoint --cache cache"
 
 
 _TRAIN = "Training (where each default comes from: docs/provenance.md)"
+
+
+def _default(name: str) -> str:
+    """Of an option that methods have recipes for, as help shows it."""
+    field = name.removeprefix("--").replace("-", "_")
+    return f" Default: {getattr(TrainOptions, field)}, or the method's own."
 
 
 def _rate(name: str, help: str) -> Any:
@@ -63,7 +74,9 @@ class TrainFlags:
             "--method",
             metavar="NAME",
             panel=_TRAIN,
-            help="regression: a head on the last token; generative: the score as text.",
+            help="regression: a head on the last token; generative: the score as text; "
+            "mse-adapter, mmolre: other published systems, on features "
+            "(docs/training.md).",
         ),
     ] = TrainOptions.method
     head: Annotated[
@@ -76,13 +89,16 @@ class TrainFlags:
         ),
     ] = None
     settings: Settings = None
-    epochs: Annotated[int, _number("--epochs", "At most; --patience ends it before.")] = (
-        TrainOptions.epochs
-    )
+    epochs: Annotated[
+        int | None, _number("--epochs", "At most; --patience ends it before." + _default("epochs"))
+    ] = None
     batch_size: Annotated[
-        int,
-        _number("--batch-size", "Clips a forward pass; halved when memory runs out."),
-    ] = TrainOptions.batch_size
+        int | None,
+        _number(
+            "--batch-size",
+            "Clips a forward pass; halved when memory runs out." + _default("batch-size"),
+        ),
+    ] = None
     accumulate: Annotated[int, _number("--accumulate", "Forward passes an optimizer step.")] = (
         TrainOptions.accumulate
     )
@@ -94,30 +110,48 @@ class TrainFlags:
             "Train on all modality subsets in the same pass, or not.",
         ),
     ] = TrainOptions.subsets
-    lora_rank: Annotated[int, _number("--lora-rank", "Of the adapter.")] = TrainOptions.lora_rank
-    lora_alpha: Annotated[int, _number("--lora-alpha", "Its scale, times the rank.")] = (
-        TrainOptions.lora_alpha
-    )
-    lora_dropout: Annotated[float, _rate("--lora-dropout", "Of its input.")] = (
-        TrainOptions.lora_dropout
-    )
+    lora_rank: Annotated[
+        int | None, _number("--lora-rank", "Of the adapter." + _default("lora-rank"))
+    ] = None
+    lora_alpha: Annotated[
+        int | None, _number("--lora-alpha", "Its scale, times the rank." + _default("lora-alpha"))
+    ] = None
+    lora_dropout: Annotated[
+        float | None, _rate("--lora-dropout", "Of its input." + _default("lora-dropout"))
+    ] = None
     lora_scope: Annotated[
-        str,
-        _choice("--lora-scope", LORA_SCOPES, "The whole Thinker, or its language model."),
-    ] = TrainOptions.lora_scope
+        str | None,
+        _choice(
+            "--lora-scope",
+            LORA_SCOPES,
+            "The whole Thinker, or its language model." + _default("lora-scope"),
+        ),
+    ] = None
     head_dropout: Annotated[
         float | None,
         _rate("--head-dropout", "Of regression; default: 0.2. The same as --set dropout=..."),
     ] = None
     lora_learning_rate: Annotated[
-        float, _rate("--lora-learning-rate", "AdamW, after warm-up; then a cosine to zero.")
-    ] = TrainOptions.lora_learning_rate
+        float | None,
+        _rate(
+            "--lora-learning-rate",
+            "AdamW, after warm-up; then a cosine to zero." + _default("lora-learning-rate"),
+        ),
+    ] = None
     head_learning_rate: Annotated[
-        float, _rate("--head-learning-rate", "The same for the method's own parameters.")
-    ] = TrainOptions.head_learning_rate
+        float | None,
+        _rate(
+            "--head-learning-rate",
+            "The same for the method's own parameters." + _default("head-learning-rate"),
+        ),
+    ] = None
     patience: Annotated[
-        int, _number("--patience", "Epochs without a better validation MAE before it stops.")
-    ] = TrainOptions.patience
+        int | None,
+        _number(
+            "--patience",
+            "Epochs without a better validation MAE before it stops." + _default("patience"),
+        ),
+    ] = None
     checkpointing: Annotated[
         str,
         _choice(
@@ -151,8 +185,9 @@ class TrainFlags:
     ] = False
     seed: Annotated[int, _number("--seed", "Order, dropout, fresh weights.")] = TrainOptions.seed
 
-    def options(self) -> TrainOptions:
-        """The checked options that the library takes; what else is needed is installed."""
+    def choices(self) -> dict[str, Any]:
+        """The fields of `TrainOptions` that were chosen, checked; what else is needed is
+        installed."""
         if self.tensorboard:
             from omni_msa.training.event_files import require_tensorboard
 
@@ -160,12 +195,14 @@ class TrainFlags:
         names = {field.name for field in fields(TrainOptions)} & {f.name for f in fields(self)}
         own = {"head": self.head, "dropout": self.head_dropout}
         own = {name: value for name, value in own.items() if value is not None}
-        settings = parse_settings(self.settings or [])
+        settings = parse_pairs("--set", self.settings or [], "head=linear")
         if twice := sorted(own.keys() & settings.keys()):
             raise ConfigError(f"{' and '.join(twice)}: by a flag and by --set; give one of them")
-        return TrainOptions(
-            method_options=own | settings, **{name: getattr(self, name) for name in names}
-        )
+        values = {name: getattr(self, name) for name in names}
+        choices = {name: value for name, value in values.items() if value is not None}
+        choices["method_options"] = own | settings
+        TrainOptions(**choices)
+        return choices
 
 
 @takes_flags
@@ -183,7 +220,7 @@ def train(
     """Train a LoRA adapter and a method; the epoch with the best validation MAE is kept."""
     from omni_msa.files.manifest import read_manifest
 
-    options, model = train.options(), base.options()
+    choices, model = train.choices(), base.options()
     chosen = MediaOptions.over({}, media.overrides())
     clips = read_manifest(data, columns=read.names())
     show = replace(show, quiet=show.quiet or world_rank() > 0)
@@ -193,7 +230,7 @@ def train(
 
     with working("loading the model ...", show.quiet):
         from omni_msa.files.labels import label_space_of
-        from omni_msa.methods import method_named
+        from omni_msa.methods import method_named, parse_options
         from omni_msa.training.data import TrainingData
         from omni_msa.training.trainer import Trainer
 
@@ -206,14 +243,19 @@ def train(
         space = label_space_of(clips, read.task, read.label_range)
         note_left_out(clips, space, show)
         splits = [[c for c in clips if c.split == name] for name in ("train", "valid")]
-        unused = method_named(options.method).unused_modalities()
+        method = method_named(train.method)
+        options = TrainOptions.of(method.recipe, choices)
+        own = parse_options(method, options.method_options)
+        unused = method.unused_modalities(own)
+        model = _with_stored_encoders(model, clips, method, own, show)
         feeds = [file_feed(space.labelled(split), chosen, read, unused) for split in splits]
         labelled = TrainingData(feeds[0], feeds[1], space, read.hide)
         trainer = Trainer(model, options, chosen)
     if inherited:
         show.note(f"{train.start}: trained without {' and '.join(inherited)}, and so is this")
-    lora = trainer.lora
-    show.note(f"LoRA {lora['scope']}: {lora['parameters']:,} parameters ({lora['percent']:.4f} %)")
+    if lora := trainer.lora:
+        share = f"{lora['parameters']:,} parameters ({lora['percent']:.4f} %)"
+        show.note(f"LoRA {lora['scope']}: {share}")
     with train_progress(show.quiet) as progress:
         try:
             info = trainer.run(labelled, output, fresh=fresh, start=train.start, progress=progress,
@@ -223,6 +265,25 @@ def train(
             raise
     if world_rank() == 0:
         print_trained(output, info, show.json)
+
+
+def _with_stored_encoders(
+    model: ModelOptions, clips: Sequence[Clip], method: type[Method], options: Any, show: ShowFlags
+) -> ModelOptions:
+    """With encoders as wide as the features of the first clip, if clips are feature files and none
+    are named; words that an adapter is trained to read are read."""
+    from omni_msa.media.features import is_feature_file, read_features
+
+    path = next((clip.path for clip in clips if clip.path is not None), None)
+    if model.encoders or path is None or not is_feature_file(path):
+        return model
+    names = method.replaceable(options) - ({"text"} if method.adapts_base(options) else set())
+    values = read_features(path).values
+    encoders = {m: f"stored:{values[m].shape[1]}" for m in sorted(names & values.keys())}
+    if encoders:
+        widths = ", ".join(f"{name} {values[name].shape[1]}" for name in encoders)
+        show.note(f"features that come with the clips: {widths} wide")
+    return replace(model, encoders=encoders)
 
 
 def _as_started(start: Path, read: ReadFlags, media: MediaFlags) -> tuple[list[str], MediaOptions]:

@@ -44,9 +44,13 @@ def card(record: Record, subsets: bool = False) -> Group:
     if record.interval:
         low, high = record.interval
         parts.append(line(f"  90 % interval {signed(low)} to {signed(high)}"))
+    if record.emotions:
+        parts.append(line(f"  {_probabilities(record.emotions)}"))
     parts += [line(), _modalities(record, numbers)]
     if numbers.contribution:
         parts.append(_sum_line(numbers))
+    if record.ablation and record.ablation.emotions:
+        parts += [line(), _emotion_shares(record)]
     if subsets and record.ablation:
         parts += [line(), _subset_scores(record, numbers)]
     if numbers.contribution or numbers.without or subsets:
@@ -56,6 +60,27 @@ def card(record: Record, subsets: bool = False) -> Group:
         ]
     parts += [line(f"  warning: {warning}", style="yellow") for warning in record.warnings]
     return Group(*parts)
+
+
+def _probabilities(emotions: dict[str, float]) -> str:
+    """`joy 71 %, anger 12 %`: the likeliest first."""
+    rows = sorted(emotions.items(), key=lambda row: -row[1])
+    return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in rows)
+
+
+def _emotion_shares(record: Record) -> Padding:
+    """One line an emotion: its probability, and what each modality adds to it, in per cent."""
+    shares = record.ablation.emotions if record.ablation else {}
+    modalities = in_order(frozenset().union(*shares.values()))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("emotion", no_wrap=True)
+    for heading in ("probability", *modalities):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, row in shares.items():
+        share = (record.emotions or {}).get(name, 0.0)
+        cells = [line(f"{100 * row[m]:+.0f}") for m in modalities]
+        table.add_row(line(name), line(f"{100 * share:.0f} %"), *cells)
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def scale(label_range: tuple[float, float] | None) -> str:

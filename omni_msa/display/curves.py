@@ -104,7 +104,12 @@ def make_figure(runs: Sequence[Curves]) -> Figure:
     return figure
 
 
-def _read_run(folder: Path, name: str) -> Curves:
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
+    """The log's lines of finished epochs.
+
+    Raises:
+        ConfigError: there is no log, or no epoch of it is finished.
+    """
     try:
         data = read_limited(folder / LOG, MAX_TABLE_BYTES, ConfigError)
         lines = data.decode("utf-8", "replace").splitlines()
@@ -114,6 +119,11 @@ def _read_run(folder: Path, name: str) -> Curves:
     rows = [row for row in rows if isinstance(row.get("epoch"), int)]
     if not rows:
         raise ConfigError(f"{folder}: no epoch is finished yet; there is nothing to draw")
+    return rows
+
+
+def _read_run(folder: Path, name: str) -> Curves:
+    rows = epochs_of(folder)
     keys = [key for panel in PANELS.values() for key in panel]
     figures = {key: [_number(row.get(key)) for row in rows] for key in keys}
     return Curves(name, [row["epoch"] for row in rows], figures)

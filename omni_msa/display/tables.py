@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from omni_msa.evaluation.evaluate import Evaluation
     from omni_msa.evaluation.label_gap import LabelGap
+    from omni_msa.evaluation.presence import EmotionFigures
     from omni_msa.evaluation.resampling import Basis, Difference
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.inspection import Inspection
@@ -134,6 +135,8 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     if (coverage := evaluation.coverage) is not None:
         about = f"{coverage.share:.1%} of the labels of {coverage.num_clips} clips lie inside"
         parts.append(line(f"90 % intervals: {about}, mean width {coverage.width:.4f}"))
+    if evaluation.emotions is not None:
+        parts += [line(), *_emotion_parts(evaluation.emotions)]
     parts += _answer_quality(evaluation)
     if evaluation.label_gap is not None:
         parts.append(line(_label_gap(evaluation.label_gap)))
@@ -141,6 +144,18 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     if evaluation.ablation:
         parts += [line(), *_ablation_parts(evaluation)]
     return [*parts, line()]
+
+
+def _emotion_parts(figures: EmotionFigures) -> list[Any]:
+    """One line an emotion, and their mean."""
+    from omni_msa.evaluation.presence import TITLES
+
+    table = WideTable("emotion", *(column for key in TITLES for column in (key, "95 %")))
+    for name, row in figures.values.items():
+        cells = [(_four_digits(row[key]), _interval(*figures.intervals[name][key])) for key in row]
+        table.add_row(name, *(text for pair in cells for text in pair))
+    titles = [line(f"{key}: {title}") for key, title in TITLES.items()]
+    return [line(f"emotions of {figures.num_clips} clips"), table, *titles]
 
 
 def _definitions(evaluations: Sequence[Evaluation]) -> list[Any]:

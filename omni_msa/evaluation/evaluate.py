@@ -22,6 +22,7 @@ from omni_msa.evaluation.metrics import (
     emotion_family,
     mean_and_deviation,
 )
+from omni_msa.evaluation.presence import EmotionFigures, emotion_figures
 from omni_msa.evaluation.resampling import (
     Basis,
     Difference,
@@ -53,6 +54,8 @@ class ScoredClip:
     interval: tuple[float, float] | None = None
     speaker: str | None = None
     video: str | None = None
+    emotions: dict[str, float] | None = None  # probabilities
+    presence: tuple[float, ...] = ()  # see `LabelSpace.presence`
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Evaluation:
     answers: dict[str, float] = field(default_factory=dict)  # shares, of scores parsed from text
     parsable_only: Figures | None = None
     coverage: Coverage | None = None  # where there are intervals
+    emotions: EmotionFigures | None = None  # where there are any beside the score
     ablation: dict[str, Ablated] = field(default_factory=dict)
     ablation_baseline: dict[str, float] = field(default_factory=dict)  # on the ablation's clips
     protocol: str = ""  # of the ablation: how the one model that is shown less was trained
@@ -115,6 +119,8 @@ class Evaluation:
         row["baseline"] = {"name": self.baseline_name} | _numbers(self.baseline)
         if self.coverage is not None:
             row["intervals_90"] = self.coverage.to_json()
+        if self.emotions is not None:
+            row["emotions"] = self.emotions.to_json()
         if self.answers:
             row["said"] = self.answers
             only = self.parsable_only
@@ -198,7 +204,7 @@ def family_of(
 
 
 def scored_clips(
-    clips: Sequence[Clip], records: Sequence[Record | None]
+    clips: Sequence[Clip], records: Sequence[Record | None], space: LabelSpace
 ) -> tuple[list[ScoredClip], int]:
     """Labels beside the records that a batch wrote for the clips; and how many have no score."""
     scored = []
@@ -207,7 +213,8 @@ def scored_clips(
             continue
         subsets = record.ablation.subsets if record.ablation else {}
         parts = (subsets, record.answer, record.interval, clip.speaker, clip.video)
-        scored.append(ScoredClip(clip.name, clip.label, record.score, *parts))
+        emotions = record.emotions, space.presence(clip)
+        scored.append(ScoredClip(clip.name, clip.label, record.score, *parts, *emotions))
     if not scored:
         raise MediaError("not one clip could be scored; there is nothing to evaluate")
     return scored, len(clips) - len(scored)
@@ -221,6 +228,7 @@ def evaluate(
     options: EvaluateOptions,
     failed: int = 0,
     protocol: str = "",
+    emotions: Sequence[str] = (),
 ) -> Evaluation:
     """All figures of one system. Of scores that were parsed from text, also how many could not be,
     and the figures without those.
@@ -228,6 +236,7 @@ def evaluate(
     Args:
         constant: what is always answered for comparison, and what that is.
         protocol: of the ablation, if there is one (see `protocol_of`).
+        emotions: those beside the score.
     """
     labels = np.array([clip.label for clip in scored])
     answers: dict[str, float] = {}
@@ -257,6 +266,7 @@ def evaluate(
         answers=answers,
         parsable_only=parsable_only,
         coverage=coverage_of(scored),
+        emotions=emotion_figures(scored, emotions, options),
         ablation=ablation,
         ablation_baseline=always(ablated) if ablation else {},
         protocol=protocol,

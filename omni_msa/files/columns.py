@@ -57,7 +57,7 @@ def columns() -> dict[str, type]:
         **{"id": str, "clip": str, "path": str, "start_seconds": float, "end_seconds": float},
         **{"sha256": str, "score": float, "range_low": float, "range_high": float},
         **{"interval_low": float, "interval_high": float, "interval_absent": str},
-        **{"emotion": str, "label": float, "text": str},
+        **{"emotion": str, "emotions": str, "label": float, "text": str},
         **{f"{m}_source": str for m in MODALITIES},
         **dict.fromkeys(subset_columns(), float),
         **{f"drop_{m}_{part}": float for m in MODALITIES for part in ("score", "delta")},
@@ -102,6 +102,7 @@ def flatten(record: Mapping[str, Any]) -> Row:
     flat |= {"fingerprint": record["model"]["fingerprint"]}
     flat |= {name: record["model"].get(name) for name in ("checkpoint", *_OF_MODEL)}
     flat |= manifest_cells(record)
+    flat |= {"emotions": _json_cell(record.get("emotions"))}
     flat |= {"warnings": SEPARATOR.join(record["warnings"])}
     flat |= {column: answer.get(name) for column, name in _OF_ANSWER.items()}
     flat |= {column: error.get(name) for column, name in _OF_ERROR.items()}
@@ -112,7 +113,7 @@ def manifest_cells(record: Mapping[str, Any]) -> Row:
     """The cells of what a record repeats of its manifest's row."""
     extra = record.get("extra")
     values = {name: record.get(name) for name in MANIFEST_COLUMNS}
-    values |= {"extra": json.dumps(extra, ensure_ascii=False) if extra else None}
+    values |= {"extra": _json_cell(extra)}
     kinds = {"id": str, "label": float, "extra": str}
     return {name: cell(value, kinds[name]) for name, value in values.items()}
 
@@ -153,6 +154,7 @@ def unflatten(row: Row) -> Record:
         error=error if is_failed(row) else None,
         answer=_answer(row),
         extra=_json_object(row["extra"]),
+        emotions=_json_object(row["emotions"]) or None,
     )
 
 
@@ -167,6 +169,11 @@ def _answer(row: Row) -> Answer | None:
         return None
     flags = bool(row["answer_parsable"]), bool(row["answer_in_range"])
     return Answer(row["answer"] or "", row["score"], *flags)
+
+
+def _json_cell(value: dict[str, Any] | None) -> str | None:
+    """A JSON object in one cell; nothing of an empty one."""
+    return json.dumps(value, ensure_ascii=False) if value else None
 
 
 def _json_object(text: str | None) -> dict[str, Any]:

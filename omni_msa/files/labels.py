@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
     import torch
 
 
+MOSEI_EMOTIONS = ("happiness", "sadness", "anger", "surprise", "disgust", "fear")
+
+
 @dataclass(frozen=True)
 class LabelSpace:
     """What labels are: numbers of a range or, with `classes`, places in that list (0 to C - 1).
 
+    With `emotions`, a clip is also labelled with which of them are present, several or none.
     `mean` and `deviation` are of the training labels (see `fitted`); heads learn z-scores by them.
     """
 
@@ -31,9 +36,11 @@ class LabelSpace:
     classes: tuple[str, ...] = ()
     mean: float = 0.0
     deviation: float = 1.0
+    emotions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))  # JSON has lists
+        for name in ("classes", "emotions"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
 
     @classmethod
     def of_classes(cls, classes: Sequence[str]) -> LabelSpace:
@@ -46,9 +53,16 @@ class LabelSpace:
         return self.low, self.high
 
     @property
+    def task(self) -> str:
+        """A key of `TASKS`."""
+        if self.classes:
+            return "emotion"
+        return "sentiment+emotions" if self.emotions else "sentiment"
+
+    @property
     def num_outputs(self) -> int:
-        """Numbers that a head gives for one state: one, or one a class."""
-        return len(self.classes) or 1
+        """Numbers that a head gives for one state: one, or one a class; and one an emotion."""
+        return (len(self.classes) or 1) + len(self.emotions)
 
     def labelled(self, clips: Sequence[Clip]) -> list[Clip]:
         """The clips with labels of this space: with classes, the place of each clip's emotion.
@@ -105,10 +119,23 @@ class LabelSpace:
         return (labels - self.mean) / self.deviation
 
     def restore(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Head outputs -> labels: z-scores [...] in label units, or logits [..., C] to classes."""
+        """Head outputs [..., O] -> labels [...]: the first, a z-score, in label units, or the class
+        with the highest logit."""
         if self.classes:
             return outputs.argmax(-1).float()
-        return self.clip(outputs * self.deviation + self.mean)
+        return self.clip(outputs[..., 0] * self.deviation + self.mean)
+
+    def probabilities(self, outputs: torch.Tensor) -> torch.Tensor | None:
+        """Of the classes [..., C], which sum to 1, or of each emotion [..., E]; None without."""
+        if self.classes:
+            return outputs.softmax(-1)
+        return outputs[..., 1:].sigmoid() if self.emotions else None
+
+    def presence(self, clip: Clip) -> tuple[float, ...]:
+        """Which emotions the clip is labelled with: 1 or 0 each; NaN where that is not known."""
+        if clip.emotions is None:
+            return (nan,) * len(self.emotions)
+        return tuple(float(clip.emotions.get(name, 0.0) > 0) for name in self.emotions)
 
     def clip(self, scores: torch.Tensor) -> torch.Tensor:
         return scores.clamp(self.low, self.high)
@@ -130,7 +157,11 @@ class LabelSpace:
         return parse_answer(text, self.low, self.high)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without emotions there is no entry for them: fingerprints of older versions hold."""
+        values = asdict(self)
+        if not self.emotions:
+            del values["emotions"]
+        return values
 
 
 def label_text(value: float) -> str:
@@ -163,16 +194,28 @@ def label_space_of(
         if label_range is not None:
             raise ConfigError("--label-range is about numbers; emotions are classes")
         return LabelSpace.of_classes(_classes_of(clips, {f.classes for f in facts} - {()}))
+    emotions = _emotions_of(clips) if task == "sentiment+emotions" else ()
     if label_range is not None:
         check_label_range(label_range)
-        return LabelSpace(*label_range)
+        return LabelSpace(*label_range, emotions=emotions)
     ranges = {f.label_range for f in facts}
     if len(ranges) > 1:
         raise ManifestError(
             f"the manifest mixes data sets with label ranges {sorted(ranges)}; bring the "
             "labels to one scale, remove the column dataset, and give --label-range"
         )
-    return LabelSpace(*ranges.pop()) if ranges else LabelSpace()
+    return LabelSpace(*(ranges.pop() if ranges else DEFAULT_RANGE), emotions=emotions)
+
+
+def _emotions_of(clips: Sequence[Clip]) -> tuple[str, ...]:
+    """Those that the clips name, CMU-MOSEI's six in their published order before others."""
+    names = {name for clip in clips for name in clip.emotions or ()}
+    if not names:
+        raise ManifestError(
+            "no clip has emotions; the column emotions names those that are present, such as "
+            '["happiness", "surprise"] or, in a .csv, happiness;surprise'
+        )
+    return (*(n for n in MOSEI_EMOTIONS if n in names), *sorted(names - {*MOSEI_EMOTIONS}))
 
 
 def _classes_of(clips: Sequence[Clip], published: set[tuple[str, ...]]) -> tuple[str, ...]:

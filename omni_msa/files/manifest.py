@@ -5,7 +5,9 @@ Columns, each of which may be empty, but a row needs a clip or a text:
 - `clip`: path of the media file; `text`: its words; `start_seconds, end_seconds`: a window of it;
 - `label`: a number; `label_T, label_A, label_V, label_TA ...`: labels of what is shown alone;
 - `split`: train, valid or test; `speaker`: who speaks (a number is taken as a name);
-- `emotion`: a class; `dataset`: the public data set it comes from, as `data import` calls it.
+- `emotion`: a class; `emotions`: all that are present, as a list, as `happiness;surprise`, or by
+  how strong each is, `{"happiness": 0.66}`; one that is not named is absent, `none` has none;
+- `dataset`: the public data set it comes from, as `data import` calls it.
 
 - `id`, or the column that `--id` names: your name of the row; it is copied into its record.
 
@@ -34,6 +36,7 @@ from omni_msa.files.manifest_rows import (
     column_names,
     manifest_rows,
 )
+from omni_msa.foreign import parse_json
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
 from omni_msa.values import Clip
 
@@ -179,6 +182,7 @@ class _Row:
                 name: value for name, value in labels_by_subset.items() if value is not None
             },
             split=split_name(split),
+            emotions=self._emotions(),
             row_id=self._name(self.id_column),
             extra=self._extra(),
             **names,
@@ -215,6 +219,28 @@ class _Row:
             return str(value)
         text = self._text(column)
         return None if text is None else text.strip()
+
+    def _emotions(self) -> dict[str, float] | None:
+        """How strong each is: 1 of those that are only named."""
+        value = self._value("emotions")
+        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):  # a cell of a table
+            value = _json_or_none(value)
+        elif isinstance(value, str):
+            value = [] if value.strip().lower() == "none" else value.split(";")
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            value = {name: 1.0 for name in value}
+        if value is None and self._value("emotions") is None:
+            return None
+        if isinstance(value, dict) and all(_is_strength(strength) for strength in value.values()):
+            emotions = {name.strip().lower(): float(number) for name, number in value.items()}
+            if "" not in emotions:
+                return emotions
+        self._problem(
+            "emotions",
+            f"{reprlib.repr(self._value('emotions'))} is neither a list of names nor how strong "
+            'each is; give ["happiness"], happiness;fear, {"happiness": 0.66} or none',
+        )
+        return None
 
     def _number(self, column: str) -> float | None:
         value = self._value(column)
@@ -254,3 +280,16 @@ class _Row:
         elif end is not None and end <= (start or 0.0):
             self._problem("end_seconds", f"{end} does not lie after the start, {start or 0.0}")
         return start, end
+
+
+def _json_or_none(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        return None
+
+
+def _is_strength(value: Any) -> bool:
+    """A finite number that is not negative."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omni_msa.errors import code_of_class
@@ -16,15 +16,17 @@ class Ablation:
     """Scores of the subsets of a clip's modalities, keyed by `subset_name`, and derived values.
 
     `drop` maps a modality to the score without it and the change; `contribution` holds each
-    modality's exact Shapley value: they sum to score(all) - score(nothing shown).
+    modality's exact Shapley value: they sum to score(all) - score(nothing shown). `emotions` holds
+    the same of each emotion's probability, by its name.
     """
 
     subsets: dict[str, float]
     drop: dict[str, dict[str, float]] = field(default_factory=dict)
     contribution: dict[str, float] = field(default_factory=dict)
+    emotions: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"subsets": self.subsets, "drop": self.drop, "contribution": self.contribution}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Record:
     extra: dict[str, Any] = field(default_factory=dict)
     interval: tuple[float, float] | None = None  # holds the label, nine times of ten
     interval_absent: str | None = None  # why a score has none
+    # probabilities: of all classes, or of each emotion for itself; None where there is no head
+    emotions: dict[str, float] | None = None
 
     @classmethod
     def of(cls, clip: Clip, sha256: str | None, score: float | None, **parts: Any) -> Record:
@@ -111,6 +115,7 @@ class Record:
             "text": self.text,
             "ablation": self.ablation.to_json() if self.ablation is not None else None,
             "emotion": self.emotion,
+            "emotions": self.emotions,
             "answer": self.answer.to_json() if self.answer is not None else None,
             "label": self.label,
             "extra": self.extra,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import tokenize
 import zipfile
 from contextlib import suppress
 from importlib.metadata import version
@@ -21,23 +20,20 @@ import numpy as np
 
 from omni_msa.errors import ConfigError
 from omni_msa.foreign import parse_json
+from omni_msa.media.features import DAMAGE
 from omni_msa.media.identity import clip_sha256, content_sha256, json_sha256
 from omni_msa.media.reader import READERS
 from omni_msa.media.transcripts import sidecar_paths
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
-from omni_msa.values import Clip, ClipContent, Part
+from omni_msa.values import Clip, ClipContent, FeatureSequence, Part
 
-FORMAT = 3
+FORMAT = 4
 # Of `max_bytes`: what is left when old files are removed, and how much this process writes before
 # it lists the folder again, since other processes write too.
 SHARE_AFTER_CLEANUP = 0.9
 SHARE_BETWEEN_SCANS = 0.02
-# What NumPy raises on a file that was cut short or damaged, wherever the damage is.
-READ_ERRORS = (
-    OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, tokenize.TokenError,
-    MemoryError, TypeError, AttributeError,
-)  # fmt: skip
+READ_ERRORS = (*DAMAGE, AttributeError, MemoryError)  # of a damaged entry
 
 
 class ContentCache:
@@ -165,7 +161,8 @@ def _pack(content: ClipContent) -> dict[str, Any]:
     arrays: dict[str, np.ndarray] = {}
     parts: dict[str, Any] = {}
     for modality, part in content.parts.items():
-        part_arrays, parts[modality] = part.store()
+        part_arrays, about = part.store()
+        parts[modality] = [type(part).__name__, about]
         arrays |= {f"{modality}.{name}": array for name, array in part_arrays.items()}
     info = {
         "sha256": content.sha256,
@@ -180,10 +177,11 @@ def _pack(content: ClipContent) -> dict[str, Any]:
 def _unpack(archive: Any, clip: Clip) -> ClipContent:
     info = parse_json(archive["about"].tobytes())
     parts: dict[str, Part] = {}
-    for modality, part_info in info["parts"].items():
+    for modality, (kind, about) in info["parts"].items():
         names = [name for name in archive.files if name.startswith(f"{modality}.")]
         arrays = {name.removeprefix(f"{modality}."): archive[name] for name in names}
-        parts[modality] = READERS[modality].part.restore(arrays, part_info)
+        kinds = {part.__name__: part for part in (READERS[modality].part, FeatureSequence)}
+        parts[modality] = kinds[kind].restore(arrays, about)
     return ClipContent(
         clip=clip,
         sha256=info["sha256"],

@@ -28,6 +28,7 @@ class Feed(Protocol):
     """A list of clips, read in any order, any number of times."""
 
     clips: Sequence[Clip]
+    cache: ContentCache | None  # of what was read before
 
     def sizes(self) -> list[int]:
         """Roughly how long each clip is: clips of similar size share a batch."""

@@ -1,4 +1,4 @@
-"""Reading one clip: probe, plan, frames, sound, words, each with its source."""
+"""Reading one clip: probe, plan, frames, sound, words, each with its source; or its features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from omni_msa.media.container import Deadline
 from omni_msa.media.decord import read_frames_decord
 from omni_msa.media.denoise import denoise
 from omni_msa.media.error_codes import with_error_codes
-from omni_msa.media.identity import clip_sha256
+from omni_msa.media.features import FeatureFile, is_feature_file, read_features
+from omni_msa.media.identity import clip_sha256, window_of
 from omni_msa.media.probe import probe
 from omni_msa.media.pyav import read_cues, read_frames
 from omni_msa.media.sampling import plan_frames
@@ -50,8 +51,9 @@ NO_WORDS = (
 class OpenClip:
     """A clip while it is read: facts about its file, and what its readers add.
 
-    `facts` is None for words alone. Readers add to `warnings`, to `media` (the record's object of
-    that name) and to `ends_seconds`, when each part ends on the presentation's clock.
+    `facts` is None for words alone and for a feature file, of which `features` holds the content.
+    Readers add to `warnings`, to `media` (the record's object of that name) and to `ends_seconds`,
+    when each part ends on the presentation's clock.
     """
 
     clip: Clip
@@ -61,6 +63,7 @@ class OpenClip:
     warnings: list[str] = field(default_factory=list)
     media: dict[str, Any] = field(default_factory=dict)
     ends_seconds: list[float] = field(default_factory=list)
+    features: FeatureFile | None = None
 
     @property
     def window(self) -> tuple[float | None, float | None]:
@@ -73,7 +76,7 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
     """Reads what the model can be shown of a clip.
 
     Args:
-        clip: a file, a time window of one, or words alone.
+        clip: a media file, a time window of one, a feature file, or words alone.
         options: how frames are sampled and what is cut.
         hide: modalities that are not read at all.
 
@@ -82,14 +85,15 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
         TranscriptError: its transcript file cannot be read.
     """
     start = time.perf_counter()
-    deadline = Deadline(Path(clip.name), options.deadline_seconds)
-    facts = probe(clip.path, deadline) if clip.path is not None else None
-    source = OpenClip(clip, options, deadline, facts)
-    if facts is not None:
-        source.warnings += facts.warnings
+    source = _open(clip, options, hide)
     parts: dict[str, Part] = {}
     for modality, reader in READERS.items():
-        if modality not in hide and (part := reader.read(source)) is not None:
+        if modality in hide:
+            continue
+        part = reader.read(source)
+        if source.features is not None:
+            part = source.features.part(modality, part)
+        if part is not None:
             parts[modality] = part
     _check_window(source, parts)
     content = ClipContent(
@@ -110,10 +114,31 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
     return content
 
 
+def _open(clip: Clip, options: MediaOptions, hide: Subset) -> OpenClip:
+    """The clip, probed; of a feature file, with its content."""
+    source = OpenClip(clip, options, Deadline(Path(clip.name), options.deadline_seconds), None)
+    if clip.path is None:
+        return source
+    if not is_feature_file(clip.path):
+        source.facts = probe(clip.path, source.deadline)
+        source.warnings += source.facts.warnings
+        return source
+    if window_of(clip):
+        raise MediaError(
+            f"{clip.name}: features have no times to cut a window by; give the file without "
+            "start_seconds and end_seconds",
+            code="features",
+        )
+    source.features = read_features(clip.path, hide)
+    source.warnings += source.features.warnings
+    source.media |= source.features.summary()
+    return source
+
+
 def _summary(source: OpenClip) -> dict[str, Any]:
     """The record's `media` object: decoded facts first, the header's claim under its own name."""
     if source.facts is None:
-        return {}
+        return source.media
     start, end = source.window
     duration: float | None = None
     if source.ends_seconds:
@@ -205,7 +230,7 @@ def read_audio(source: OpenClip) -> Waveform | None:
 
 
 def read_text(source: OpenClip) -> Transcript | None:
-    """The first that exists: the clip's `transcript`, a file beside it, subtitles inside it.
+    """The first that exists: the clip's `transcript`, a file beside it, words inside it.
 
     A transcript without words counts as none; its warnings stay. One that differs from the first
     is named in a warning.
@@ -216,7 +241,7 @@ def read_text(source: OpenClip) -> Transcript | None:
             transcript = read_words(source)
         else:
             source.warnings += _difference(transcript, read_words, source)
-    if transcript is None:
+    if transcript is None and not (source.features and "text" in source.features.values):
         source.warnings.append(NO_WORDS)
     if transcript is None or (source.clip.path is None and not transcript.text):
         return None
@@ -242,6 +267,8 @@ def _words_beside(source: OpenClip) -> Transcript | None:
 
 def _words_inside(source: OpenClip) -> Transcript | None:
     facts = source.facts
+    if source.features is not None and source.features.words is not None:
+        return Transcript(source.features.words, source.features.source)
     if facts is None or facts.subtitle_index is None:
         return None
     cues, warnings = read_cues(facts.path, facts.subtitle_index, source.deadline)

@@ -5,13 +5,23 @@ It imports `model`, `files` and what is below them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.labels import LabelSpace
 from omni_msa.methods.generative import Generative
-from omni_msa.methods.method import Method, Reading, TrainedBy, parse_options
+from omni_msa.methods.method import (
+    Builder,
+    Inputs,
+    Labels,
+    Method,
+    Reading,
+    TrainedBy,
+    parse_options,
+)
+from omni_msa.methods.mmolre import MmolreMethod
+from omni_msa.methods.mse_adapter import MseAdapterMethod
 from omni_msa.methods.regression import Regression
 from omni_msa.methods.ridge import Ridge
 from omni_msa.methods.verbalizer import Verbalizer
@@ -19,10 +29,15 @@ from omni_msa.model.thinker import Thinker
 
 __all__ = [
     "METHODS",
+    "Builder",
+    "Inputs",
     "LabelSpace",
+    "Labels",
     "Method",
     "Reading",
     "TrainedBy",
+    "check_encoders",
+    "has_parameters",
     "make_method",
     "method_named",
     "method_trained_by",
@@ -30,7 +45,15 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Regression, Verbalizer, Ridge, Generative)
+    method.name: method
+    for method in (
+        Regression,
+        Verbalizer,
+        Ridge,
+        Generative,
+        MseAdapterMethod,
+        MmolreMethod,
+    )
 }
 
 
@@ -60,6 +83,26 @@ def method_trained_by(way: TrainedBy, name: str) -> type[Method]:
     return method
 
 
+def check_encoders(method: type[Method], options: Any, names: Iterable[str]) -> None:
+    """A method takes encoders only for what it looks at by itself.
+
+    Raises:
+        ConfigError: it does not take one of these.
+    """
+    own = method.replaceable(options)
+    for name in names:
+        if not own:
+            raise ConfigError(
+                f"--encoder {name}: {method.name} reads the Thinker's states and takes no encoders"
+            )
+        check_choice(f"{method.name}: --encoder", name, sorted(own))
+
+
+def has_parameters(method: type[Method], options: Any) -> bool:
+    """Whether it has any of its own; asked for a Thinker of some width."""
+    return method.num_parameters(64, options, LabelSpace()) > 0
+
+
 def make_method(
     name: str,
     thinker: Thinker,
@@ -72,4 +115,6 @@ def make_method(
         ConfigError: no method has this name, or it does not take these options.
     """
     method = method_named(name)
-    return method(thinker, label_space, parse_options(method, options or {})).to(thinker.device)
+    own = parse_options(method, options or {})
+    check_encoders(method, own, thinker.named_parts())
+    return method(thinker, label_space, own).to(thinker.device)

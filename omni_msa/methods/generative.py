@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods.method import Method, NoOptions, Reading, TrainedBy
+from omni_msa.methods.method import ONE_LABEL, Labels, Method, NoOptions, Reading, TrainedBy
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.packing import Continuation, PackedBatch, collate, grow, last_attended, pack
@@ -27,6 +27,7 @@ class Generative(Method):
     name = "generative"
     trained_by = TrainedBy.GRADIENTS
     is_zero_shot = True
+    tasks = ONE_LABEL
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: NoOptions) -> None:
         super().__init__(thinker, label_space, options)
@@ -45,18 +46,18 @@ class Generative(Method):
             for row in token_ids.tolist()  # [B, K, T]
         ]
         scores = torch.tensor([[answer.value for answer in row] for row in answers])
-        return Reading(scores, answers, states)
+        return Reading(scores, answers=answers, states=states)
 
     def losses(
         self,
         thinker: Thinker,
         clips: Sequence[ThinkerInputs],
         subsets: Sequence[Sequence[Subset]],
-        labels: torch.Tensor,
+        labels: Labels,
     ) -> torch.Tensor:
         """Mean cross-entropy over the tokens of each label's text and the end token."""
         trees, nodes, targets = [], [], []
-        for clip, shown, row in zip(clips, subsets, labels.tolist(), strict=True):
+        for clip, shown, row in zip(clips, subsets, labels.scores.tolist(), strict=True):
             answers = [self._tokens(value) for value in row[: len(shown)]]
             chains = [Continuation.chain(tokens[:-1]) for tokens in answers]
             tree, places = grow(pack(clip, shown), chains)
@@ -64,7 +65,7 @@ class Generative(Method):
             nodes.append(places)
             targets.append(answers)
         hidden = thinker.states(collate(clips, trees, thinker.pad_token_id))
-        losses = torch.zeros_like(labels)
+        losses = torch.zeros_like(labels.scores)
         for b, (places, answers) in enumerate(zip(nodes, targets, strict=True)):
             rows = torch.cat([p[: len(a)] for p, a in zip(places, answers, strict=True)])
             answer_ids = torch.tensor([t for a in answers for t in a], device=hidden.device)

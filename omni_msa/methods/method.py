@@ -4,7 +4,7 @@ A method is one file in this package and one row of `METHODS`. Training, checkpo
 the command line ask it what it is; none of them knows a method by name. What users call a readout
 (`--readout`) is a method that reads the number off the Thinker.
 
-Shapes: B clips, K subsets of each, N training clips, H width of the language model.
+Shapes: B clips, K subsets of each, N training clips, H width of the language model, E emotions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, Protocol, get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -22,9 +22,10 @@ from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer
 from omni_msa.modalities import MODALITIES, Subset
 from omni_msa.model import prompt
-from omni_msa.model.inputs import ThinkerInputs
+from omni_msa.model.features import FeatureBuilder
 from omni_msa.model.thinker import Thinker
-from omni_msa.options import PROMPT_VERSION
+from omni_msa.options import PROMPT_VERSION, TASKS, MediaOptions
+from omni_msa.values import ClipContent
 
 
 class TrainedBy(Enum):
@@ -35,13 +36,58 @@ class TrainedBy(Enum):
     NOTHING = "nothing"  # it has none
 
 
+class Inputs(Protocol):
+    """One clip as tensors, ready for a method."""
+
+    @property
+    def present(self) -> Subset:
+        """The modalities that are shown."""
+        ...
+
+    @property
+    def num_tokens(self) -> dict[str, int]:
+        """How long it is, by modality, and in all (`total`)."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was cut or replaced."""
+        ...
+
+
+class Builder(Protocol):
+    """What turns clips into inputs."""
+
+    def build(
+        self, content: ClipContent, options: MediaOptions, hide: Subset = frozenset()
+    ) -> Inputs:
+        """The inputs of one clip, without the modalities in `hide`.
+
+        Raises:
+            MediaError: nothing is left to show, or the clip is of another kind.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What several clips' subsets are labelled with."""
+
+    scores: torch.Tensor  # [B, K] in label units, or class numbers
+    emotions: torch.Tensor | None = None  # [B, E]: 1 present, 0 absent, NaN not known
+
+
 @dataclass(frozen=True)
 class Reading:
     """Scores of several clips' subsets, and the answers that they were parsed from, if any."""
 
     scores: torch.Tensor  # [B, K], in label units, within the label range; or class numbers
+    emotions: torch.Tensor | None = None  # [B, K, E] probabilities, of classes or of each emotion
     answers: list[list[Answer]] | None = None  # B x K
     states: torch.Tensor | None = None  # [B, K, H] at the last tokens: what the scores are read off
+
+
+ONE_LABEL = frozenset({"sentiment", "emotion"})  # tasks of methods with one output
 
 
 @dataclass(frozen=True)
@@ -55,6 +101,7 @@ class ParameterGroup:
 
     parameters: list[nn.Parameter]
     learning_rate: float
+    eps: float = 1e-8  # of AdamW
 
 
 class Method(nn.Module):
@@ -68,32 +115,67 @@ class Method(nn.Module):
         trained_by: how it gets its weights.
         is_zero_shot: whether it scores without any weights of its own; such methods may replace
             each other over one base or adapter.
+        tasks: the kinds of labels that it has heads for, of `options.TASKS`.
+        recipe: how it is trained, where that is not as `TrainOptions` has it.
+        features: what makes the features that it looks at, if it looks at any: those of a base and
+            of encoders that stay as they are need to be made only once.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type] = NoOptions
     trained_by: ClassVar[TrainedBy]
     is_zero_shot: ClassVar[bool] = False
+    tasks: ClassVar[frozenset[str]] = frozenset(TASKS)
+    recipe: ClassVar[Mapping[str, Any]] = {}
+    features: FeatureBuilder | None = None
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: Any) -> None:
         super().__init__()
+        if label_space.task not in self.tasks:
+            raise ConfigError(
+                f"{self.name} has no head for labels of the task {label_space.task}; it has for "
+                f"{' and '.join(task for task in TASKS if task in self.tasks)}"
+            )
         self.label_space = label_space
         self.options = options
 
     @classmethod
-    def modalities(cls) -> Subset:
+    def modalities(cls, options: Any) -> Subset:
         """Those it can use. By default, what the Thinker can be shown."""
         return frozenset(name for name, row in MODALITIES.items() if row.is_token)
 
     @classmethod
-    def unused_modalities(cls) -> Subset:
+    def unused_modalities(cls, options: Any) -> Subset:
         """Those it cannot use, which need not be read."""
-        return frozenset(MODALITIES) - cls.modalities()
+        return frozenset(MODALITIES) - cls.modalities(options)
+
+    @classmethod
+    def adapts_base(cls, options: Any) -> bool:
+        """Whether training puts a LoRA adapter on the Thinker, or on what stands in its place."""
+        return True
+
+    @classmethod
+    def trains_through_base(cls, options: Any) -> bool:
+        """Whether a step of training goes back through the Thinker's layers."""
+        return cls.adapts_base(options)
+
+    @classmethod
+    def replaceable(cls, options: Any) -> frozenset[str]:
+        """For which modalities, or the language model, it takes an encoder of the user's choice."""
+        return frozenset()
 
     @classmethod
     def num_parameters(cls, width: int, options: Any, label_space: LabelSpace) -> int:
         """How many it adds to a Thinker of this width: before anything is loaded."""
         return 0
+
+    def builder(self, thinker: Thinker, version: str = PROMPT_VERSION) -> Builder:
+        """What makes a clip's inputs for `read` and `losses`.
+
+        Args:
+            version: of the prompt.
+        """
+        return thinker.builder(self.question(version))
 
     def question(self, version: str = PROMPT_VERSION) -> str:
         """What the prompt of a version asks.
@@ -117,6 +199,10 @@ class Method(nn.Module):
             if not field.metadata.get("in_weights")
         }
 
+    def figures(self) -> dict[str, Any]:
+        """What else there is to know of an epoch, after its validation: for the training log."""
+        return {}
+
     def parameter_groups(self, learning_rate: float) -> list[ParameterGroup]:
         """Its own parameters, for training by gradients.
 
@@ -129,7 +215,7 @@ class Method(nn.Module):
     def read(
         self,
         thinker: Thinker,
-        clips: Sequence[ThinkerInputs],
+        clips: Sequence[Any],
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
         """Scores of each clip's subsets. Rows of clips with fewer of them end in nothing of use."""
@@ -138,11 +224,11 @@ class Method(nn.Module):
     def losses(
         self,
         thinker: Thinker,
-        clips: Sequence[ThinkerInputs],
+        clips: Sequence[Any],
         subsets: Sequence[Sequence[Subset]],
-        labels: torch.Tensor,
+        labels: Labels,
     ) -> torch.Tensor:
-        """What training by gradients makes small, for labels [B, K] in label units: [B, K]."""
+        """What training by gradients makes small: [B, K]."""
         raise NotImplementedError
 
     def fit(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

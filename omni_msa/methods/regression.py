@@ -2,7 +2,7 @@
 
 Its shape and the loss, L1 on z-scored labels, are those of a third-party transcription of the paper
 (docs/provenance.md). `linear` is our own, plainer head. Over classes the last layer has an output a
-class, and the loss is the cross-entropy (ours).
+class, and the loss is the cross-entropy; emotions beside the score have one each (ours).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods.method import Method, Reading, TrainedBy, in_weights
+from omni_msa.methods.heads import head_losses, reading_of
+from omni_msa.methods.method import Labels, Method, Reading, TrainedBy, in_weights
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
@@ -58,7 +58,7 @@ class RegressionOptions:
 
 
 class Regression(Method):
-    """Head outputs are z-scores of the training labels, or logits of classes."""
+    """Head outputs are z-scores of the training labels, or logits of classes or emotions."""
 
     name = "regression"
     Options = RegressionOptions
@@ -72,10 +72,10 @@ class Regression(Method):
         self.layers = make_head(thinker.width, options.dropout, label_space.num_outputs)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states [..., H] -> z-scores [...], or logits [..., C] of classes, in fp32."""
+        """Hidden states [..., H] -> outputs [..., O] (`LabelSpace.num_outputs`), in fp32."""
         with torch.autocast(hidden.device.type, enabled=False):
-            outputs = self.layers(hidden.float())
-        return outputs if self.label_space.classes else outputs.squeeze(-1)
+            outputs: torch.Tensor = self.layers(hidden.float())
+        return outputs
 
     def read(
         self,
@@ -84,21 +84,17 @@ class Regression(Method):
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
         hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
-        return Reading(self.label_space.restore(self(hidden)), states=hidden)
+        return reading_of(self.label_space, self(hidden), hidden)
 
     def losses(
         self,
         thinker: Thinker,
         clips: Sequence[ThinkerInputs],
         subsets: Sequence[Sequence[Subset]],
-        labels: torch.Tensor,
+        labels: Labels,
     ) -> torch.Tensor:
-        """Absolute error in z-scores; of classes, the cross-entropy."""
         hidden = thinker.forward(thinker.batch(clips, subsets))
-        if self.label_space.classes:
-            logits = self(hidden).movedim(-1, 1)  # [B, C, K]
-            return cross_entropy(logits, labels.long(), reduction="none")
-        return (self(hidden) - self.label_space.normalise(labels)).abs()
+        return head_losses(self.label_space, self(hidden), labels)
 
     @classmethod
     def num_parameters(cls, width: int, options: RegressionOptions, label_space: LabelSpace) -> int:

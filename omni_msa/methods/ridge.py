@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from omni_msa.errors import ConfigError
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods.method import Method, Reading, TrainedBy, in_weights
+from omni_msa.methods.method import ONE_LABEL, Method, Reading, TrainedBy, in_weights
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
@@ -54,6 +54,7 @@ class Ridge(Method):
     name = "probe"
     Options = RidgeOptions
     trained_by = TrainedBy.FIT
+    tasks = ONE_LABEL
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: RidgeOptions) -> None:
         super().__init__(thinker, label_space, options)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods.method import Method, NoOptions, Reading, TrainedBy
+from omni_msa.methods.method import ONE_LABEL, Method, NoOptions, Reading, TrainedBy
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.packing import Continuation, collate, grow, pack
@@ -26,6 +26,7 @@ class Verbalizer(Method):
     name = "verbalizer"
     trained_by = TrainedBy.NOTHING
     is_zero_shot = True
+    tasks = ONE_LABEL
 
     def __init__(self, thinker: Thinker, label_space: LabelSpace, options: NoOptions) -> None:
         super().__init__(thinker, label_space, options)
@@ -49,17 +50,20 @@ class Verbalizer(Method):
             nodes.append(places)
         hidden = thinker.states(collate(clips, trees, thinker.pad_token_id))
         scores = torch.zeros(len(clips), max(map(len, subsets)))
+        classes = len(self.label_space.classes)
+        emotions = torch.zeros(*scores.shape, classes) if classes else None
         states = hidden.new_zeros(*scores.shape, hidden.shape[-1])
         for b, places in enumerate(nodes):  # a clip at a time: vocabularies are large
             read = hidden[b, places.to(hidden.device)]  # [K, nodes, H]
             states[b, : len(places)] = read[:, 0]  # the leaf
             logits = thinker.logits(read)  # [K, nodes, V]
             probabilities = self.probabilities(logits).cpu()  # [K, labels]
-            if self.label_space.classes:
+            if emotions is not None:
+                emotions[b, : len(places)] = probabilities
                 scores[b, : len(places)] = probabilities.argmax(-1).float()
             else:
                 scores[b, : len(places)] = self.label_space.clip(probabilities @ self.values)
-        return Reading(scores, states=states)
+        return Reading(scores, emotions, states=states)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits at the trie's nodes [K, nodes, V] -> probabilities of the labels [K, labels]."""

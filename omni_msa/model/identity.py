@@ -33,6 +33,13 @@ def is_base(folder: Path, sha256: str) -> bool:
     return sha256 == _files_sha256(folder, files_to_hash(folder, talker_too=True))
 
 
+def folder_sha256(folder: Path) -> str:
+    """The same of any model's folder: config, tokenizer, preprocessor, all weight files."""
+    preprocessor = folder / "preprocessor_config.json"
+    files = [*folder.glob("*.safetensors"), *([preprocessor] if preprocessor.exists() else [])]
+    return _files_sha256(folder, files)
+
+
 def _files_sha256(folder: Path, weights: Sequence[Path]) -> str:
     settings = [folder / name for name in ("config.json", "tokenizer.json")]
     digest = hashlib.sha256()

@@ -6,6 +6,7 @@ together. Shapes: l tokens of a segment, P patches, M mel frames (100 a second),
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy as np
 import torch
 
 from omni_msa.errors import MediaError, ModelError
-from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.modalities import MODALITIES, Subset, in_order
 from omni_msa.model.encoders import ENCODERS, HOP, Patches, num_audio_tokens
 from omni_msa.model.prompt import QUESTION, WORDS, render_frame, safe_transcript
 from omni_msa.options import MediaOptions
-from omni_msa.values import SAMPLE_RATE, ClipContent, Frames, Waveform
+from omni_msa.values import SAMPLE_RATE, ClipContent, FeatureSequence, Frames, Waveform
 
 FFT = 400  # audio samples a window
 MERGE = 2  # patches merged into one visual token, each way
@@ -78,8 +79,9 @@ class InputBuilder:
         """The inputs of one clip, without the modalities in `hide`.
 
         Raises:
-            MediaError: nothing is left to show.
+            MediaError: nothing is left to show, or features stand in place of media.
         """
+        _require_media(content, hide)
         parts: dict[str, Segment] = {}
         features: dict[str, Any] = {}
         warnings: list[str] = []
@@ -90,13 +92,7 @@ class InputBuilder:
                 if encoded.features is not None:
                     features[modality] = encoded.features
                 warnings += encoded.warnings
-        if not parts:
-            hidden = " and ".join(m for m in MODALITIES if m in hide) or "nothing"
-            message = (
-                f"{content.clip.name}: nothing is left to score when {hidden} is not shown; "
-                "drop less"
-            )
-            raise MediaError(message, code="nothing_to_score")
+        check_something_left(content.clip.name, parts, hide)
         return ThinkerInputs(self.prefix, parts, self.suffix, features, tuple(warnings))
 
     def patches(self, frames: Frames) -> Patches:
@@ -184,6 +180,31 @@ class InputBuilder:
                 f"the tokenizer splits {token!r} into {len(ids)}: not a Qwen2.5-Omni one"
             )
         return ids[0]
+
+
+def check_something_left(name: str, parts: Collection[str], hide: Subset) -> None:
+    """A clip has to show something.
+
+    Raises:
+        MediaError: it does not, without the modalities in `hide`.
+    """
+    if not parts:
+        hidden = " and ".join(m for m in MODALITIES if m in hide) or "nothing"
+        raise MediaError(
+            f"{name}: nothing is left to score when {hidden} is not shown; drop less",
+            code="nothing_to_score",
+        )
+
+
+def _require_media(content: ClipContent, hide: Subset) -> None:
+    shown = {name: part for name, part in content.parts.items() if name not in hide}
+    features = [m for m, part in shown.items() if isinstance(part, FeatureSequence)]
+    if features:
+        raise MediaError(
+            f"{content.clip.name}: holds features of {', '.join(in_order(features))}, and this "
+            "readout looks at media; give the clip itself, or a checkpoint trained on features",
+            code="features",
+        )
 
 
 def _text_segment(ids: list[int]) -> Segment:

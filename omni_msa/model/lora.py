@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +28,45 @@ LORA_TARGETS: dict[str, list[str] | str] = {
 }
 
 
-def add_lora(
-    thinker: Thinker, rank: int, alpha: int, dropout: float, scope: str = "all"
-) -> dict[str, Any]:
-    """Wraps the Thinker with a fresh LoRA adapter (in place), and says how large it is.
+# In an encoder that stands in the Thinker's place: its attention, by the names that it has there.
+ENCODER_TARGETS = (
+    r".*(attention|attn).*\.(query|key|value|dense|[qkvo]_proj|out_proj|[qkv]_lin|out_lin)"
+)
 
-    Args:
-        scope: a key of `LORA_TARGETS`: the whole Thinker, or its language model.
-    """
-    with quiet_loading():
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Of a fresh adapter; `scope` is a key of `LORA_TARGETS`."""
+
+    rank: int
+    alpha: int
+    dropout: float
+    scope: str = "all"
+
+    def config(self, targets: list[str] | str) -> Any:
+        """As PEFT takes them."""
         from peft import LoraConfig
 
-        config = LoraConfig(
-            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=LORA_TARGETS[scope]
+        return LoraConfig(
+            r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets
         )
-        _put_on(thinker, config)
-    trainable, total = thinker.model.get_nb_trainable_parameters()
-    return {
-        "rank": rank,
-        "alpha": alpha,
-        "dropout": dropout,
-        "scope": scope,
+
+
+def add_lora(thinker: Thinker, settings: LoraSettings) -> dict[str, Any]:
+    """Puts a fresh adapter on the Thinker, or on the text encoder that stands in its place (in
+    place), and says how large it is.
+
+    Raises:
+        ModelError: the encoder has no attention layers of a known name.
+    """
+    encoder = thinker.encoders.get("text")
+    with quiet_loading():
+        if encoder is None:
+            _put_on(thinker, settings.config(LORA_TARGETS[settings.scope]))
+            trainable, total = thinker.model.get_nb_trainable_parameters()
+        else:
+            trainable, total = encoder.adapt(settings.config(ENCODER_TARGETS))
+    return asdict(settings) | {
         "parameters": trainable,
         "percent": round(100 * trainable / total, 4),
     }

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +19,11 @@ from omni_msa.model.encoders import ENCODERS
 from omni_msa.model.inputs import InputBuilder, ThinkerInputs
 from omni_msa.model.packing import PackedBatch, collate, last_attended, pack, tree_attention
 from omni_msa.model.prompt import QUESTION
+from omni_msa.options import LANGUAGE
+
+if TYPE_CHECKING:
+    from omni_msa.model.features import FeatureEncoder
+    from omni_msa.model.language import Language
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,9 @@ class Thinker:
         self.base = base
         self.config = model.config
         self.adapter: str | None = None
+        # what was named in place of its own towers and language model, for methods that take them
+        self.encoders: dict[str, FeatureEncoder] = {}
+        self.language: Language | None = None
         pad = processor.tokenizer.pad_token_id
         self.pad_token_id = pad if pad is not None else 0
 
@@ -88,7 +96,15 @@ class Thinker:
         other = copy(self)
         other.base = replace(self.base, name=name, folder=folder)
         other.adapter = None
+        other.encoders, other.language = {}, None
         return other
+
+    def named_parts(self) -> dict[str, dict[str, str]]:
+        """Name and identity of what stands in place of its own parts, as a checkpoint has them."""
+        parts: dict[str, Any] = dict(self.encoders)
+        if self.language is not None:
+            parts[LANGUAGE] = self.language
+        return {key: {"name": p.name, "identity": p.identity} for key, p in parts.items()}
 
     @property
     def model(self) -> Any:
@@ -143,7 +159,7 @@ class Thinker:
         With a transformers cache, keys and values are kept for `step`.
         """
         allowed = tree_attention(batch.paths.to(self.device))  # [B, 1, L, L]
-        return self._language(self.embed(batch), allowed, batch.positions, cache)
+        return self.continue_with(self.embed(batch), allowed, batch.positions, cache)
 
     def step(
         self, token_ids: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor, cache: Any
@@ -151,17 +167,24 @@ class Thinker:
         """One more token behind each leaf: ids [B, K], positions [3, B, K], and which of the
         tokens so far each of them sees, [B, 1, K, L + K * steps]. Gives hidden states [B, K, H]."""
         embeddings = self.core.get_input_embeddings()(token_ids.to(self.device))
-        return self._language(embeddings, allowed.to(self.device), positions, cache)
+        return self.continue_with(embeddings, allowed, positions, cache)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """What comes next, over the vocabulary: hidden [..., H] -> [..., V] in fp32."""
         head = self.core.lm_head
         return head(hidden.to(head.weight.dtype)).float()
 
-    def _language(
+    def continue_with(
         self, embeddings: torch.Tensor, allowed: torch.Tensor, positions: torch.Tensor, cache: Any
     ) -> torch.Tensor:
+        """Final states [B, N, H] of N embeddings [B, N, H], behind the L tokens that a cache holds.
+
+        Args:
+            allowed: which tokens each of them sees, [B, 1, N, L + N] bool.
+            positions: [3, B, N].
+        """
         self.shared.activate(self.adapter)
+        allowed = allowed.to(self.device)
         bias = torch.zeros(allowed.shape, dtype=embeddings.dtype, device=self.device)
         bias = bias.masked_fill(~allowed, torch.finfo(embeddings.dtype).min)
         return self.core.model.language_model(

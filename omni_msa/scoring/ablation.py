@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import factorial
 
 from omni_msa.files.record import Ablation
@@ -23,8 +24,17 @@ def subsets_to_score(present: Subset, ablation: AblationOptions) -> tuple[Subset
     return tuple(sorted(subsets, key=lambda s: (len(s), subset_name(s))))
 
 
-def summarise(scores: dict[Subset, float], present: Subset, ablation: AblationOptions) -> Ablation:
-    """Subset scores -> what each drop changes, and exact contributions when all are known."""
+def summarise(
+    scores: dict[Subset, float],
+    emotions: Mapping[str, dict[Subset, float]],
+    present: Subset,
+    ablation: AblationOptions,
+) -> Ablation:
+    """Subset scores -> what each drop changes, and exact contributions when all are known.
+
+    Args:
+        emotions: each one's probability by subset.
+    """
     dropped = ablation.drop & present if ablation.drop else present
     drop = {
         m: {"score": scores[present - {m}], "delta": scores[present - {m}] - scores[present]}
@@ -39,7 +49,19 @@ def summarise(scores: dict[Subset, float], present: Subset, ablation: AblationOp
         subsets={subset_name(s): score for s, score in scores.items()},
         drop=drop,
         contribution=shapley(scores, present) if complete else {},
+        emotions=emotion_shares(emotions, present),
     )
+
+
+def emotion_shares(
+    emotions: Mapping[str, dict[Subset, float]], present: Subset
+) -> dict[str, dict[str, float]]:
+    """Each modality's exact contribution to each emotion's probability, when all are known."""
+    return {
+        name: shapley(by_subset, present)
+        for name, by_subset in emotions.items()
+        if len(by_subset) == 2 ** len(present)
+    }
 
 
 def shapley(scores: dict[Subset, float], present: Subset) -> dict[str, float]:

@@ -51,6 +51,8 @@ class CheckpointInfo:
     lora: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     method_options: dict[str, Any] = field(default_factory=dict)
+    # what stands in place of the Thinker's own parts, by modality: a name and an identity
+    encoders: dict[str, dict[str, str]] = field(default_factory=dict)
     hide: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -109,10 +111,9 @@ def _training_record(record: dict[str, Any]) -> dict[str, Any]:
 _JSON_NAMES = {"method": "readout", "method_options": "readout_settings", "label_space": "scale"}
 _KINDS: dict[str, type] = {
     "base": str, "base_sha256": str, "method": str, "media": dict, "quantize": str, "lora": dict,
-    "method_options": dict, "hide": list, "training": dict, "metrics": dict, "self_check": dict,
-    "intervals": dict,
-    "scoring": dict, "languages": list, "readout_sha256": str, "adapter_sha256": str,
-    "adapter_config_sha256": str,
+    "method_options": dict, "encoders": dict, "hide": list, "training": dict, "metrics": dict,
+    "self_check": dict, "intervals": dict, "scoring": dict, "languages": list,
+    "readout_sha256": str, "adapter_sha256": str, "adapter_config_sha256": str,
 }  # fmt: skip
 
 
@@ -172,7 +173,8 @@ def _set_ordinary_permissions(path: Path) -> None:
 
 def _scoring(method: Method) -> dict[str, Any]:
     """What a record depends on and neither weights nor name tell; empty for most methods."""
-    facts = {"options": method.scoring_options(), "unused": sorted(method.unused_modalities())}
+    unused = sorted(method.unused_modalities(method.options))
+    facts = {"options": method.scoring_options(), "unused": unused}
     return {name: value for name, value in facts.items() if value}
 
 
@@ -220,7 +222,7 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
     from safetensors.torch import load_file
 
     from omni_msa.methods import make_method
-    from omni_msa.model.lora import load_adapter
+    from omni_msa.model.lora import LoraSettings, add_lora, load_adapter
 
     info = read_info(folder)
     if not is_base(thinker.base.folder, info.base_sha256):
@@ -230,8 +232,11 @@ def load_checkpoint(folder: Path, thinker: Thinker, method: str | None = None) -
             f"not for {thinker.base.name} ({own_sha256[:12]}); give --model {info.base}"
         )
     _check_files(folder, info)
+    _check_encoders(folder, info, thinker)
     if info.adapter_sha256:
         load_adapter(folder, thinker)
+    elif info.lora:  # on an encoder: its weights are among the method's
+        add_lora(thinker, LoraSettings(**{n: info.lora[n] for n in ("rank", "alpha", "dropout")}))
     options = info.method_options if method in (None, info.method) else None
     try:
         loaded = make_method(method or info.method, thinker, info.label_space, options)
@@ -263,17 +268,19 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
         "readout": method.name,
         "classes": method.label_space.classes,
         "settings": asdict(method.options),
+        "encoders": _identities(thinker.named_parts()),
     }
     stored: dict[str, Any] = {
         "base": is_base(thinker.base.folder, info.base_sha256),
         "readout": info.method,
         "classes": info.label_space.classes,
         "settings": info.method_options,
+        "encoders": _identities(info.encoders),
     }
     if info.method == method.name:  # options that came later have their defaults
         stored["settings"] = asdict(parse_options(type(method), info.method_options))
     for name in ("rank", "alpha", "scope"):
-        fresh[f"LoRA {name}"], stored[f"LoRA {name}"] = lora[name], info.lora.get(name)
+        fresh[f"LoRA {name}"], stored[f"LoRA {name}"] = lora.get(name), info.lora.get(name)
     unlike = [name for name in fresh if fresh[name] != stored[name]]
     if unlike:
         raise ModelError(
@@ -281,10 +288,22 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
             f"({', '.join(f'{stored[n]} there, {fresh[n]} here' for n in unlike)})"
         )
     try:
-        set_adapter(folder, thinker)
+        if thinker.adapted:
+            set_adapter(folder, thinker)
         method.load_state_dict(load_file(folder / "readout.safetensors"))
     except SafetensorError as error:
         raise ModelError(f"checkpoint {folder}: its weights are damaged ({error})") from error
+
+
+def _check_encoders(folder: Path, info: CheckpointInfo, thinker: Thinker) -> None:
+    """The encoders are those that it was trained with."""
+    parts = thinker.named_parts()
+    for name, row in info.encoders.items():
+        if name not in parts or parts[name]["identity"] != row["identity"]:
+            raise ModelError(
+                f"checkpoint {folder}: trained with the {name} encoder {row['name']}, and what is "
+                f"there now is another one; give --encoder {name}=DIR"
+            )
 
 
 def _check_files(folder: Path, info: CheckpointInfo) -> None:
@@ -298,6 +317,10 @@ def _check_files(folder: Path, info: CheckpointInfo) -> None:
         if expected and (not path.is_file() or file_sha256(path) != expected):
             state = "differs from what was saved" if path.is_file() else "is missing"
             raise ModelError(f"checkpoint {folder}: {name} {state}; copy the whole folder again")
+
+
+def _identities(encoders: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {name: row["identity"] for name, row in encoders.items()}
 
 
 def media_options(

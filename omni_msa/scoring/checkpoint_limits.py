@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from omni_msa.modalities import MODALITIES
-from omni_msa.options import QUANTIZE, MediaOptions
+from omni_msa.options import LANGUAGE, QUANTIZE, MediaOptions
 from omni_msa.scoring.intervals import is_record
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ def check_info(info: CheckpointInfo) -> None:
     _require(space.low < space.high, "scale.high", space.high)
     _require(space.deviation > 0, "scale.deviation", space.deviation)
     _require(_are_names(space.classes, MAX_CLASSES), "scale.classes", space.classes)
+    _require(_are_names(space.emotions, MAX_CLASSES), "scale.emotions", space.emotions)
+    for name, row in info.encoders.items():
+        is_row = isinstance(row, dict) and row.keys() == {"name", "identity"}
+        is_ours = name in (*MODALITIES, LANGUAGE) and is_row and _are_names(row.values(), 2)
+        _require(is_ours, f"encoders.{name}", row)
     names, unused = [*MODALITIES], info.scoring.get("unused", [])
     for name, modalities in (("hide", info.hide), ("scoring.unused", unused)):
         are_ours = isinstance(modalities, (list, tuple)) and all(m in names for m in modalities)

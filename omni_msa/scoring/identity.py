@@ -69,6 +69,8 @@ class ScorerIdentity:
         }
         if self.options:
             parts["options"] = self.options
+        if info.encoders:
+            parts["encoders"] = {name: row["identity"] for name, row in info.encoders.items()}
         if info.intervals:
             parts["intervals"] = info.intervals
         return json_sha256(parts)[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -36,7 +36,7 @@ def last_states(
     states: list[torch.Tensor] = []
     labels: list[float] = []
     shown: list[Subset] = []
-    batch: list[ThinkerInputs] = []
+    batch: list[Any] = []  # of the Thinker
 
     def states_of(part: Sequence[ThinkerInputs]) -> torch.Tensor:
         subsets = [(inputs.present,) for inputs in part]

@@ -14,7 +14,7 @@ import torch
 
 from omni_msa.errors import ConfigError, ModelError, check_choice
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods import method_named, parse_options
+from omni_msa.methods import Method, method_named, parse_options
 from omni_msa.modalities import MODALITIES, Subset, all_subsets
 from omni_msa.model.encoders import ENCODERS, Extent
 from omni_msa.model.estimates import (
@@ -159,13 +159,14 @@ def make_plan(
     """
     config, prompt = describe_model(model)
     size = model_size(config)
-    holding = _resolved(holding, size)
+    method = method_named(workload.method)
+    holding = _resolved(holding, size, method)
     if budget_bytes is not None:
         workload = fit(budget_bytes, size, workload, holding, prompt)
     return Plan(
         model,
         size.parameters,
-        lora_parameters(size, holding),
+        lora_parameters(size, holding) or _own_parameters(size, method),
         workload,
         holding,
         estimate(size, workload, holding, prompt),
@@ -197,10 +198,10 @@ def estimate(
 ) -> Estimate:
     """Tokens and bytes of one pass: scoring, or a training step."""
     tokens = count_tokens(workload, prompt or PromptTokens())
-    holding = _resolved(holding, size)
-    training = workload.purpose == "train"
-    method, width = method_named(workload.method), size.config.text_config.hidden_size
-    own = method.num_parameters(width, parse_options(method, {}), LabelSpace())
+    method = method_named(workload.method)
+    holding, own = _resolved(holding, size, method), _own_parameters(size, method)
+    goes_back = method.trains_through_base(parse_options(method, {}))
+    training = workload.purpose == "train" and goes_back
     return Estimate(tokens, byte_counts(size, holding, tokens, workload.batch_size, training, own))
 
 
@@ -260,9 +261,19 @@ def count_tokens(workload: Workload, prompt: PromptTokens) -> TokenCounts:
     return TokenCounts(sizes, inputs.num_tokens["total"], packed)
 
 
-def _resolved(holding: Holding, size: ModelSize) -> Holding:
-    """With `auto` as it is resolved when the model is loaded."""
-    return replace(holding, quantize=resolve_quantize(holding.quantize, size.parameters))
+def _resolved(holding: Holding, size: ModelSize, method: type[Method]) -> Holding:
+    """With `auto` as it is resolved when the model is loaded, and the adapter that is trained."""
+    quantize = resolve_quantize(holding.quantize, size.parameters)
+    if not method.adapts_base(parse_options(method, {})):
+        return replace(holding, quantize=quantize, lora_rank=0)
+    rank = method.recipe.get("lora_rank", holding.lora_rank)
+    scope = method.recipe.get("lora_scope", holding.lora_scope)
+    return replace(holding, quantize=quantize, lora_rank=rank, lora_scope=scope)
+
+
+def _own_parameters(size: ModelSize, method: type[Method]) -> int:
+    width = size.config.text_config.hidden_size
+    return method.num_parameters(width, parse_options(method, {}), LabelSpace())
 
 
 def _blank(length: int) -> Segment:

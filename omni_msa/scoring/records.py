@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from omni_msa.errors import MediaError, ModelError
+from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Ablation, Record
 from omni_msa.methods import Reading
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.options import AblationOptions
-from omni_msa.scoring.ablation import subsets_to_score, summarise
+from omni_msa.scoring.ablation import emotion_shares, subsets_to_score, summarise
 from omni_msa.scoring.intervals import interval_of
 from omni_msa.scoring.languages import other_language
-from omni_msa.values import Transcript
+from omni_msa.values import FeatureSequence, Transcript
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer
+
+Emotions = dict[str, list[float]]  # probabilities by the emotion's name, one a subset
 
 
 def subsets_of(prepared: Sequence[Prepared], ablation: AblationOptions) -> list[tuple[Subset, ...]]:
@@ -49,6 +52,7 @@ def records_of(
 ) -> list[Record]:
     """A record each clip; `seconds` is its share of the forward pass."""
     rows = [row[: len(k)] for row, k in zip(reading.scores.tolist(), subsets, strict=True)]
+    shares = _shares(reading, scorer.label_space, len(prepared))
     for item, row in zip(prepared, rows, strict=True):
         if not all(map(isfinite, row)):
             raise ModelError(
@@ -59,8 +63,16 @@ def records_of(
         scorer.state_collector.add(prepared, subsets, reading)
     fingerprint = scorer.fingerprint(ablation, hide)
     records = [
-        _record(scorer, p, dict(zip(k, row, strict=True)), ablation, seconds, fingerprint, hide)
-        for p, k, row in zip(prepared, subsets, rows, strict=True)
+        _record(
+            scorer,
+            p,
+            SubsetScores.of(k, row, emotions),
+            ablation,
+            seconds,
+            fingerprint,
+            hide,
+        )
+        for p, k, row, emotions in zip(prepared, subsets, rows, shares, strict=True)
     ]
     if reading.answers is None:
         return records
@@ -70,16 +82,41 @@ def records_of(
     ]
 
 
+@dataclass(frozen=True)
+class SubsetScores:
+    """What was read of one clip: its score, and each emotion's probability, by subset."""
+
+    scores: dict[Subset, float]
+    emotions: dict[str, dict[Subset, float]]
+
+    @classmethod
+    def of(
+        cls, subsets: Sequence[Subset], scores: Sequence[float], emotions: Emotions
+    ) -> SubsetScores:
+        """Args: `emotions` holds a row a subset by the emotion's name."""
+        by_name = {n: dict(zip(subsets, row, strict=False)) for n, row in emotions.items()}
+        return cls(dict(zip(subsets, scores, strict=True)), by_name)
+
+
+def _shares(reading: Reading, space: LabelSpace, num_clips: int) -> list[Emotions]:
+    """Each clip's probabilities by the emotion's name; none without a head for them."""
+    if reading.emotions is None:
+        return [{} for _ in range(num_clips)]
+    names = space.classes or space.emotions
+    by_clip = reading.emotions.float().movedim(-1, 1).tolist()  # B x E x K
+    return [dict(zip(names, rows, strict=True)) for rows in by_clip]
+
+
 def _record(
     scorer: Scorer,
     prepared: Prepared,
-    scores: dict[Subset, float],
+    reading: SubsetScores,
     ablation: AblationOptions,
     forward_seconds: float,
     fingerprint: str,
     hide: Subset,
 ) -> Record:
-    content, inputs = prepared.content, prepared.inputs
+    content, inputs, scores = prepared.content, prepared.inputs, reading.scores
     shown, classes = inputs.present, scorer.label_space.classes
     seconds = {
         "decode": round(content.decode_seconds, 4),
@@ -89,7 +126,7 @@ def _record(
     # what the checkpoint is never shown is said by its own remark
     dropped = tuple(f"dropped on request: {m}" for m in MODALITIES if m in hide - scorer.hidden)
     words = content.parts["text"] if "text" in shown else None
-    text = words.text if isinstance(words, Transcript) else None
+    text = (words.text or None) if isinstance(words, Transcript | FeatureSequence) else None
     language = other_language(text, scorer.checkpoint.info.languages) if text else ()
     interval = interval_of(scores[shown], shown, scorer.checkpoint)
     return Record.of(
@@ -101,20 +138,24 @@ def _record(
         interval=interval.bounds,
         interval_absent=interval.absent,
         modalities={m: content.parts[m].source if m in shown else None for m in MODALITIES},
-        ablation=_ablation(scorer, scores, shown, ablation) if ablation.enabled else None,
+        ablation=_ablation(scorer, reading, shown, ablation) if ablation.enabled else None,
         media=content.media,
         tokens=inputs.num_tokens,
         seconds=seconds,
         model=scorer.describe() | {"fingerprint": fingerprint},
         warnings=content.warnings + inputs.warnings + language + dropped + scorer.remarks,
         emotion=classes[round(scores[shown])] if classes else None,
+        emotions={n: row[shown] for n, row in reading.emotions.items()} or None,
     )
 
 
 def _ablation(
-    scorer: Scorer, scores: dict[Subset, float], shown: Subset, options: AblationOptions
+    scorer: Scorer, reading: SubsetScores, shown: Subset, options: AblationOptions
 ) -> Ablation:
-    """What each subset gives; numbers of classes have no differences."""
+    """What each subset gives; numbers of classes have no differences, their probabilities do."""
     if scorer.label_space.classes:
-        return Ablation({subset_name(s): score for s, score in scores.items()})
-    return summarise(scores, shown, options)
+        return Ablation(
+            {subset_name(s): score for s, score in reading.scores.items()},
+            emotions=emotion_shares(reading.emotions, shown),
+        )
+    return summarise(reading.scores, reading.emotions, shown, options)

@@ -18,11 +18,11 @@ from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Record
 from omni_msa.media import read_clip
-from omni_msa.methods import METHODS, make_method, method_named
+from omni_msa.methods import METHODS, Inputs, make_method, method_named
 from omni_msa.modalities import Subset, subset_name
+from omni_msa.model.folder_features import load_encoders
 from omni_msa.model.folders import local_folder
 from omni_msa.model.identity import base_sha256
-from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.loading import is_held, load_thinker
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import (
@@ -54,7 +54,7 @@ class Prepared:
     """A clip that was read and turned into tensors; only the forward pass is missing."""
 
     content: ClipContent
-    inputs: ThinkerInputs
+    inputs: Inputs
     input_seconds: float
 
     @property
@@ -81,8 +81,8 @@ class Scorer:
         self.method = checkpoint.method
         self.label_space = checkpoint.info.label_space
         self.untrained: Subset = frozenset(checkpoint.info.hide)  # it was trained without these
-        self.hidden = self.untrained | self.method.unused_modalities()
-        self.builder = thinker.builder(self.method.question(checkpoint.info.prompt_version))
+        self.hidden = self.untrained | self.method.unused_modalities(self.method.options)
+        self.builder = self.method.builder(thinker, checkpoint.info.prompt_version)
         self.state_collector: StateCollector | None = None  # gets the states of what is scored
         self._building = Lock()  # a tokenizer is not made for several threads
 
@@ -116,6 +116,8 @@ class Scorer:
         if options.model is None:
             _check_base(folder, info.base)
         thinker = load_thinker(*_base(options, info), options.device, loaded)
+        encoders = {name: row["name"] for name, row in info.encoders.items()}
+        load_encoders(thinker, encoders | options.encoders)
         return cls(thinker, load_checkpoint(folder, thinker, options.readout), chosen)
 
     @classmethod
@@ -127,6 +129,7 @@ class Scorer:
     ) -> Scorer:
         """A bare base, read by a method that has no weights."""
         thinker = load_thinker(*_base(options, None), options.device, loaded)
+        load_encoders(thinker, options.encoders)
         space = LabelSpace(*options.label_range) if options.label_range else LabelSpace()
         info = CheckpointInfo(
             base=thinker.base.lasting_name,

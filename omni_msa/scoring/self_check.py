@@ -11,15 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from omni_msa.methods import Method
+from omni_msa.methods import Builder, Method
 from omni_msa.modalities import Subset, all_subsets, subset_name
-from omni_msa.model.inputs import InputBuilder
+from omni_msa.model.features import StoredFeatures
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
-from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
+from omni_msa.values import (
+    SAMPLE_RATE,
+    Clip,
+    ClipContent,
+    FeatureSequence,
+    Frames,
+    Transcript,
+    Waveform,
+)
 
 WORDS = "I did not expect to like it, but it was wonderful."
 NUM_FRAMES, SIDE, SECONDS = 4, 112, 2.0
+NUM_STEPS = 5  # of stored features
 
 
 def self_check_content() -> ClipContent:
@@ -44,11 +53,27 @@ def self_check_content() -> ClipContent:
     )
 
 
+def content_for(method: Method) -> ClipContent:
+    """The clip as this method is given it: with stored features where it takes those."""
+    content = self_check_content()
+    encoders = {} if method.features is None else method.features.encoders
+    for modality, encoder in encoders.items():
+        if isinstance(encoder, StoredFeatures):
+            content.parts[modality] = _stored(encoder.width)
+    return content
+
+
+def _stored(width: int) -> FeatureSequence:
+    """Sines: a few steps of features of any width."""
+    steps, columns = np.mgrid[0:NUM_STEPS, 0:width]
+    return FeatureSequence(np.sin(steps + 0.1 * columns).astype(np.float32), "made", WORDS)
+
+
 @torch.inference_mode()
 def check_scores(
     thinker: Thinker,
     method: Method,
-    builder: InputBuilder,
+    builder: Builder,
     media: MediaOptions,
     hide: Subset,
 ) -> dict[str, Any]:
@@ -56,7 +81,7 @@ def check_scores(
     training = thinker.model.training
     thinker.model.eval()
     method.eval()
-    inputs = builder.build(self_check_content(), media, hide)
+    inputs = builder.build(content_for(method), media, hide)
     subsets = all_subsets(inputs.present)
     scores = method.read(thinker, [inputs], [subsets]).scores[0].tolist()
     thinker.model.train(training)

@@ -11,8 +11,8 @@ from omni_msa.errors import ManifestError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media.feed import Feed
 from omni_msa.media.identity import json_sha256
+from omni_msa.methods import Inputs, Labels
 from omni_msa.modalities import Subset, subset_name
-from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.options import AblationOptions
 from omni_msa.scoring.ablation import subsets_to_score
 from omni_msa.values import Clip
@@ -46,23 +46,25 @@ class TrainingData:
 class LabelledInputs:
     """A clip as tensors, with a label for each subset that is trained on."""
 
-    inputs: ThinkerInputs
+    inputs: Inputs
     subsets: tuple[Subset, ...]
     labels: tuple[float, ...]
+    emotions: tuple[float, ...] = ()  # see `LabelSpace.presence`
 
 
 def data_sha256(**feeds: Feed) -> str:
     """Names, windows, words and labels of all clips, in their order; wherever the files are."""
     rows = [
         (name, clip.path.name if clip.path else clip.id, clip.start_seconds, clip.end_seconds,
-         clip.label, sorted(clip.subset_labels.items()), clip.transcript)
+         clip.label, sorted(clip.subset_labels.items()), clip.transcript,
+         *([] if clip.emotions is None else [sorted(clip.emotions.items())]))
         for name, feed in feeds.items()
         for clip in feed.clips
     ]  # fmt: skip
     return json_sha256(rows)
 
 
-def with_labels(clip: Clip, inputs: ThinkerInputs, packed: bool) -> LabelledInputs:
+def with_labels(clip: Clip, inputs: Inputs, packed: bool, space: LabelSpace) -> LabelledInputs:
     """The subsets that are trained on, the whole clip last, each with its label.
 
     A smaller subset has its own label where the data has one, else the clip's.
@@ -70,11 +72,13 @@ def with_labels(clip: Clip, inputs: ThinkerInputs, packed: bool) -> LabelledInpu
     subsets = subsets_to_score(inputs.present, AblationOptions(enabled=packed))
     assert clip.label is not None  # checked with the data
     labels = [float(clip.subset_labels.get(subset_name(s), clip.label)) for s in subsets]
-    return LabelledInputs(inputs, subsets, (*labels[:-1], clip.label))
+    return LabelledInputs(inputs, subsets, (*labels[:-1], clip.label), space.presence(clip))
 
 
-def label_matrix(batch: Sequence[LabelledInputs]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels and weights [B, K]: the whole clip counts as much as its smaller subsets together,
+def label_matrix(
+    batch: Sequence[LabelledInputs], device: torch.device
+) -> tuple[Labels, torch.Tensor]:
+    """Labels, and weights [B, K]: the whole clip counts as much as its smaller subsets together,
     and every clip counts 1. Rows of clips with fewer subsets end in weight 0."""
     most = max(len(item.labels) for item in batch)
     labels, weights = torch.zeros(len(batch), most), torch.zeros(len(batch), most)
@@ -83,4 +87,7 @@ def label_matrix(batch: Sequence[LabelledInputs]) -> tuple[torch.Tensor, torch.T
         labels[row, :k] = torch.tensor(item.labels)
         weights[row, :k] = 0.5 / (k - 1) if k > 1 else 1.0
         weights[row, k - 1] = 0.5 if k > 1 else 1.0
-    return labels, weights
+    emotions = None
+    if batch[0].emotions:
+        emotions = torch.tensor([item.emotions for item in batch], device=device)
+    return Labels(labels.to(device), emotions), weights.to(device)

@@ -44,4 +44,4 @@ class ExampleBuilder:
             self.reported_clips.add(clip.name)
             left_out[clip.name] = str(error)
             return None
-        return with_labels(clip, inputs, packed)
+        return with_labels(clip, inputs, packed, self.model.method.label_space)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from omni_msa.files.labels import LabelSpace
-from omni_msa.methods import Method, make_method
+from omni_msa.media.feed import Feed
+from omni_msa.methods import Builder, Method, make_method
 from omni_msa.methods.method import ParameterGroup
 from omni_msa.modalities import Subset
-from omni_msa.model.inputs import InputBuilder
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions, TrainOptions
 from omni_msa.scoring.self_check import check_scores
+from omni_msa.training.feature_feed import FeatureFeed
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class TrainedModel:
 
     thinker: Thinker
     method: Method
-    builder: InputBuilder
+    builder: Builder
     media: MediaOptions
     hide: Subset  # modalities that are never shown
 
     def set_training(self, training: bool) -> None:
-        """Switches dropout on or off in both."""
-        self.thinker.model.train(training)
+        """Switches dropout on or off in both; a base without an adapter stays as it is."""
+        self.thinker.model.train(training and self.thinker.adapted)
         self.method.train(training)
 
     def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -40,6 +42,13 @@ class TrainedModel:
         """Everything that is trained, by name."""
         own = {f"readout.{name}": p for name, p in self.method.named_parameters()}
         return self.lora_parameters() | own
+
+    def feed(self, feed: Feed, notice: Callable[[str], None]) -> Feed:
+        """The clips as this model is trained on them: with the features that it looks at, which are
+        made once."""
+        if self.method.features is None:
+            return feed
+        return FeatureFeed(feed, self.method.features, self.media, self.hide, notice)
 
     def self_check(self) -> dict[str, Any]:
         """The built-in clip's scores, as a checkpoint holds them."""
@@ -56,7 +65,12 @@ def make_optimizer(model: TrainedModel, options: TrainOptions) -> torch.optim.Op
     """AdamW at one rate for LoRA and the method's own for its groups; 8-bit and paged on a GPU."""
     lora = ParameterGroup(list(model.lora_parameters().values()), options.lora_learning_rate)
     groups: list[dict[str, Any]] = [
-        {"params": g.parameters, "lr": g.learning_rate, "initial_lr": g.learning_rate}
+        {
+            "params": g.parameters,
+            "lr": g.learning_rate,
+            "initial_lr": g.learning_rate,
+            "eps": g.eps,
+        }
         for g in (lora, *model.method.parameter_groups(options.head_learning_rate))
     ]
     if model.thinker.device.type == "cuda":

@@ -36,6 +36,7 @@ def first_info(
         label_space=data.label_space,
         media=media.to_json(),
         quantize=thinker.base.quantize,
+        encoders=thinker.named_parts(),
         lora=lora,
         seed=options.seed,
         hide=sorted(data.hide),
@@ -53,6 +54,7 @@ def run_fingerprint(info: CheckpointInfo, processes: int) -> str:
     """What must be the same for a run to go on: all that its weights follow from."""
     parts: list[Any] = [info.base_sha256, info.quantize, info.training, info.media, info.hide]
     parts += [info.label_space.to_json(), processes]
+    parts += [sorted(row["identity"] for row in info.encoders.values())] if info.encoders else []
     return json_sha256(parts)
 
 

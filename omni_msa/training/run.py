@@ -67,6 +67,8 @@ class Run:
             progress, self.position, options.epochs * steps_an_epoch, options.clips_a_step
         )
         self.examples = ExampleBuilder(model, self.reporter.notice)
+        self.train_feed = model.feed(data.train, self.reporter.notice)
+        self.valid_feed = model.feed(data.valid, self.reporter.notice)
         self.stepper = Stepper(
             model, self.optimizer, options, processes, self.position, self.reporter
         )
@@ -85,7 +87,7 @@ class Run:
             try:
                 self._train_epoch()
                 start_time = time.perf_counter()
-                misses = self.validate(self.data.valid)
+                misses = self.validate(self.valid_feed)
                 position.seconds += time.perf_counter() - start_time
                 self._end_epoch(misses)
             except TrainingError as error:
@@ -134,18 +136,18 @@ class Run:
                 f"going on after step {position.step} of {self.reporter.total_steps}"
             )
         if self.model.method.is_zero_shot and not position.step and math.isinf(position.best):
-            self._judge(self.validate(self.data.valid), epoch=0)
+            self._judge(self.validate(self.valid_feed), epoch=0)
             self._save_state()
 
     def _train_epoch(self) -> None:
         """The rest of the epoch that the position is in."""
-        position, options, clips = self.position, self.options, self.data.train.clips
-        steps = plan_epoch(self.data.train.sizes(), position.epoch, options)
+        position, options, clips = self.position, self.options, self.train_feed.clips
+        steps = plan_epoch(self.train_feed.sizes(), position.epoch, options)
         shares = [self.processes.share(places) for places in steps[position.place :]]
         if not position.place:
             position.left_out = {}
             position.loss_sum, position.num_clips, position.seconds = 0.0, 0, 0.0
-        contents = self.data.train.read([i for share in shares for i in share])
+        contents = self.train_feed.read([i for share in shares for i in share])
         self.model.set_training(True)
         packed = options.subsets == "packed"
         start_time, num_clips, seconds_before = time.perf_counter(), 0, position.seconds
@@ -193,7 +195,7 @@ class Run:
 
     def _check_left_out(self) -> None:
         """What all processes have left out; more than half of the clips is too much."""
-        position, num_clips = self.position, len(self.data.train.clips)
+        position, num_clips = self.position, len(self.train_feed.clips)
         position.left_out = self.processes.merge(position.left_out)
         if len(position.left_out) > num_clips / 2:
             raise ManifestError(
@@ -240,6 +242,7 @@ class Run:
             seconds=round(position.seconds, 3),
             left_out=left_out,
             **metrics,
+            **self.model.method.figures(),
         )
 
     # --- the folder ----------------------------------------------------------------------------

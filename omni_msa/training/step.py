@@ -126,7 +126,7 @@ def batch_loss(model: TrainedModel, batch: Sequence[LabelledInputs], bf16: bool)
         bf16: compute in bfloat16 on a CPU too; a GPU does so always.
     """
     device = model.thinker.device
-    labels, weights = (m.to(device) for m in label_matrix(batch))
+    labels, weights = label_matrix(batch, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or bf16):
         losses = model.method.losses(
             model.thinker, [b.inputs for b in batch], [b.subsets for b in batch], labels

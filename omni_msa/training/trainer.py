@@ -17,11 +17,18 @@ from typing import Any
 import torch
 
 from omni_msa.errors import ConfigError
-from omni_msa.files.labels import LabelSpace
 from omni_msa.foreign import printable
-from omni_msa.methods import TrainedBy, method_trained_by, parse_options
+from omni_msa.methods import (
+    TrainedBy,
+    check_encoders,
+    has_parameters,
+    method_named,
+    method_trained_by,
+    parse_options,
+)
+from omni_msa.model.folder_features import load_encoders
 from omni_msa.model.loading import count_parameters, is_large, load_thinker
-from omni_msa.model.lora import add_lora
+from omni_msa.model.lora import LoraSettings, add_lora
 from omni_msa.model.memory import return_large_blocks
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions, ModelOptions, TrainOptions
@@ -59,18 +66,21 @@ class Trainer:
         progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> None:
         self.options = _with_method_options(options)
+        method = method_named(options.method)
+        own = parse_options(method, options.method_options)
+        check_encoders(method, own, model.encoders)
         self.media = media
         self.progress = progress
         self.processes = Processes(model.device)
         self.thinker: Thinker = load_thinker(model.model or "tiny", model.quantize, model.device)
+        load_encoders(self.thinker, model.encoders)
         torch.manual_seed(options.seed)
-        self.lora = add_lora(
-            self.thinker,
-            options.lora_rank,
-            options.lora_alpha,
-            options.lora_dropout,
-            options.lora_scope,
-        )
+        self.lora: dict[str, Any] = {}
+        if method.adapts_base(own):
+            lora = LoraSettings(
+                options.lora_rank, options.lora_alpha, options.lora_dropout, options.lora_scope
+            )
+            self.lora = add_lora(self.thinker, lora)
         if large := is_large(count_parameters(self.thinker.config)):
             return_large_blocks()
         if options.checkpointing == "on" or (options.checkpointing == "auto" and large):
@@ -105,6 +115,7 @@ class Trainer:
             ConfigError: the folder holds something else.
         """
         model = self._model(data, start)
+        progress = progress or self.progress
         info = first_info(self.thinker, self.lora, self.options, self.media, data, start)
         info = replace(info, **(about or {}))
         fingerprint = run_fingerprint(info, self.processes.count)
@@ -112,9 +123,7 @@ class Trainer:
         with RunFolder(out, fingerprint, fresh, leads, tensorboard=tensorboard) as folder:
             if leads:  # after the fingerprint, which does not depend on it
                 info = replace(info, training=info.training | clips_record(data, start))
-            run = Run(
-                model, self.options, data, folder, info, self.processes, progress or self.progress
-            )
+            run = Run(model, self.options, data, folder, info, self.processes, progress)
             logger.info("training on %d clips into %s", len(data.train.clips), printable(str(out)))
             trained = run.train()
         logger.info("training ended: %s", trained.metrics)
@@ -123,10 +132,10 @@ class Trainer:
     def _model(self, data: TrainingData, start: Path | None) -> TrainedModel:
         """The Thinker with a fresh method for these labels, or with the weights to start from."""
         method = fresh_method(self.options, self.thinker, data.label_space)
-        builder = self.thinker.builder(method.question())
+        builder = method.builder(self.thinker)
         if start is not None:
             load_weights(start, self.thinker, method, self.lora)
-        hide = data.hide | method.unused_modalities()
+        hide = data.hide | method.unused_modalities(method.options)
         return TrainedModel(self.thinker, method, builder, self.media, hide)
 
 
@@ -135,7 +144,7 @@ def _with_method_options(options: TrainOptions) -> TrainOptions:
     method = method_trained_by(TrainedBy.GRADIENTS, options.method)
     own = parse_options(method, options.method_options)
     chose_rate = options.head_learning_rate != TrainOptions.head_learning_rate
-    if chose_rate and not method.num_parameters(1, own, LabelSpace()):
+    if chose_rate and not has_parameters(method, own):
         raise ConfigError(
             f"head_learning_rate: {options.method} has no parameters of its own; leave it out"
         )

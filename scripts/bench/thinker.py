@@ -32,12 +32,12 @@ from torch import nn
 
 from omni_msa.files.labels import LabelSpace
 from omni_msa.media.sampling import plan_frames
-from omni_msa.methods import Method, make_method
+from omni_msa.methods import Labels, Method, make_method
 from omni_msa.methods.generative import greedy
 from omni_msa.modalities import all_subsets
 from omni_msa.model.estimates import GIB, Holding, model_size
 from omni_msa.model.loading import TINY, load_thinker, quiet_loading
-from omni_msa.model.lora import add_lora
+from omni_msa.model.lora import LoraSettings, add_lora
 from omni_msa.model.memory import return_large_blocks
 from omni_msa.model.packing import pack
 from omni_msa.model.published import published_thinker_config
@@ -190,13 +190,13 @@ def _gradient_norm(device: str) -> float:
     """Norm of the gradient of the language model's first adapter through frozen 4-bit layers."""
     thinker = load_thinker("tiny", device=device)
     thinker.shared.model = random_model(thinker.config, device)
-    add_lora(thinker, 4, 4, 0.0)
+    add_lora(thinker, LoraSettings(4, 4, 0.0))
     readout = make_method("regression", thinker, SCALE)
     inputs = thinker.builder().build(clip_of(2.0, SMALL), SMALL)
     with torch.inference_mode():  # an evaluation first, as between epochs
         readout.read(thinker, [inputs], [[inputs.present]])
     thinker.model.train()
-    one = torch.ones(1, 1, device=device)
+    one = Labels(torch.ones(1, 1, device=device))
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
         readout.losses(thinker, [inputs], [[inputs.present]], one).sum().backward()
     (first,) = (
@@ -329,7 +329,7 @@ class TrainingStep:
         thinker = self.thinker
         inputs = thinker.builder().build(clip_of(seconds, self.media), self.media)
         subsets = [all_subsets(inputs.present)]
-        labels = torch.ones(1, len(subsets[0]), device=thinker.device)
+        labels = Labels(torch.ones(1, len(subsets[0]), device=thinker.device))
         half = thinker.core.dtype == torch.bfloat16
         device = thinker.device.type
 
@@ -395,7 +395,7 @@ def main() -> None:
     result["seconds_build"] = round(time.perf_counter() - start, 2)
     note(f"built in {result['seconds_build']} s")
     size = model_size(thinker.config)
-    add_lora(thinker, rank=32, alpha=32, dropout=0.1)
+    add_lora(thinker, LoraSettings(32, 32, 0.1))
     thinker.model.eval()
     readouts = {
         name: make_method(name, thinker, SCALE).eval()

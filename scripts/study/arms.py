@@ -12,9 +12,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from omni_msa.errors import ConfigError
-from omni_msa.files.labels import LabelSpace
 from omni_msa.media.identity import json_sha256
-from omni_msa.methods import METHODS, Method, TrainedBy, method_named, parse_options
+from omni_msa.methods import (
+    METHODS,
+    Method,
+    TrainedBy,
+    has_parameters,
+    method_named,
+    parse_options,
+)
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.options import TrainOptions
 
@@ -119,7 +125,7 @@ def make_arms(
     readouts: Sequence[str],
     subsets: Sequence[Subset],
     seeds: Sequence[int],
-    budget: TrainOptions,
+    budget: Mapping[str, Any],
     settings: Mapping[str, Mapping[str, str]],
     retrain: bool,
 ) -> list[Arm]:
@@ -127,7 +133,8 @@ def make_arms(
 
     Args:
         readouts: names of `METHODS`; `NAME:zero-shot` reads the base without training.
-        budget: of every run that is trained.
+        budget: of every run that is trained, as far as it is the same for all: fields of
+            `TrainOptions`. The rest is each method's own recipe.
         settings: by readout: options of its training, or its own.
         retrain: each subset has models of its own; without it, one model that was trained with
             all of them is shown less at test time.
@@ -176,13 +183,13 @@ class _Budget(Method):
 
 
 def _with_settings(
-    method: type[Method], way: TrainedBy, budget: TrainOptions, settings: Mapping[str, str]
+    method: type[Method], way: TrainedBy, budget: Mapping[str, Any], settings: Mapping[str, str]
 ) -> TrainOptions:
-    """The budget with a readout's settings in their places, checked."""
+    """A readout's settings over the budget, over its recipe, checked."""
     if way is TrainedBy.NOTHING:
         if settings:
             raise ConfigError(f"{method.name}: nothing is trained; leave its --set out")
-        return budget
+        return TrainOptions(**budget)
     names = {f.name for f in fields(TrainOptions)} - set(OF_THE_ARM)
     if way is not TrainedBy.GRADIENTS:
         names = set()  # a fit has no budget
@@ -191,6 +198,7 @@ def _with_settings(
     typed = parse_options(_Budget, changes)
     own_options = parse_options(method, own)
     values = {name: getattr(typed, name) for name in changes}
-    if not method.num_parameters(1, own_options, LabelSpace()):  # no rate of its own either
+    if not has_parameters(method, own_options):  # no rate of its own either
         values["head_learning_rate"] = TrainOptions.head_learning_rate
-    return replace(budget, **values, method=method.name, method_options=asdict(own_options))
+    values |= {"method": method.name, "method_options": asdict(own_options)}
+    return TrainOptions.of(method.recipe, {**budget, **values})

@@ -24,7 +24,7 @@ from omni_msa.commands.flags import (
     MediaFlags,
     ShowFlags,
     option,
-    parse_settings,
+    parse_pairs,
     takes_flags,
 )
 from omni_msa.commands.labelled import Manifest, ReadFlags
@@ -143,7 +143,7 @@ class StudyFlags:
     def settings_by_readout(self) -> dict[str, dict[str, str]]:
         """What --set says."""
         settings: dict[str, dict[str, str]] = {}
-        for name, value in parse_settings(self.settings or []).items():
+        for name, value in parse_pairs("--set", self.settings or [], "head=linear").items():
             readout, colon, own = name.rpartition(":")
             if not colon:
                 raise ConfigError(f"--set {name}: give READOUT:NAME=VALUE, such as {_EXAMPLE}")
@@ -174,7 +174,7 @@ def compare(
     counts = ", ".join(f"{sum(c.split == name for c in clips)} {name}" for name in SPLITS)
     show.note(f"clips: {counts} of {len(clips)}")
     space = label_space_of(clips, reading.task, reading.label_range)
-    budget = TrainFlags(**vars(train)).options()
+    budget = TrainFlags(**vars(train)).choices()
     arms = make_arms(
         _words(study.readouts),
         [_subset(letters) for letters in _words(study.modalities)],

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -27,27 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from omni_msa.commands.flags import ShowFlags
-from omni_msa.commands.labelled import ReadFlags
-from omni_msa.files.labels import LabelSpace
-from omni_msa.files.manifest import read_manifest
 from omni_msa.media.identity import json_sha256
 from omni_msa.methods import TrainedBy
-from omni_msa.modalities import MODALITIES
-from omni_msa.options import EvaluateOptions, ModelOptions, TrainOptions
+from omni_msa.options import TrainOptions
 from omni_msa.scoring.checkpoint import read_info
 from scripts.study.arms import Arm
 from scripts.study.compare import run_study
-from scripts.study.plan import Study
+from scripts.study.corpus import ROOT, SHOWN, make_corpus, study_of, workshop
 from scripts.study.results import Measured, Row, measure_arms
-from scripts.study.running import Workshop
 from scripts.study.tables import cells, markdown
-from scripts.tiny.pretrain import media_options
 
-ROOT = Path(__file__).parents[2]
 PAGE = Path(__file__).with_name("readout_study.md")
-SHOWN = frozenset(MODALITIES)
-SHOW = ShowFlags(quiet=True)
 TRANSCRIBED_RATIO = (
     2.28  # 1.521 / 0.667 on MOSI, by a third-party transcription of arXiv 2606.05713
 )
@@ -103,6 +91,10 @@ class Design:
         ),
     )
 
+    def count(self, split: str) -> int:
+        """Clips of a split."""
+        return getattr(self, split)
+
 
 DESIGN = Design()
 QUICK = replace(
@@ -111,14 +103,6 @@ QUICK = replace(
     first_seeds=(("train", 400_000), ("valid", 900_000), ("test", 7_000_000)),
     settings=tuple((arm, tried[1:3]) for arm, tried in DESIGN.settings),
 )  # fmt: skip
-
-
-def make_corpus(work: Path, design: Design) -> None:
-    """Draws, speaks and encodes the clips; those that are there already are kept."""
-    for split, first in design.first_seeds:
-        command = [sys.executable, "-m", "scripts.tiny.corpus", str(work / split)]
-        command += ["--first-seed", str(first), "--count", str(getattr(design, split))]
-        subprocess.run(command, cwd=ROOT, check=True)
 
 
 def budget(design: Design, settings: Settings) -> TrainOptions:
@@ -130,17 +114,6 @@ def budget(design: Design, settings: Settings) -> TrainOptions:
         patience=design.patience,
         **settings,  # type: ignore[arg-type]  # learning rates
     )
-
-
-def study_of(work: Path, base: str, quantize: str, design: Design, arms: tuple[Arm, ...]) -> Study:
-    """Arms over one base, on the corpus."""
-    clips = {
-        split: read_manifest(work / split / "manifest.jsonl")[: getattr(design, split)]
-        for split, _ in design.first_seeds
-    }
-    options = EvaluateOptions("test", "mosi", resamples=design.resamples)
-    model = ModelOptions(base, quantize=quantize)
-    return Study(arms, clips, LabelSpace(), model, media_options(), options)
 
 
 def choose(work: Path, base: str, design: Design) -> dict[str, tuple[Settings, list[Row]]]:
@@ -175,12 +148,6 @@ def arms_of(design: Design, chosen: dict[str, tuple[Settings, list[Row]]]) -> tu
     fixed = [("generative", TrainedBy.NOTHING), ("verbalizer", TrainedBy.NOTHING)]
     fixed += [("probe", TrainedBy.FIT)]
     return (*trained, *(Arm(name, way, SHOWN, SHOWN, ()) for name, way in fixed))
-
-
-def workshop(study: Study, folder: Path) -> Workshop:
-    """Where a study's runs are made; clips are read once for all of them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return Workshop(study, folder, ReadFlags(cache=folder.parent / "cache"), SHOW)
 
 
 def ratio(measured: list[Measured], design: Design) -> dict[str, Any]:

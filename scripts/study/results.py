@@ -133,7 +133,7 @@ def _measure(workshop: Workshop, arm: Arm, run: Run) -> tuple[Evaluation, list[S
         MediaError: not one clip could be scored.
     """
     study = workshop.study
-    scored, failed = scored_clips(study.clips["test"], workshop.records(run))
+    scored, failed = scored_clips(study.clips["test"], workshop.records(run), study.label_space)
     if arm.shown != run.shown:
         clips = shown_less(scored, arm.shown)
         scored, failed = clips, failed + len(scored) - len(clips)

@@ -26,7 +26,7 @@ from omni_msa.files.columns import one_line
 from omni_msa.files.record import Record
 from omni_msa.files.result_formats import read_records
 from omni_msa.media.feed import Feed
-from omni_msa.methods import TrainedBy, method_named
+from omni_msa.methods import TrainedBy, method_named, parse_options
 from omni_msa.options import AblationOptions, FitOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData
@@ -155,8 +155,9 @@ class Workshop:
         return self.rows(run).exists() and None not in self.records(run)
 
     def _feed(self, clips: Sequence[Clip], run: Run) -> Feed:
-        unused = method_named(run.readout).unused_modalities() | run.hide
-        return file_feed(clips, self.study.media, self.read, unused)
+        method = method_named(run.readout)
+        unused = method.unused_modalities(parse_options(method, run.options.method_options))
+        return file_feed(clips, self.study.media, self.read, unused | run.hide)
 
     def _scorer(self, run: Run) -> Scorer:
         study, model = self.study, self.study.model

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from omni_msa.errors import MediaError
-from omni_msa.files.importers.release import Release
+from omni_msa.files.importers.release import Progress, Release
 from omni_msa.files.leaks import shared_clips, shared_clips_line
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN
 from omni_msa.media.container import enough_memory
@@ -15,8 +15,6 @@ from omni_msa.media.probe import probe
 from omni_msa.values import Clip, MediaFacts
 
 LONG_SECONDS = 60.0  # an utterance that lasts longer is often cut wrongly
-
-Progress = Callable[[int, int], None]  # clips opened so far, clips in all
 
 
 def leave_out_known_bad(release: Release, known_bad: Mapping[str, str]) -> Release:

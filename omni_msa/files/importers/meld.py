@@ -11,6 +11,7 @@ Users report that the plain names hold other utterances, so the former are taken
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sam
 from omni_msa.files.importers.tables import Table, TableRow, read_table, require_no_problems
 
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
+MOST_TURNS = 8  # of what was said before an utterance
 SENTIMENTS = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
 # Quotes and dashes of Windows-1252 that someone took for Latin-1: invisible control characters.
 CP1252_REPAIRS = {
@@ -66,6 +68,7 @@ def read_meld(folder: Path, facts: DatasetFacts, variant: str | None = None) -> 
             continue
         table = read_table(label_file, COLUMNS, fallback="cp1252")
         read = [_sample(row, part, clips, facts) for row in table.rows]
+        read = _with_context(table.rows, read)
         replaced = read if variant == PLAIN_NAMES else [s and _replaced(s) for s in read]
         samples += replaced
         notices += _encoding_notices(table)
@@ -106,6 +109,25 @@ def _sample(row: TableRow, part: Part, clips: Path, facts: DatasetFacts) -> Samp
         speaker=row.cells["Speaker"].translate(CP1252_REPAIRS).strip() or None,
         emotion=emotion,
     )
+
+
+def _with_context(
+    rows: Sequence[TableRow], samples: Sequence[Sample | None]
+) -> list[Sample | None]:
+    """Each sample with the turns before it in its dialogue, `Speaker: words` each."""
+    turns: dict[str, dict[int, str]] = {}
+    for row, sample in zip(rows, samples, strict=True):
+        if sample is not None and row.cells["Utterance_ID"].strip().isdecimal():
+            place, words = int(row.cells["Utterance_ID"]), f"{sample.speaker}: {sample.text or ''}"
+            turns.setdefault(row.cells["Dialogue_ID"].strip(), {})[place] = words
+    result: list[Sample | None] = []
+    for row, sample in zip(rows, samples, strict=True):
+        before = turns.get(row.cells["Dialogue_ID"].strip(), {})
+        own = row.cells["Utterance_ID"].strip()
+        places = sorted(p for p in before if own.isdecimal() and p < int(own))
+        context = tuple(before[place] for place in places[-MOST_TURNS:])
+        result.append(None if sample is None else replace(sample, context=context))
+    return result
 
 
 def _replaced(sample: Sample) -> Sample:

@@ -3,7 +3,7 @@
 `label.csv` (video_id, clip_id, text, label, label_T, label_A, label_V, annotation, mode) and
 `Raw/VIDEO_ID/CLIP_ID.mp4`. Who speaks is not known: in MOSI and MOSEI one person speaks in a video,
 but may speak in others. In CH-SIMS each modality was also labelled alone: `label_T`, `label_A`,
-`label_V`.
+`label_V`. Their features come as pickles: `mmsa_features.py`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,11 @@ from collections import defaultdict
 from pathlib import Path
 
 from omni_msa.errors import ManifestError
-from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, Sample, layout_error
-from omni_msa.files.importers.tables import Table, TableRow, read_table, require_no_problems
+from omni_msa.files.importers.mmsa_features import read_mmsa_features
+from omni_msa.files.importers.mmsa_rows import COLUMNS, SUBSETS, sample_of
+from omni_msa.files.importers.release import Dataset, DatasetFacts, Release, layout_error
+from omni_msa.files.importers.tables import Table, read_table, require_no_problems
 
-COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
-SUBSETS = ("T", "A", "V")  # the labels that CH-SIMS has, besides that of the whole clip
-MODES = {
-    "train": "train",
-    "valid": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "test": "test",
-}
 LABEL_FILES = ("label.csv", "meta.csv")  # CH-SIMS v2 calls it meta
 CLIP_FOLDER = "Raw"
 
@@ -47,7 +40,7 @@ def read_mmsa(folder: Path, facts: DatasetFacts, variant: str | None = None) -> 
         raise layout_error(folder, facts, parts | {f"{CLIP_FOLDER}/": clip_folder.is_dir()})
     table = _read_labels(label_file, facts)
     clips = _Clips(clip_folder)
-    samples = [_sample(row, clips, facts) for row in table.rows]
+    samples = [sample_of(row, clips.file_of, facts) for row in table.rows]
     require_no_problems(folder, [table])
     notices = [table.notice] if table.notice else []
     return Release(tuple(s for s in samples if s is not None), tuple(notices))
@@ -57,26 +50,6 @@ def _read_labels(path: Path, facts: DatasetFacts) -> Table:
     if facts.family == "sims":  # Chinese words, often saved by a spreadsheet in its own encoding
         return read_table(path, (*COLUMNS, *(f"label_{m}" for m in SUBSETS)), fallback="gb18030")
     return read_table(path, COLUMNS)
-
-
-def _sample(row: TableRow, clips: _Clips, facts: DatasetFacts) -> Sample | None:
-    video, clip = row.required("video_id"), row.required("clip_id")
-    split, label = row.choice("mode", MODES), row.number("label", facts.label_range)
-    labels_by_subset = {}
-    if facts.family == "sims":
-        columns = [m for m in SUBSETS if row.text(f"label_{m}")]
-        labels_by_subset = {m: row.number(f"label_{m}", facts.label_range) for m in columns}
-    if not video or not clip or split is None or label is None:
-        return None
-    return Sample(
-        name=f"{video}/{clip}",
-        path=clips.file_of(video, clip),
-        split=split,
-        label=label,
-        text=row.text("text") or None,
-        subset_labels={m: value for m, value in labels_by_subset.items() if value is not None},
-        video=video,
-    )
 
 
 class _Clips:
@@ -123,6 +96,7 @@ MOSI = Dataset(
         ),
     ),
     read_mmsa,
+    read_mmsa_features,
 )
 MOSEI = Dataset(
     DatasetFacts(
@@ -137,6 +111,7 @@ MOSEI = Dataset(
         ),
     ),
     read_mmsa,
+    read_mmsa_features,
 )
 SIMS = Dataset(
     DatasetFacts(
@@ -147,6 +122,7 @@ SIMS = Dataset(
         split_sizes={"train": 1368, "valid": 456, "test": 457},
     ),
     read_mmsa,
+    read_mmsa_features,
 )
 SIMSV2 = Dataset(
     DatasetFacts(
@@ -157,4 +133,5 @@ SIMSV2 = Dataset(
         split_sizes={"train": 2721, "valid": 647, "test": 1034},  # the authors' later count
     ),
     read_mmsa,
+    read_mmsa_features,
 )

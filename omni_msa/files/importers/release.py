@@ -8,6 +8,8 @@ from pathlib import Path
 
 from omni_msa.errors import ManifestError
 
+Progress = Callable[[int, int], None]  # clips that are done, clips in all
+
 FAMILIES = ("mosi", "sims", "meld", "emotion")
 
 
@@ -47,7 +49,8 @@ class Sample:
     """One labelled clip of a release; its file may turn out to be missing or damaged.
 
     `name` is unique in the release ("VIDEO/CLIP", "train/dia0_utt0"), and what `known_bad` and
-    notices call it. `video` names the recording that it was cut from, where that is known.
+    notices call it. `video` names the recording that it was cut from, where that is known;
+    `context` holds what was said before it in the same dialogue, the last turn last.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Sample:
     speaker: str | None = None
     video: str | None = None
     emotion: str | None = None
+    context: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,15 @@ class Release:
 @dataclass(frozen=True)
 class Dataset:
     """A data set that can be imported: its facts, and the function that reads its layout, in one of
-    its `variants` or (None) as usual."""
+    its `variants` or (None) as usual.
+
+    `read_features` reads a pickle of features, where the data set is known in that form: it writes
+    a feature file a sample into a folder.
+    """
 
     facts: DatasetFacts
     read: Callable[[Path, DatasetFacts, str | None], Release]
+    read_features: Callable[[Path, DatasetFacts, Path, Progress | None], Release] | None = None
 
 
 def layout_error(

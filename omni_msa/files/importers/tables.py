@@ -29,9 +29,12 @@ class TextFile:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row being read; what is wrong in it is added to the table's `problems`."""
+    """One row being read; what is wrong in it is added to the table's `problems`.
 
-    line_number: int
+    `place` is what messages call it, such as "line 3".
+    """
+
+    place: str
     cells: dict[str, str]
     problems: list[str]
 
@@ -71,7 +74,7 @@ class TableRow:
         return meanings.get(text)
 
     def problem(self, column: str, message: str) -> None:
-        self.problems.append(f"line {self.line_number}, {column}: {message}")
+        self.problems.append(f"{self.place}, {column}: {message}")
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def read_table(path: Path, columns: Sequence[str], fallback: str | None = None) 
         line_number = reader.line_num + 1  # of the row's first line: quoted cells may span several
         for cells in reader:
             if len(cells) == len(header):
-                rows.append(TableRow(line_number, dict(zip(header, cells, strict=True)), problems))
+                columns_to_cells = dict(zip(header, cells, strict=True))
+                rows.append(TableRow(f"line {line_number}", columns_to_cells, problems))
             elif cells:
                 problems.append(
                     f"line {line_number}: has {len(cells)} cells where the header has {len(header)}"
