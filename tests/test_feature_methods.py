@@ -30,6 +30,7 @@ ON_FEATURES = [name for name, method in METHODS.items() if issubclass(method, Fe
 SMALL = {
     "mse-adapter": {"text_tokens": "12", "audio_width": "8", "video_width": "8"},
     "mmolre": {"experts": "2", "rank": "8", "video": "true"},
+    "lrcmt": {"width": "16"},
 }
 HEAD = {"mse-adapter": {"readout": "head"}}
 CONTENTS = [
@@ -127,7 +128,7 @@ def test_it_learns_is_saved_and_scores_what_was_validated(base_folder, tmp_path,
     settings = SMALL[name] | HEAD.get(name, {})
     info = train(base_folder, tmp_path, name, contents, method_options=settings)
     assert info.metrics["mae"] < 1.0  # guessing the mean has an MAE of 2
-    assert not info.adapter_sha256
+    assert bool(info.adapter_sha256) == (name == "lrcmt")
     scorer = Scorer.load(ModelOptions(str(base_folder), str(tmp_path)))
     records = scorer.score_prepared(
         [scorer.prepare(content) for content in contents[:4]], AblationOptions()
@@ -239,6 +240,8 @@ def test_features_beyond_the_memory_are_made_again(thinker, monkeypatch):
         ("mmolre", {"sharing": "none"}, "sharing 'none' is not known"),
         ("mmolre", {"width": "0"}, "width must be 1 or more"),
         ("mmolre", {"balance": "-1"}, "balance must be 0 or more"),
+        ("lrcmt", {"order": "last"}, "order 'last' is not known"),
+        ("lrcmt", {"tuning": "full"}, "takes a text encoder of its own"),
         ("mse-adapter", {"readout": "probe"}, "readout 'probe' is not known"),
         ("mse-adapter", {"text_tokens": "0"}, "text_tokens must be 1 to 4096"),
         ("mse-adapter", {"language": "de"}, "language 'de' is not known"),

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 SMALL = {
     "mse-adapter": ["--set", "text_tokens=8", "--set", "readout=head"],
     "mmolre": ["--set", "rank=8", "--set", "experts=2"],
+    "lrcmt": ["--set", "width=16", "--lora-rank", "4"],
 }
 
 
@@ -69,7 +70,7 @@ def test_experts_are_drawn(manifest, base_folder, tmp_path, capsys):
     assert main(["plot", str(out), "-o", str(curves), "--experts", str(picture)]) == 0
     assert "text, block 0, sentiment" in picture.read_text() or picture.stat().st_size > 5000
     other = tmp_path / "other"
-    assert train(manifest, base_folder, other, "mse-adapter") == 0
+    assert train(manifest, base_folder, other, "lrcmt") == 0
     code = main(["plot", str(other), "-o", str(curves), "--experts", str(picture)])
     assert code == 2 and "only mmolre has experts" in capsys.readouterr().err
 
@@ -99,7 +100,7 @@ def test_features_that_others_extracted(features, base_folder, tmp_path, capsys,
     assert train(features, base_folder, out, method, "--epochs", "15",
                  "--head-learning-rate", "5e-3") == 0  # fmt: skip
     info = json.loads((out / "omni_msa.json").read_text())
-    names = {"mmolre": {"audio", "text"}}
+    names = {"mmolre": {"audio", "text"}, "lrcmt": {"audio", "video"}}
     assert set(info["encoders"]) == names.get(method, {"audio", "video"})
     evaluation = document(capsys, "evaluate", str(features), "--checkpoint", str(out))
     assert evaluation["runs"][0]["metrics"]["mae"] < 1.0  # the mean predictor has 2
@@ -118,6 +119,8 @@ def test_what_does_not_fit_is_one_line(features, manifest, base_folder, tmp_path
         (["score", str(features.parent / "0.npz")], 3, "this readout looks at media"),
         (["train", str(features), "-o", str(tmp_path / "d"), "--task", "sentiment+emotions",
           "--method", "mmolre"], 2, "no clip has emotions"),
+        (["train", str(features), "-o", str(tmp_path / "d"), "--method", "lrcmt", "--encoder",
+          "text=stored:6"], 4, "no layers to put an adapter on"),
         (["train", str(features), "-o", str(tmp_path / "d"), "--encoder", "audio"], 2,
          "give NAME=VALUE, such as --encoder text=DIR"),
         (["train", str(features), "-o", str(tmp_path / "d"), "--encoder", "audio=x"], 2,

@@ -75,7 +75,7 @@ class TrainFlags:
             metavar="NAME",
             panel=_TRAIN,
             help="regression: a head on the last token; generative: the score as text; "
-            "mse-adapter, mmolre: other published systems, on features "
+            "mse-adapter, mmolre, lrcmt: other published systems, on features "
             "(docs/training.md).",
         ),
     ] = TrainOptions.method

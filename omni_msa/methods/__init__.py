@@ -11,6 +11,7 @@ from typing import Any
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.labels import LabelSpace
 from omni_msa.methods.generative import Generative
+from omni_msa.methods.lrcmt import LrcmtMethod
 from omni_msa.methods.method import (
     Builder,
     Inputs,
@@ -53,6 +54,7 @@ METHODS: dict[str, type[Method]] = {
         Generative,
         MseAdapterMethod,
         MmolreMethod,
+        LrcmtMethod,
     )
 }
 

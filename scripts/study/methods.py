@@ -59,6 +59,7 @@ class Design:
         ("generative", ()),
         ("mse-adapter", ()),
         ("mmolre", (("video", True),)),
+        ("lrcmt", ()),
     )
     epochs: int = 8
     patience: int = 3
