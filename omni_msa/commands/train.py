@@ -74,9 +74,8 @@ class TrainFlags:
             "--method",
             metavar="NAME",
             panel=_TRAIN,
-            help="regression: a head on the last token; generative: the score as text; "
-            "mse-adapter, mmolre, lrcmt: other published systems, on features "
-            "(docs/training.md).",
+            help="regression: a head on the last token; generative: the score as text; other "
+            "published systems: docs/methods.md.",
         ),
     ] = TrainOptions.method
     head: Annotated[
