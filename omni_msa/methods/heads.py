@@ -30,17 +30,11 @@ def head_losses(space: LabelSpace, outputs: torch.Tensor, labels: Labels) -> tor
     return losses + emotion_losses(outputs[..., 1:], labels.emotions)
 
 
-def emotion_losses(
-    logits: torch.Tensor, presence: torch.Tensor, weights: torch.Tensor | None = None
-) -> torch.Tensor:
+def emotion_losses(logits: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy [B, K] of logits [B, K, E] over the emotions whose presence [B, E]
-    is known; zero where none is.
-
-    Args:
-        weights: of the presence of each emotion, against its absence [E].
-    """
+    is known; zero where none is."""
     is_known = ~presence.isnan()
     targets = presence.nan_to_num(0.0)[:, None].expand_as(logits)
-    each = binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weights)
+    each = binary_cross_entropy_with_logits(logits, targets, reduction="none")
     counts = is_known.sum(-1).clamp(min=1)[:, None]  # [B, 1]
     return (each * is_known[:, None]).sum(-1) / counts

@@ -20,6 +20,7 @@ from omni_msa.model.identity import folder_sha256
 from omni_msa.model.language import FolderLanguage
 from omni_msa.model.limits import check_files, check_weights, read_settings
 from omni_msa.model.loading import UNLOADABLE, quiet_loading
+from omni_msa.model.memory import is_out_of_memory
 from omni_msa.model.thinker_features import words_of
 from omni_msa.options import LANGUAGE, MediaOptions
 from omni_msa.values import SAMPLE_RATE, FeatureSequence, Frames, Transcript, Waveform
@@ -61,6 +62,10 @@ class FolderFeatures(FeatureEncoder):
                     raise ModelError(
                         f"{label}: takes {self.model.main_input_name}; this modality takes an "
                         f"encoder of {' or '.join(self.takes)}"
+                    )
+                if getattr(self.model.config, "is_encoder_decoder", False):
+                    raise ModelError(
+                        f"{label}: encodes and decodes; this modality takes an encoder alone"
                     )
                 self.processor = self._load_processor(folder)
         except UNLOADABLE as error:
@@ -171,6 +176,8 @@ class VoiceEncoder(FolderFeatures):
         try:
             return self.model(values).last_hidden_state[0]
         except RuntimeError as error:  # a kernel that is longer than the sound
+            if is_out_of_memory(error):
+                raise
             raise MediaError(
                 f"sound of {values.shape[-1]} samples is too short for the encoder "
                 f"({first_line(error)})",

@@ -10,6 +10,7 @@ from typing import Any
 from omni_msa.model.shards import files_to_hash
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")  # PEFT's names
+SETTINGS = ("config.json", "tokenizer.json")
 FULL_HASH_BYTES = 256 * 1024**2  # weight files up to this size are hashed whole
 
 
@@ -34,14 +35,14 @@ def is_base(folder: Path, sha256: str) -> bool:
 
 
 def folder_sha256(folder: Path) -> str:
-    """The same of any model's folder: config, tokenizer, preprocessor, all weight files."""
-    preprocessor = folder / "preprocessor_config.json"
-    files = [*folder.glob("*.safetensors"), *([preprocessor] if preprocessor.exists() else [])]
-    return _files_sha256(folder, files)
+    """The same of any model's folder: all weight files, settings and files of its tokenizer."""
+    kinds = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+    files = {path for kind in kinds for path in folder.glob(kind)}
+    return _files_sha256(folder, sorted(files - {folder / name for name in SETTINGS}))
 
 
 def _files_sha256(folder: Path, weights: Sequence[Path]) -> str:
-    settings = [folder / name for name in ("config.json", "tokenizer.json")]
+    settings = [folder / name for name in SETTINGS]
     digest = hashlib.sha256()
     for path in sorted([*(path for path in settings if path.exists()), *weights]):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())

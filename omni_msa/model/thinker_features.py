@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from omni_msa.errors import MediaError
+from omni_msa.media.identity import json_sha256
 from omni_msa.model.encoders import Patches, hear, see
 from omni_msa.model.features import FeatureEncoder
 from omni_msa.model.identity import base_sha256
@@ -35,8 +36,9 @@ class ThinkerFeatures(FeatureEncoder):
         self.thinker = thinker
         self.builder = builder
         self.width = thinker.width
-        base = thinker.base
-        self.identity = f"{type(self).__name__} {base_sha256(base.folder)} {base.quantize}"
+        base, dtype = thinker.base, thinker.core.dtype
+        name = type(self).__name__
+        self.identity = f"{name} {base_sha256(base.folder)} {base.quantize} {dtype}"
 
     def require(self, part: Any) -> None:
         """What was read is there; features that somebody else extracted are not these."""
@@ -91,6 +93,8 @@ class WordFeatures(ThinkerFeatures):
 
     def __init__(self, thinker: Thinker, builder: InputBuilder) -> None:
         super().__init__(thinker, builder)
+        around = [part.token_ids.tolist() for part in (builder.prefix, builder.suffix)]
+        self.identity += f" {json_sha256(around)}"  # the question is read too
         self.is_frozen = not thinker.adapted
 
     def prepare(self, part: Part, options: MediaOptions) -> tuple[Any, tuple[str, ...]]:

@@ -267,6 +267,7 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
         "base": True,
         "readout": method.name,
         "classes": method.label_space.classes,
+        "emotions": method.label_space.emotions,
         "settings": asdict(method.options),
         "encoders": _identities(thinker.named_parts()),
     }
@@ -274,6 +275,7 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
         "base": is_base(thinker.base.folder, info.base_sha256),
         "readout": info.method,
         "classes": info.label_space.classes,
+        "emotions": info.label_space.emotions,
         "settings": info.method_options,
         "encoders": _identities(info.encoders),
     }
@@ -298,6 +300,11 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
 def _check_encoders(folder: Path, info: CheckpointInfo, thinker: Thinker) -> None:
     """The encoders are those that it was trained with."""
     parts = thinker.named_parts()
+    if extra := sorted(parts.keys() - info.encoders.keys()):
+        raise ModelError(
+            f"checkpoint {folder}: trained without a {extra[0]} encoder of its own; leave "
+            f"--encoder {extra[0]} out"
+        )
     for name, row in info.encoders.items():
         if name not in parts or parts[name]["identity"] != row["identity"]:
             raise ModelError(

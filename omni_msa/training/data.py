@@ -57,7 +57,8 @@ def data_sha256(**feeds: Feed) -> str:
     rows = [
         (name, clip.path.name if clip.path else clip.id, clip.start_seconds, clip.end_seconds,
          clip.label, sorted(clip.subset_labels.items()), clip.transcript,
-         *([] if clip.emotions is None else [sorted(clip.emotions.items())]))
+         *([] if clip.emotions is None else [sorted(clip.emotions.items())]),
+         *([clip.context] if clip.context else []))
         for name, feed in feeds.items()
         for clip in feed.clips
     ]  # fmt: skip

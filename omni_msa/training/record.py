@@ -54,7 +54,8 @@ def run_fingerprint(info: CheckpointInfo, processes: int) -> str:
     """What must be the same for a run to go on: all that its weights follow from."""
     parts: list[Any] = [info.base_sha256, info.quantize, info.training, info.media, info.hide]
     parts += [info.label_space.to_json(), processes]
-    parts += [sorted(row["identity"] for row in info.encoders.values())] if info.encoders else []
+    identities = sorted((name, row["identity"]) for name, row in info.encoders.items())
+    parts += [identities] if identities else []
     return json_sha256(parts)
 
 

@@ -102,6 +102,7 @@ class Run:
         model, position = self.model, self.position
         packed = not self.data.label_space.classes  # which have no intervals
         model.set_training(False)
+        model.method.figures()  # of these clips alone
         share = self.processes.share(list(range(len(feed.clips))))
         position.unseen = {}
         misses: list[Miss] = []

@@ -4,7 +4,7 @@
 
 Each method is trained as it comes: with its own recipe (`Method.recipe`), but for the number of
 epochs, on features of the same small Thinker. `DESIGN` is the plan. What each row of the table was
-given, and what is published of it, docs/provenance.md says; none of the figures are the papers'.
+given, and what is published of it, docs/methods.md says; none of the figures are the papers'.
 
 Writes methods_study.md: beside this file or, with --quick, into the work folder. The last line is
 JSON, one object a method. A stopped study goes on with the same command.
