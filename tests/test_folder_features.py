@@ -16,6 +16,7 @@ from omni_msa.methods import make_method
 from omni_msa.methods.method import Labels
 from omni_msa.modalities import all_subsets
 from omni_msa.model.folder_features import load_encoders
+from omni_msa.model.identity import folder_sha256
 from omni_msa.model.loading import load_thinker
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.scorer import Scorer
@@ -272,3 +273,33 @@ def test_sound_too_short_for_the_encoder(fresh, folders):
     short = type(part)(np.ascontiguousarray(part.samples[:200]), "track 0")
     with pytest.raises(MediaError, match="too short for the encoder"):
         encoder.encode([encoder.prepare(short, MEDIA_OPTIONS)[0]])
+
+
+def test_word_features_are_known_by_the_question_they_are_read_behind(thinker):
+    spaces = (LabelSpace(), LabelSpace(-1.0, 1.0), LabelSpace.of_classes(("joy", "anger")))
+    methods = [make_method("mmolre", thinker, space, {"rank": "4"}) for space in spaces]
+    identities = {tuple(method.features.identity) for method in methods}
+    assert len(identities) == 3
+    assert len({method.features.encoders["audio"].identity for method in methods}) == 1
+
+
+def test_every_file_of_a_folder_counts(folders, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(folders["text"], own)
+    hashes = {folder_sha256(own)}
+    for name in ("tokenizer_config.json", "vocab.txt", "config.json"):
+        (own / name).write_text('{"changed": true}')
+        hashes.add(folder_sha256(own))
+    assert len(hashes) == 4
+
+
+@pytest.mark.slow
+def test_a_checkpoint_takes_no_other_encoders(base_folder, folders, tmp_path):
+    train(base_folder, tmp_path / "c", {"text": str(folders["text"])}, epochs=1)
+    options = ModelOptions(
+        model=str(base_folder),
+        checkpoint=str(tmp_path / "c"),
+        encoders={"video": str(folders["video"])},
+    )
+    with pytest.raises(ModelError, match="trained without a video encoder of its own"):
+        Scorer.load(options)
