@@ -96,7 +96,7 @@ class DialogueBuilder(FeatureBuilder):
 
 @dataclass(frozen=True)
 class PromptRows:
-    """The prompts of all rows, padded on the left; where the pseudo tokens stand is known."""
+    """The prompts of all rows, equally long."""
 
     embeddings: torch.Tensor  # [R, L, H]
     mask: torch.Tensor  # [R, L] bool: what may be looked at
