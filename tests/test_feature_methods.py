@@ -245,11 +245,45 @@ def test_features_beyond_the_memory_are_made_again(thinker, monkeypatch):
         ("mse-adapter", {"readout": "probe"}, "readout 'probe' is not known"),
         ("mse-adapter", {"text_tokens": "0"}, "text_tokens must be 1 to 4096"),
         ("mse-adapter", {"language": "de"}, "language 'de' is not known"),
+        ("mse-adapter", {"prompt": "none"}, "prompt 'none' is not known"),
     ],
 )
 def test_options_that_cannot_be(thinker, name, options, message):
     with pytest.raises(ConfigError, match=message):
         method_of(name, thinker, **options)
+
+
+@pytest.mark.parametrize("readout", ["generative", "head"])
+@torch.inference_mode()
+def test_the_chat_prompt_asks_as_the_thinker_is_asked(thinker, readout):
+    method = method_of("mse-adapter", thinker, prompt="chat", readout=readout)
+    own = thinker.builder(method.question())
+    assert method.prompt.before == own.prefix.token_ids.tolist()
+    assert method.prompt.after == own.suffix.token_ids.tolist()
+    clips = built(method, thinker)
+    words, _ = own.text_segment("Not bad at all.", 12)
+    assert clips[3].items["text"].tolist() == words.token_ids.tolist()
+    subsets = [all_subsets(clip.present) for clip in clips]
+    together = method.read(thinker, clips, subsets)
+    for b, clip in enumerate(clips):  # no row sees the padding of another
+        for k, subset in enumerate(subsets[b]):
+            alone = method.read(thinker, [clip], [[subset]])
+            torch.testing.assert_close(alone.scores[0, 0], together.scores[b, k], atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_turns_before_an_utterance_are_shown_with_it(thinker):
+    turns = ["A: One.", "B: Two.", "C: Three."]
+    content = replace(CONTENTS[3], clip=replace(CONTENTS[3].clip, extra={"context": turns}))
+    tokens = thinker.processor.tokenizer
+    for context, shown in ((0, ""), (2, "B: Two.\nC: Three.\n"), (9, "\n".join(turns) + "\n")):
+        method = method_of("mse-adapter", thinker, context=str(context), text_tokens="50")
+        (clip,) = built(method, thinker, [content])
+        assert tokens.decode(clip.items["text"]) == shown + "Not bad at all."
+    method = method_of("mse-adapter", thinker, context="2", text_tokens="5")
+    (clip,) = built(method, thinker, [content])
+    assert tokens.decode(clip.items["text"]).endswith("bad at all.")  # its own words stay
+    assert "truncated" in clip.warnings[0]
 
 
 def test_one_answer_holds_no_emotions(thinker):
@@ -273,6 +307,16 @@ def test_encoders_that_a_method_does_not_take(base_folder, method, encoders, mes
     with pytest.raises(ConfigError, match=message):
         model = ModelOptions(model=str(base_folder), encoders=encoders)
         Trainer(model, TrainOptions(method=method), MEDIA_OPTIONS)
+
+
+@pytest.mark.parametrize("method", ON_FEATURES)
+def test_what_is_not_trained_is_not_computed_again(base_folder, method):
+    options = TrainOptions(method=method, checkpointing="on")
+    if METHODS[method].adapts_base(METHODS[method].Options()):
+        Trainer(ModelOptions(model=str(base_folder)), options, MEDIA_OPTIONS)
+        return
+    with pytest.raises(ConfigError, match="trains nothing inside the model"):
+        Trainer(ModelOptions(model=str(base_folder)), options, MEDIA_OPTIONS)
 
 
 def test_an_encoder_that_is_not_there(base_folder):

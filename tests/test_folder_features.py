@@ -18,6 +18,7 @@ from omni_msa.modalities import all_subsets
 from omni_msa.model.folder_features import load_encoders
 from omni_msa.model.identity import folder_sha256
 from omni_msa.model.loading import load_thinker
+from omni_msa.model.lora import ENCODER_TARGETS, LoraSettings
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions, TrainOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.training.data import TrainingData
@@ -54,7 +55,21 @@ def words_folder(folder, kind="roberta"):
     ends = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
     sizes = SIZES | {"vocab_size": 320, "intermediate_size": 32, "max_position_embeddings": 40}
     torch.manual_seed(0)
-    if kind == "llama":
+    if kind == "deberta-v2":
+        config = transformers.DebertaV2Config(**sizes, **ends)
+        transformers.DebertaV2Model(config).save_pretrained(folder)
+    elif kind == "distilbert":
+        config = transformers.DistilBertConfig(
+            vocab_size=320, dim=24, n_layers=2, n_heads=2, hidden_dim=32, pad_token_id=1,
+            max_position_embeddings=40,
+        )  # fmt: skip
+        transformers.DistilBertModel(config).save_pretrained(folder)
+    elif kind == "modernbert":
+        config = transformers.ModernBertConfig(
+            **sizes, **ends, cls_token_id=0, sep_token_id=2, reference_compile=False
+        )
+        transformers.ModernBertModel(config).save_pretrained(folder)
+    elif kind == "llama":
         config = transformers.LlamaConfig(
             **(sizes | {"hidden_size": 64, "num_key_value_heads": 2}), **ends
         )
@@ -76,12 +91,25 @@ def voice_folder(folder, kind):
     return folder
 
 
-def face_folder(folder):
+def face_folder(folder, kind="vit"):
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.ViTConfig(**SIZES, intermediate_size=32, image_size=32, patch_size=16)
-    transformers.ViTModel(config).save_pretrained(folder)
+    patches = {"image_size": 32, "patch_size": 16}
+    if kind == "swin":  # 24 wide at its end, without a class token
+        config = transformers.SwinConfig(
+            embed_dim=12, depths=[1, 1], num_heads=[2, 2], window_size=1, image_size=32,
+            patch_size=8,
+        )  # fmt: skip
+        transformers.SwinModel(config).save_pretrained(folder)
+    elif kind == "resnet":
+        config = transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic"
+        )
+        transformers.ResNetModel(config).save_pretrained(folder)
+    else:
+        config = transformers.ViTConfig(**SIZES, **patches, intermediate_size=32)
+        transformers.ViTModel(config).save_pretrained(folder)
     size = {"height": 32, "width": 32}
     transformers.ViTImageProcessor(size=size).save_pretrained(folder)
     return folder
@@ -96,6 +124,8 @@ def folders(tmp_path_factory):
         "audio": voice_folder(root / "wav2vec2", "wav2vec2"),
         "data2vec": voice_folder(root / "data2vec", "data2vec-audio"),
         "video": face_folder(root / "vit"),
+        "swin": face_folder(root / "swin", "swin"),
+        "resnet": face_folder(root / "resnet", "resnet"),
         "language": words_folder(root / "llama", "llama"),
     }
 
@@ -112,10 +142,10 @@ CONTENTS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["text", "audio", "data2vec", "video"])
+@pytest.mark.parametrize("name", ["text", "audio", "data2vec", "video", "swin"])
 @torch.no_grad()
 def test_features_are_those_of_the_library_whatever_they_are_batched_with(fresh, folders, name):
-    modality = "audio" if name == "data2vec" else name
+    modality = {"data2vec": "audio", "swin": "video"}.get(name, name)
     load_encoders(fresh, {modality: str(folders[name])})
     encoder = fresh.encoders[modality]
     items = [encoder.prepare(content.parts[modality], MEDIA_OPTIONS)[0] for content in CONTENTS]
@@ -124,8 +154,11 @@ def test_features_are_those_of_the_library_whatever_they_are_batched_with(fresh,
         torch.testing.assert_close(encoder.encode([item])[0], features, atol=1e-5, rtol=0)
         assert features.ndim == 2 and features.shape[1] == encoder.width == 24
     assert encoder.is_frozen and not any(p.requires_grad for p in encoder.model.parameters())
-    if name == "video":  # a step a frame
+    if modality == "video":  # a step a frame
         assert [len(features) for features in together] == [2, 4]
+        states = encoder.model(items[0]).last_hidden_state
+        expected = states[:, 0] if name == "video" else states.mean(1)
+        torch.testing.assert_close(together[0], expected, atol=1e-5, rtol=0)
     if name == "text":  # a step a token, begin and end too
         assert len(together[0]) == len(items[0]) > len(together[1])
 
@@ -160,6 +193,22 @@ def test_methods_take_them(fresh, folders, name):
             assert float(together[b, k]) == pytest.approx(alone, abs=1e-4)
     labels = Labels(torch.ones_like(together))
     assert method.losses(fresh, clips, subsets, labels).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("deberta-v2", 8), ("distilbert", 8), ("modernbert", None)],
+)
+def test_an_adapter_finds_queries_keys_and_values(fresh, tmp_path, kind, names):
+    folder = words_folder(tmp_path / kind, kind)
+    load_encoders(fresh, {"text": str(folder)})
+    config = LoraSettings(4, 8, 0.0, "language").config(ENCODER_TARGETS)
+    if names is None:  # all three in one matrix
+        with pytest.raises(ModelError, match="queries, keys and values of a known name"):
+            fresh.encoders["text"].adapt(config)
+        return
+    trainable, _ = fresh.encoders["text"].adapt(config)
+    assert trainable == names * 4 * 48
 
 
 def labelled():
@@ -246,6 +295,7 @@ def test_a_folder_that_is_not_whole(fresh, folders, tmp_path, change, message):
         ("audio", "text", "without preprocessor_config.json"),
         ("video", "audio", "takes input_values; this modality takes an encoder of pixel_values"),
         ("audio", "video", "takes pixel_values; this modality takes an encoder of input_values"),
+        ("video", "resnet", "a resnet, which has not one hidden_size"),
     ],
 )
 def test_a_folder_of_another_kind(fresh, folders, modality, folder, message):

@@ -25,6 +25,10 @@ def test_the_hash_of_a_clip_covers_its_words(tmp_path):
         hashes.add(clip_sha256(Clip(path=path)))
     hashes |= {clip_sha256(Clip(transcript=words)) for words in ("good", "bad")}
     assert len(hashes) == 8
+    for turns in (("A: no",), ("A: yes",), ("A: yes", "B: no")):
+        extra = {"context": list(turns)}
+        hashes |= {clip_sha256(Clip(p, "good", extra=extra)) for p in (path, None)}
+    assert len(hashes) == 14
 
 
 def test_the_hash_of_a_window_is_its_own_and_that_of_a_whole_file_stays(tmp_path):

@@ -107,6 +107,23 @@ def test_features_that_others_extracted(features, base_folder, tmp_path, capsys,
     assert document(capsys, "inspect", str(out))["check"]["result"] == "passed"
 
 
+def test_each_modality_is_as_wide_as_where_it_first_comes(features, base_folder, tmp_path, capsys):
+    """The first clip has no face, and the words' encoder is named."""
+    rows = [json.loads(line) for line in features.read_text().splitlines()]
+    with np.load(features.parent / rows[0]["clip"]) as arrays:
+        np.savez(features.parent / "no_face.npz", audio=arrays["audio"], words=arrays["words"])
+    rows[0]["clip"] = "no_face.npz"
+    path = features.with_name("no_face.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "c"
+    more = ("--set", "tuning=frozen", "--encoder", "text=stored:6")
+    assert train(path, base_folder, out, "lrcmt", *more) == 0
+    widths = {
+        n: e["name"] for n, e in json.loads((out / "omni_msa.json").read_text())["encoders"].items()
+    }
+    assert widths == {"text": "stored:6", "audio": "stored:5", "video": "stored:4"}
+
+
 def test_what_does_not_fit_is_one_line(features, manifest, base_folder, tmp_path, capsys):
     out = tmp_path / "c"
     assert train(features, base_folder, out, "mmolre") == 0

@@ -29,6 +29,7 @@ from omni_msa.environment import world_rank
 from omni_msa.errors import ConfigError
 from omni_msa.options import (
     CHECKPOINTING,
+    LANGUAGE,
     LORA_SCOPES,
     MediaOptions,
     ModelOptions,
@@ -269,20 +270,24 @@ def train(
 def _with_stored_encoders(
     model: ModelOptions, clips: Sequence[Clip], method: type[Method], options: Any, show: ShowFlags
 ) -> ModelOptions:
-    """With encoders as wide as the features of the first clip, if clips are feature files and none
-    are named; words that an adapter is trained to read are read."""
+    """With encoders as wide as the features that come with the first clip that has them, if clips
+    are feature files, where none is named; words that an adapter is trained to read are read."""
     from omni_msa.media.features import is_feature_file, read_features
+    from omni_msa.model.features import STORED
 
-    path = next((clip.path for clip in clips if clip.path is not None), None)
-    if model.encoders or path is None or not is_feature_file(path):
-        return model
-    names = method.replaceable(options) - ({"text"} if method.adapts_base(options) else set())
-    values = read_features(path).values
-    encoders = {m: f"stored:{values[m].shape[1]}" for m in sorted(names & values.keys())}
-    if encoders:
-        widths = ", ".join(f"{name} {values[name].shape[1]}" for name in encoders)
-        show.note(f"features that come with the clips: {widths} wide")
-    return replace(model, encoders=encoders)
+    names = method.replaceable(options) - {LANGUAGE} - model.encoders.keys()
+    names -= {"text"} if method.adapts_base(options) else set()
+    widths: dict[str, int] = {}
+    for path in (clip.path for clip in clips if clip.path is not None):
+        if names <= widths.keys() or not is_feature_file(path):
+            break
+        values = read_features(path).values
+        widths |= {m: values[m].shape[1] for m in sorted(names & values.keys() - widths.keys())}
+    if widths:
+        shown = ", ".join(f"{name} {width}" for name, width in widths.items())
+        show.note(f"features that come with the clips: {shown} wide")
+    stored = {name: f"{STORED}{width}" for name, width in widths.items()}
+    return replace(model, encoders={**model.encoders, **stored})
 
 
 def _as_started(start: Path, read: ReadFlags, media: MediaFlags) -> tuple[list[str], MediaOptions]:

@@ -57,7 +57,16 @@ def clip_sha256(clip: Clip) -> str | None:
     hashed with it, as the model is shown them: a clip whose transcript was corrected is not the
     clip that was scored, and one whose same words come from elsewhere is. So is a time window: two
     windows of one file are two clips, and one that begins at 0 and has no end is the whole file.
+    And so are the turns of a dialogue before it.
     """
+    content = _content_of(clip)
+    if content is None or not clip.context:
+        return content
+    return _both_sha256(content, json_sha256(clip.context).encode())
+
+
+def _content_of(clip: Clip) -> str | None:
+    """Of the media with its words, or of the words alone."""
     if clip.path is None:
         return words_sha256(clip.transcript or "")
     media = content_sha256(clip.path)

@@ -85,7 +85,8 @@ class MmolreMethod(FeatureMethod):
 
     def forward(self, clips: Sequences, rows: Rows) -> torch.Tensor:
         encoding = self.network.encode(clips.values, clips.masks)
-        if not self.training:
+        is_validated = not self.training and next(self.network.parameters()).requires_grad
+        if is_validated:  # a loaded checkpoint's weights are not trained
             self._add_routing(encoding)
         return self._fused(encoding, rows)
 

@@ -26,11 +26,12 @@ from omni_msa.methods.feature_method import FeatureMethod, Rows
 from omni_msa.methods.heads import head_losses, reading_of
 from omni_msa.methods.layers.mse_adapter import PROJECTORS, TEXT_MEANS, AdapterShape, MseAdapter
 from omni_msa.methods.method import Labels, ParameterGroup, Reading, in_weights
-from omni_msa.methods.mse_prompt import PROMPTS, Prompt, parse
+from omni_msa.methods.mse_prompt import LAYOUTS, PROMPTS, Prompt, parse
 from omni_msa.methods.regression import mlp_head
 from omni_msa.modalities import Subset
 from omni_msa.model.features import FeatureBuilder, FeatureEncoder, FeatureInputs, Sequences
 from omni_msa.model.language import Language, ThinkerLanguage, WordTokens
+from omni_msa.model.prompt import WORDS
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import LANGUAGE, MediaOptions
 from omni_msa.values import ClipContent, Transcript
@@ -47,9 +48,10 @@ class MseAdapterOptions:
     audio_width: int = in_weights(64)  # of the sequence models
     video_width: int = in_weights(32)
     pseudo_tokens_rank: str = in_weights("two")
-    text_tokens: int = 50  # words are cut, and padded, to so many tokens
+    prompt: str = "official"  # or "chat" (ours): as the language model is asked otherwise
+    text_tokens: int = 50  # words are cut to so many tokens and, with prompt=official, padded
     text_mean: str = "padded"  # does padding count in the mean of the words?
-    attention: str = "padded"  # is padding between the words looked at?
+    attention: str = "padded"  # is padding before the words looked at?
     end_token: bool = False  # is the end of an answer taught?
     label_padding: str = "padded"  # is what fills up a shorter answer taught?
     language: str = "en"  # of the prompt
@@ -61,17 +63,23 @@ class MseAdapterOptions:
         for name in ("text_mean", "attention", "label_padding"):
             check_choice(name, getattr(self, name), TEXT_MEANS)
         check_choice("language", self.language, PROMPTS)
+        check_choice("prompt", self.prompt, LAYOUTS)
         for name, least in (("text_tokens", 1), ("context", 0)):
             if not least <= getattr(self, name) <= 4096:
                 raise ConfigError(f"{name} must be {least} to 4096, got {getattr(self, name)}")
         self.shape()
+
+    @property
+    def pads_words(self) -> bool:
+        """To one length in all prompts, because padding counts there."""
+        return self.prompt == "official"
 
     def shape(self) -> AdapterShape:
         """Of the modules."""
         return AdapterShape(
             pseudo_tokens=self.pseudo_tokens,
             sequence_widths={"audio": self.audio_width, "video": self.video_width},
-            text_mean=self.text_mean,
+            text_mean=self.text_mean if self.pads_words else "masked",
             pseudo_tokens_rank=self.pseudo_tokens_rank,
         )
 
@@ -96,10 +104,11 @@ class DialogueBuilder(FeatureBuilder):
 
 @dataclass(frozen=True)
 class PromptRows:
-    """The prompts of all rows, equally long."""
+    """The prompts of all rows, equally long; they begin alike, which is read only once."""
 
-    embeddings: torch.Tensor  # [R, L, H]
-    mask: torch.Tensor  # [R, L] bool: what may be looked at
+    start: Any  # the language model's cache of N positions
+    embeddings: torch.Tensor  # [R, L, H], behind these
+    mask: torch.Tensor  # [R, N + L] bool: what may be looked at
 
 
 class MseAdapterMethod(FeatureMethod):
@@ -124,14 +133,15 @@ class MseAdapterMethod(FeatureMethod):
                 f"{self.name}: one answer cannot hold a score and emotions; add --set readout=head"
             )
         self.language: Language = thinker.language or ThinkerLanguage(thinker)
-        words = WordTokens(self.language, options.text_tokens, options.context > 0)
+        lead = WORDS if options.prompt == "chat" else ""
+        words = WordTokens(self.language, options.text_tokens, options.context > 0, lead)
         encoders = self.features.encoders | {"text": words}
         self.features = DialogueBuilder(encoders, options.context)
         widths = {n: width for n, width in self.feature_widths.items() if n != "text"}
         self.adapter = MseAdapter(self.language.width, widths, options.shape())
         if options.readout == "head":
             self.head = mlp_head(self.language.width, outputs=label_space.num_outputs)
-        self.prompt = Prompt(self.language, label_space, options.language)
+        self.prompt = Prompt(self.language, label_space, options.language, options.prompt)
 
     @classmethod
     def trains_through_base(cls, options: MseAdapterOptions) -> bool:
@@ -190,7 +200,7 @@ class MseAdapterMethod(FeatureMethod):
     # --- prompts ---------------------------------------------------------------------------------
 
     def _prompts(self, thinker: Thinker, clips: Sequence[FeatureInputs], rows: Rows) -> PromptRows:
-        """Start, opening tag, pseudo tokens, words, closing tag, task; a row a subset."""
+        """What begins the prompt, pseudo tokens, words, what ends it; a row a subset."""
         modalities = list(self.adapter.encoders)
         features = self.features.sequences(clips, modalities, thinker.device)
         shown = Rows(
@@ -204,22 +214,35 @@ class MseAdapterMethod(FeatureMethod):
         embeddings = self.language.embed(word_ids)
         word_mask = word_mask.to(embeddings.device)
         pseudo = self.adapter(embeddings.float(), word_mask, shown.values, shown.masks)
-        before, after = (
-            self.language.embed(torch.tensor(ids)).expand(len(words), -1, -1)
-            for ids in (self.prompt.before, self.prompt.after)
+        if self.options.pads_words and self.options.attention == "padded":
+            word_mask = word_mask.any(1, keepdim=True).expand_as(word_mask)
+        after = self.language.embed(torch.tensor(self.prompt.after)).expand(len(words), -1, -1)
+        shown_whole = [
+            torch.ones(len(words), length, dtype=torch.bool, device=word_mask.device)
+            for length in (len(self.prompt.before) + pseudo.shape[1], after.shape[1])
+        ]
+        return PromptRows(
+            self._start(len(words)),
+            torch.cat([pseudo.to(embeddings.dtype), embeddings, after], dim=1),
+            torch.cat([shown_whole[0], word_mask, shown_whole[1]], dim=1),
         )
-        parts = (before, pseudo.to(embeddings.dtype), embeddings, after)
-        looked_at = word_mask
-        if self.options.attention == "padded":
-            looked_at = word_mask.any(1, keepdim=True).expand_as(word_mask)
-        full = [torch.ones(len(words), part.shape[1], dtype=torch.bool) for part in parts]
-        masks = [mask.to(embeddings.device) for mask in full]
-        masks[2] = looked_at
-        return PromptRows(torch.cat(parts, dim=1), torch.cat(masks, dim=1))
+
+    @torch.no_grad()
+    def _start(self, num_rows: int) -> Any:
+        """What the language model makes of the beginning of all prompts."""
+        cache = self.language.cache()
+        before = self.language.embed(torch.tensor([self.prompt.before]))
+        mask = torch.ones(before.shape[:2], dtype=torch.bool, device=before.device)
+        self.language.states(before, mask, cache)
+        cache.batch_repeat_interleave(num_rows)
+        return cache
 
     def _padded_words(self, words: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and mask [R, L], padded on the left to the length that words are cut to."""
+        """Ids and mask [R, L], padded on the left to the length that words are cut to, or to that
+        of the longest."""
         length = self.options.text_tokens
+        if not self.options.pads_words:
+            length = max(1, *map(len, words))
         ids = torch.full((len(words), length), self.language.pad)
         mask = torch.zeros(len(words), length, dtype=torch.bool)
         for row, tokens in enumerate(words):
@@ -232,7 +255,7 @@ class MseAdapterMethod(FeatureMethod):
 
     def _outputs(self, prompts: PromptRows) -> torch.Tensor:
         """The head's [R, O] on the last states."""
-        states = self.language.states(prompts.embeddings, prompts.mask, None)[:, -1]
+        states = self.language.states(prompts.embeddings, prompts.mask, prompts.start)[:, -1]
         with torch.autocast(states.device.type, enabled=False):
             return self.head(states.float())
 
@@ -248,7 +271,8 @@ class MseAdapterMethod(FeatureMethod):
         embeddings = self.language.embed(ids[:, :-1])
         shown = torch.cat([prompts.embeddings, embeddings], dim=1)
         mask = torch.ones(len(ids), longest - 1, dtype=torch.bool, device=prompts.mask.device)
-        hidden = self.language.states(shown, torch.cat([prompts.mask, mask], dim=1), None)
+        mask = torch.cat([prompts.mask, mask], dim=1)
+        hidden = self.language.states(shown, mask, prompts.start)
         logits = self.language.logits(hidden[:, -longest:])  # [R, longest, V]
         ids, is_taught = ids.to(logits.device), is_taught.to(logits.device)
         each = cross_entropy(logits.movedim(-1, 1), ids, reduction="none")
@@ -256,7 +280,7 @@ class MseAdapterMethod(FeatureMethod):
 
     def _greedy(self, prompts: PromptRows) -> torch.Tensor:
         """The likeliest tokens behind each prompt, as many as the longest answer has: [R, T]."""
-        cache, mask = self.language.cache(), prompts.mask
+        cache, mask = prompts.start, prompts.mask
         hidden = self.language.states(prompts.embeddings, mask, cache)[:, -1]
         answer = [self.language.logits(hidden).argmax(-1)]
         one = torch.ones(len(mask), 1, dtype=torch.bool, device=mask.device)

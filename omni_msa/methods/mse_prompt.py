@@ -1,6 +1,7 @@
 """The prompt of MSE-Adapter, in English and Chinese, and its answers.
 
-The tags and the order are those of the official implementation, the wording is ours. An answer is a
+The tags and the order of "official" are those of the official implementation. The wording is ours,
+and so is "chat": the model's own chat template, with the task before what is shown. An answer is a
 number with one decimal and its sign (as the official implementation has it for Qwen), or the number
 of a class.
 """
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer
 from omni_msa.model.language import Language
+from omni_msa.model.prompt import RANGE_QUESTION
+
+LAYOUTS = ("official", "chat")
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Wording:
 
     opening: str
     closing: str
-    number: str  # of a range {low:+.1f} to {high:+.1f}
+    number: str  # of a range {low} to {high}
     class_number: str  # of {classes}
 
 
@@ -28,15 +32,14 @@ PROMPTS = {
     "en": Wording(
         "<Multimodal>",
         "</Multimodal>\n",
-        "How negative or positive is the speaker above, from {low:+.1f} to {high:+.1f}? Answer "
-        "with one number.",
-        "Which emotion does the speaker above express? {classes}. Answer with its number.",
+        RANGE_QUESTION,
+        "Which emotion does the speaker express? {classes}. Answer with its number.\n",
     ),
     "zh": Wording(
         "<多模态>",
         "</多模态>\n",
-        "请判断以上内容的情感强度,取值范围为 {low:+.1f} 到 {high:+.1f},只回答一个数字。",
-        "请判断以上内容表达的情绪:{classes}。只回答对应的编号。",
+        "请判断说话人的情感强度,取值范围为 {low:+g} 到 {high:+g},只回答一个数字。\n",
+        "请判断说话人表达的情绪:{classes}。只回答对应的编号。\n",
     ),
 }
 
@@ -44,13 +47,17 @@ PROMPTS = {
 class Prompt:
     """The ids before and behind what a clip shows, and those of the answers."""
 
-    def __init__(self, language: Language, space: LabelSpace, wording: str) -> None:
+    def __init__(self, language: Language, space: LabelSpace, wording: str, layout: str) -> None:
         words, tokens = PROMPTS[wording], language.tokens
         classes = ", ".join(f"{name} {i}" for i, name in enumerate(space.classes))
         task = words.class_number if space.classes else words.number
         task = task.format(low=space.low, high=space.high, classes=classes)
-        self.before = [*language.start, *tokens(words.opening)]
-        self.after = tokens(words.closing) + tokens(task + language.cue)
+        if layout == "official":
+            self.before = [*language.start, *tokens(words.opening)]
+            self.after = tokens(words.closing) + tokens(task + language.cue)
+        else:
+            frame = language.frame(task)
+            self.before, self.after = tokens(frame.prefix), tokens(frame.suffix)
         self.language = language
         self.space = space
         labels = range(len(space.classes)) if space.classes else space.texts().values()

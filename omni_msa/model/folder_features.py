@@ -8,6 +8,7 @@ Shapes: L steps, F frames, S samples, D width of the encoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,12 @@ class FolderFeatures(FeatureEncoder):
         if missing:
             raise ModelError(f"{label}: {len(missing)} weights are missing, such as {missing[0]}")
         self.model.to(device).eval().requires_grad_(False)
-        self.width = self.model.config.hidden_size
+        self.width = getattr(self.model.config, "hidden_size", 0)
+        if not isinstance(self.width, int) or self.width < 1:
+            raise ModelError(
+                f"{label}: a {settings.get('model_type')}, which has not one hidden_size in its "
+                "config.json; give a transformer"
+            )
         self.identity = f"folder {folder_sha256(folder)}"
 
     def _load_processor(self, folder: Path) -> Any:
@@ -86,13 +92,16 @@ class FolderFeatures(FeatureEncoder):
         from peft.tuners.lora import LoraLayer
 
         total = sum(p.numel() for p in self.model.parameters())
-        try:
+        with suppress(ValueError):  # no layer of these names
             inject_adapter_in_model(config, self.model)
-        except ValueError as error:  # no layer of these names
-            raise ModelError(f"encoder {self.name}: {first_line(error)}") from error
-        layers = [m for m in self.model.modules() if isinstance(m, LoraLayer)]
+        layers = {n: m for n, m in self.model.named_modules() if isinstance(m, LoraLayer)}
+        if not {"q", "k", "v"} <= {name.rpartition(".")[2][0] for name in layers}:
+            raise ModelError(
+                f"encoder {self.name}: its attention does not have queries, keys and values of a "
+                "known name to put an adapter on; with --set tuning=frozen there is none"
+            )
         self.trained = nn.ModuleList(
-            part for m in layers for part in (m.lora_A, m.lora_B, m.lora_dropout)
+            part for m in layers.values() for part in (m.lora_A, m.lora_B, m.lora_dropout)
         )
         self.is_frozen = False
         trainable = sum(p.numel() for p in self.trained.parameters())
@@ -186,7 +195,8 @@ class VoiceEncoder(FolderFeatures):
 
 
 class FaceEncoder(FolderFeatures):
-    """An image encoder: its first state of each frame (of ViT, the class token's)."""
+    """An image encoder: of each frame, the state of its class token (ViT), or, where it has none
+    (Swin), the mean of all."""
 
     takes = ("pixel_values",)
     needs = "preprocessor_config.json"
@@ -201,7 +211,9 @@ class FaceEncoder(FolderFeatures):
         return self.processor(list(part.rgb), return_tensors="pt")["pixel_values"], ()
 
     def encode(self, items: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        states = self.model(torch.cat(list(items)).to(self.device)).last_hidden_state[:, 0]
+        states = self.model(torch.cat(list(items)).to(self.device)).last_hidden_state
+        has_class = any(name.endswith("cls_token") for name, _ in self.model.named_parameters())
+        states = states[:, 0] if has_class else states.mean(1)
         return states.split([len(item) for item in items])
 
 

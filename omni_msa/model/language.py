@@ -18,7 +18,13 @@ from omni_msa.model.identity import folder_sha256
 from omni_msa.model.limits import check_files, check_weights, read_settings
 from omni_msa.model.loading import UNLOADABLE, quantization_config, quiet_loading
 from omni_msa.model.packing import tree_attention
-from omni_msa.model.prompt import render_frame, safe_transcript
+from omni_msa.model.prompt import (
+    QUESTION,
+    PromptFrame,
+    render_frame,
+    render_text_frame,
+    safe_transcript,
+)
 from omni_msa.model.thinker_features import words_of
 from omni_msa.options import MediaOptions
 from omni_msa.values import FeatureSequence
@@ -59,6 +65,14 @@ class Language(ABC):
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
     @abstractmethod
+    def frame(self, question: str) -> PromptFrame:
+        """What its own chat template puts before and behind what it is shown, with the question.
+
+        Raises:
+            ModelError: it has no such template.
+        """
+
+    @abstractmethod
     def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Ids [..., L] -> embeddings [..., L, H]."""
 
@@ -86,14 +100,18 @@ class WordTokens(FeatureEncoder):
     Args:
         most: longer words are cut, with a warning.
         keeps_end: at their beginning, as behind other turns of a dialogue.
+        lead: what stands before them, and is not counted.
     """
 
     is_frozen = False  # nothing is made before the method has its prompt
 
-    def __init__(self, language: Language, most: int, keeps_end: bool = False) -> None:
+    def __init__(
+        self, language: Language, most: int, keeps_end: bool = False, lead: str = ""
+    ) -> None:
         self.language = language
         self.most = most
         self.keeps_end = keeps_end
+        self.lead = language.tokens(lead)
         self.width = language.width
         self.identity = f"words {most} {language.identity}"
 
@@ -104,7 +122,7 @@ class WordTokens(FeatureEncoder):
         if len(ids) > self.most:
             warnings.append(f"transcript truncated: {self.most} of {len(ids)} tokens shown")
         cut = ids[-self.most :] if self.keeps_end else ids[: self.most]
-        return torch.tensor(cut, dtype=torch.long), tuple(warnings)
+        return torch.tensor([*self.lead, *cut], dtype=torch.long), tuple(warnings)
 
     def encode(self, items: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         return [self.language.embed(ids).float() for ids in items]
@@ -119,8 +137,11 @@ class ThinkerLanguage(Language):
         self.width = thinker.width
         self.start = self.tokens("<|im_start|>")
         self.end = self.tokenizer.eos_token_id
-        self.cue = render_frame(thinker.processor).suffix
+        self.cue = self.frame(QUESTION).suffix
         self.identity = ""  # the base's own
+
+    def frame(self, question: str) -> PromptFrame:
+        return render_frame(self.thinker.processor, question)
 
     def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         return self.thinker.core.get_input_embeddings()(token_ids.to(self.thinker.device))
@@ -186,6 +207,12 @@ class FolderLanguage(Language):
         self.start = [] if start is None else [start]
         self.end = self.tokenizer.eos_token_id
         self.identity = f"language {folder_sha256(folder)} {quantize}"
+
+    def frame(self, question: str) -> PromptFrame:
+        try:
+            return render_text_frame(self.tokenizer, question)
+        except ModelError as error:
+            raise ModelError(f"language model {self.name}: {error}") from error
 
     def embed(self, token_ids: torch.Tensor) -> torch.Tensor:
         return self.model.get_input_embeddings()(token_ids.to(self.model.device))

@@ -30,7 +30,8 @@ LORA_TARGETS: dict[str, list[str] | str] = {
 
 # In an encoder that stands in the Thinker's place: its attention, by the names that it has there.
 ENCODER_TARGETS = (
-    r".*(attention|attn).*\.(query|key|value|dense|[qkvo]_proj|out_proj|[qkv]_lin|out_lin)"
+    r".*(attention|attn).*\."
+    r"(query|key|value|dense|(query|key|value|[qkvo]|out)_proj|[qkv]_lin|out_lin)"
 )
 
 

@@ -30,6 +30,7 @@ _HOW = {
     ),
 }
 VERSIONS = tuple(_HOW)
+RANGE_QUESTION = _RANGE + _HOW[PROMPT_VERSION][0]  # of {low} and {high}
 
 
 def question(
@@ -46,7 +47,7 @@ def question(
 QUESTION = question()
 WORDS = "Words: "
 
-_TRANSCRIPT_MARK = "\N{REPLACEMENT CHARACTER}transcript\N{REPLACEMENT CHARACTER}"
+_MARK = "\N{REPLACEMENT CHARACTER}transcript\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,27 @@ def render_frame(processor: Any, question: str = QUESTION) -> PromptFrame:
     Raises:
         ModelError: the template does not keep the transcript where it was put.
     """
-    chat = conversation(frozenset({"text"}), _TRANSCRIPT_MARK, question)
-    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    before, mark, suffix = text.partition(WORDS + _TRANSCRIPT_MARK)
-    if not mark or not before.endswith(question):
+    chat = conversation(frozenset({"text"}), _MARK, question)
+    return _frame_of(processor, chat, question, WORDS + _MARK)
+
+
+def render_text_frame(tokenizer: Any, question: str) -> PromptFrame:
+    """The same by the chat template of a model of words alone, without a system message, which some
+    of them refuse.
+
+    Raises:
+        ModelError: it has no template, or one that does not keep what it is given.
+    """
+    if not tokenizer.chat_template:
+        raise ModelError("its tokenizer has no chat template; leave out --set prompt=chat")
+    chat = [{"role": "user", "content": question + _MARK}]
+    return _frame_of(tokenizer, chat, question, _MARK)
+
+
+def _frame_of(renderer: Any, chat: list[dict], question: str, mark: str) -> PromptFrame:
+    text = renderer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    before, found, suffix = text.partition(mark)
+    if not found or not before.endswith(question):
         raise ModelError("the model's chat template does not render text items as they are given")
     return PromptFrame(prefix=before, suffix=suffix)
 

@@ -200,8 +200,10 @@ def estimate(
     tokens = count_tokens(workload, prompt or PromptTokens())
     method = method_named(workload.method)
     holding, own = _resolved(holding, size, method), _own_parameters(size, method)
-    goes_back = method.trains_through_base(parse_options(method, {}))
-    training = workload.purpose == "train" and goes_back
+    options = parse_options(method, {})
+    training = workload.purpose == "train" and method.trains_through_base(options)
+    if not method.adapts_base(options):  # see `Trainer`
+        holding = replace(holding, checkpointing=False)
     return Estimate(tokens, byte_counts(size, holding, tokens, workload.batch_size, training, own))
 
 

@@ -69,6 +69,11 @@ class Trainer:
         method = method_named(options.method)
         own = parse_options(method, options.method_options)
         check_encoders(method, own, model.encoders)
+        if options.checkpointing == "on" and not method.adapts_base(own):
+            raise ConfigError(
+                f"--checkpointing on: {method.name} trains nothing inside the model, whose "
+                "activations are not computed again; leave it out"
+            )
         self.media = media
         self.progress = progress
         self.processes = Processes(model.device)

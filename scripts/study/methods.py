@@ -57,7 +57,7 @@ class Design:
     arms: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (
         ("regression", ()),
         ("generative", ()),
-        ("mse-adapter", ()),
+        ("mse-adapter", (("prompt", "chat"),)),
         ("mmolre", (("video", True),)),
         ("lrcmt", ()),
     )
@@ -155,8 +155,9 @@ def page(grid: list[list[str]], costs_by_arm: dict[str, Row], design: Design, ba
         f"for validation, {design.test} for testing, no words in common; each method by its own "
         f"recipe, at most {design.epochs} epochs, stopped after {design.patience} without a "
         f"better validation MAE, the best one kept; {len(design.seeds)} seeds; features and base "
-        f"of {base}. MMoLRE is shown the face too, which is our option. No setting was tuned for "
-        "these clips, so that this is no ranking of the systems.",
+        f"of {base}. MMoLRE is shown the face too, and MSE-Adapter is asked in the base's own chat "
+        "prompt, which are our options. No setting was tuned for these clips, so that this is no "
+        "ranking of the systems.",
         markdown(grid, 3).rstrip(),
         "What each takes: means over seeds on one thread of a machine that trained two methods at "
         "once; an epoch is the median one (the first of a run also makes its features); clips a "

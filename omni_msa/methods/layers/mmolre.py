@@ -17,13 +17,13 @@ M modalities, N shared experts, K experts under a router (N + 1), O outputs of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear, pad
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.methods.layers.masking import (
@@ -93,41 +93,68 @@ class RouterName(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MmolreOutput:
-    """Outputs [R, O] by task, and routers' weights [R, K], the specific expert's last.
+class MmolreEncoding:
+    """Features [R, L, D] by task and modality, masks [R, L], and routers' weights [R, K], the
+    specific expert's last.
 
     Rows without the router's modality have equal weights. With sharing "hard", tasks have the same.
     """
-
-    outputs: dict[str, torch.Tensor]
-    routing: dict[RouterName, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class MmolreEncoding:
-    """Features [R, L, D] by task and modality, masks [R, L], and routers' weights as above."""
 
     features: dict[str, dict[str, torch.Tensor]]
     masks: dict[str, torch.Tensor]
     routing: dict[RouterName, torch.Tensor]
 
 
-class LowRankExpert(nn.Module):
-    """Conv1d of kernel 3, D -> rank; GELU; Conv1d of kernel 1, rank -> D.
+class LowRankExperts(nn.ModuleList):
+    """Experts side by side, each a Conv1d of kernel 3, D -> rank; GELU; one of kernel 1, rank -> D.
 
-    4 D rank + rank + D parameters; at full rank (rank = D) 4 D^2 + 2 D.
+    4 D rank + rank + D parameters each; at full rank (rank = D) 4 D^2 + 2 D.
     """
+
+    def __init__(self, count: int, width: int, rank: int) -> None:
+        super().__init__(LowRankExpert(width, rank) for _ in range(count))
+        self.rank = rank
+
+    def __iter__(self) -> Iterator[LowRankExpert]:
+        return cast("Iterator[LowRankExpert]", super().__iter__())
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Values [R, L, D], zero in the padding: their bottlenecks [R, L, experts, rank]."""
+        if not len(self):
+            return values.new_zeros(*values.shape[:2], 0, self.rank)
+        padded = pad(values, (0, 0, 1, 1))
+        around = torch.cat([padded[:, :-2], values, padded[:, 2:]], dim=-1)  # [R, L, 3 D]
+        weight = torch.cat([expert.inner.weight for expert in self])  # [experts * rank, D, 3]
+        bias = torch.cat([_bias(expert.inner) for expert in self])
+        hidden = linear(around, weight.transpose(1, 2).flatten(1), bias)
+        return gelu(hidden).unflatten(-1, (len(self), self.rank))
+
+
+class LowRankExpert(nn.Module):
+    """The two convolutions of one expert."""
 
     def __init__(self, width: int, rank: int) -> None:
         super().__init__()
         self.inner = nn.Conv1d(width, rank, kernel_size=3, padding=1)
         self.outer = nn.Conv1d(rank, width, kernel_size=1)
 
-    def forward(self, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Values [R, L, D], zero in the padding: the same, and zero there again."""
-        hidden = gelu(self.inner(values.transpose(1, 2)))
-        # Masked once for both: the outer one does not look at neighbours.
-        return zero_padding(self.outer(hidden).transpose(1, 2), mask)
+
+def mixture(
+    experts: Sequence[LowRankExpert], hidden: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """The experts' outputs [R, L, D] of their bottlenecks [R, L, K, rank], weighted [R, K].
+
+    Weights come before the outer convolutions, which are linear: one product is then the sum.
+    """
+    weighted = (hidden * weights[:, None, :, None]).flatten(2)  # [R, L, K * rank]
+    outer = torch.cat([expert.outer.weight[..., 0] for expert in experts], dim=1)
+    bias = weights @ torch.stack([_bias(expert.outer) for expert in experts])  # [R, D]
+    return linear(weighted, outer) + bias[:, None]
+
+
+def _bias(convolution: nn.Conv1d) -> torch.Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
 
 
 class TaskBranch(nn.Module):
@@ -137,23 +164,24 @@ class TaskBranch(nn.Module):
         super().__init__()
         self.router = nn.Linear(shape.width, shape.num_routed, bias=False)
         num_specific = int(shape.has_specific)
-        self.specific = nn.ModuleList(
-            LowRankExpert(shape.width, shape.expert_rank) for _ in range(num_specific)
-        )
+        self.specific = LowRankExperts(num_specific, shape.width, shape.expert_rank)
         self.norm = nn.LayerNorm(shape.width)
 
     def forward(
-        self, values: torch.Tensor, shared: Sequence[torch.Tensor], mask: torch.Tensor
+        self,
+        values: torch.Tensor,
+        shared: LowRankExperts,
+        hidden: torch.Tensor,
+        mask: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The task's features [R, L, D] and its router's weights [R, K].
 
         Args:
-            shared: what each shared expert made of the values [R, L, D].
+            hidden: the shared experts' bottlenecks of the values [R, L, N, rank].
         """
         weights = self.router(masked_mean(values, mask)).softmax(dim=-1)
-        experts = [*shared, *(expert(values, mask) for expert in self.specific)]
-        for weight, expert in zip(weights.unbind(dim=-1), experts, strict=True):
-            values = values + weight[:, None, None] * expert
+        hidden = torch.cat([hidden, self.specific(values)], dim=2)
+        values = values + mixture([*shared, *self.specific], hidden, weights)
         return zero_padding(self.norm(values), mask), weights
 
 
@@ -162,9 +190,7 @@ class ExpertBlock(nn.Module):
 
     def __init__(self, tasks: Sequence[str], shape: MmolreShape) -> None:
         super().__init__()
-        self.shared = nn.ModuleList(
-            LowRankExpert(shape.width, shape.expert_rank) for _ in range(shape.num_shared)
-        )
+        self.shared = LowRankExperts(shape.num_shared, shape.width, shape.expert_rank)
         names = ["all"] if shape.sharing == "hard" else tasks
         self.branches = nn.ModuleDict({name: TaskBranch(shape) for name in names})
 
@@ -176,11 +202,11 @@ class ExpertBlock(nn.Module):
         Args:
             features: one tensor [R, L, D] for each branch, or one for all.
         """
-        shared = [[expert(values, mask) for expert in self.shared] for values in features]
+        hidden = [self.shared(values) for values in features]
         if len(features) == 1:  # in common: shared experts run once
-            features, shared = features * len(self.branches), shared * len(self.branches)
-        branches = zip(self.branches.values(), features, shared, strict=True)
-        pairs = [branch(values, experts, mask) for branch, values, experts in branches]
+            features, hidden = features * len(self.branches), hidden * len(self.branches)
+        branches = zip(self.branches.values(), features, hidden, strict=True)
+        pairs = [branch(values, self.shared, inner, mask) for branch, values, inner in branches]
         return [values for values, _ in pairs], [weights for _, weights in pairs]
 
 
@@ -283,21 +309,15 @@ class Mmolre(nn.Module):
         self.fusions = nn.ModuleDict({task: TaskFusion(modalities, shape) for task in tasks})
         self.heads = nn.ModuleDict({task: nn.Linear(width, outputs[task]) for task in tasks})
 
-    def forward(
-        self, values: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]
-    ) -> MmolreOutput:
-        """Values [R, L, D_m] and masks [R, L] by modality, in the precision of the weights."""
-        encoding = self.encode(values, masks)
-        outputs = {
-            task: self.fuse(task, features, encoding.masks)
-            for task, features in encoding.features.items()
-        }
-        return MmolreOutput(outputs, encoding.routing)
-
     def encode(
         self, values: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]
     ) -> MmolreEncoding:
-        """What UniTSE makes of each modality: it is the same whatever other ones there are."""
+        """What UniTSE makes of each modality: it is the same whatever other ones there are.
+
+        Args:
+            values: [R, L, D_m] by modality; in the precision of the weights from here on.
+            masks: [R, L] by modality.
+        """
         parameter = next(self.parameters())
         features: dict[str, dict[str, torch.Tensor]] = {task: {} for task in self.heads}
         routing: dict[RouterName, torch.Tensor] = {}
