@@ -96,8 +96,8 @@ def render_text_frame(tokenizer: Any, question: str) -> PromptFrame:
 
 def _frame_of(renderer: Any, chat: list[dict], question: str, mark: str) -> PromptFrame:
     text = renderer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    before, found, suffix = text.partition(mark)
-    if not found or not before.endswith(question):
+    before, middle, suffix = text.partition(mark)
+    if not middle or not before.endswith(question):
         raise ModelError("the model's chat template does not render text items as they are given")
     return PromptFrame(prefix=before, suffix=suffix)
 
