@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import make_content
 
+from omni_msa.__main__ import main
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.media.sampling import plan_frames
 from omni_msa.modalities import Subset, all_subsets
@@ -222,3 +224,10 @@ def test_models_that_cannot_be_planned(model, error, message):
 def test_what_cannot_be_asked_for(wrong):
     with pytest.raises(ConfigError):
         wrong()
+
+
+@pytest.mark.parametrize(("more", "scope"), [([], "language"), (["--lora-scope", "all"], "all")])
+def test_the_scope_is_the_methods_own_unless_it_is_given(capsys, more, scope):
+    command = ["plan", "--model", "7b", "--task", "train", "--method", "lrcmt", "--seconds", "5"]
+    assert main([*command, *more, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["holding"]["lora_scope"] == scope

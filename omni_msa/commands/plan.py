@@ -78,9 +78,14 @@ class PlanFlags:
         str, option("--device", metavar="cuda|cpu", panel=_PLAN, help="Where it is to run.")
     ] = "cuda"
     lora_scope: Annotated[
-        str,
-        option("--lora-scope", metavar="|".join(LORA_SCOPES), panel=_PLAN, help="What is adapted."),
-    ] = TrainOptions.lora_scope
+        str | None,
+        option(
+            "--lora-scope",
+            metavar="|".join(LORA_SCOPES),
+            panel=_PLAN,
+            help="What is adapted. Default: all, or the method's own.",
+        ),
+    ] = None
 
 
 @takes_flags
@@ -90,8 +95,10 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
     from omni_msa.display.progress import working
 
     with working("counting ...", show.quiet):
+        from omni_msa.methods import method_named
         from omni_msa.scoring.planning import GIB, Holding, Workload, make_plan
 
+        recipe = method_named(work.method).recipe
         workload = Workload(
             work.seconds,
             media=MediaOptions.over({}, media.overrides()),
@@ -103,7 +110,7 @@ def plan(*, work: PlanFlags, media: MediaFlags, show: ShowFlags) -> None:
         holding = Holding(
             work.device,
             work.quantize,
-            lora_scope=work.lora_scope,
+            lora_scope=work.lora_scope or recipe.get("lora_scope", TrainOptions.lora_scope),
             adam_8bit=work.device == "cuda",
         )
         if work.vram_budget is not None and not 0 < work.vram_budget < inf:

@@ -204,6 +204,8 @@ class FolderLanguage(Language):
         self.name = str(folder.resolve())
         self.width = self.model.config.get_text_config().hidden_size
         start = self.tokenizer.bos_token_id
+        if start is None:  # Qwen's, which begin a text with that of a chat
+            start = self.tokenizer.get_vocab().get("<|im_start|>")
         self.start = [] if start is None else [start]
         self.end = self.tokenizer.eos_token_id
         self.identity = f"language {folder_sha256(folder)} {quantize}"

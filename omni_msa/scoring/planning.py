@@ -269,8 +269,7 @@ def _resolved(holding: Holding, size: ModelSize, method: type[Method]) -> Holdin
     if not method.adapts_base(parse_options(method, {})):
         return replace(holding, quantize=quantize, lora_rank=0)
     rank = method.recipe.get("lora_rank", holding.lora_rank)
-    scope = method.recipe.get("lora_scope", holding.lora_scope)
-    return replace(holding, quantize=quantize, lora_rank=rank, lora_scope=scope)
+    return replace(holding, quantize=quantize, lora_rank=rank)
 
 
 def _own_parameters(size: ModelSize, method: type[Method]) -> int:
