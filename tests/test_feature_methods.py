@@ -246,6 +246,7 @@ def test_features_beyond_the_memory_are_made_again(thinker, monkeypatch):
         ("mse-adapter", {"text_tokens": "0"}, "text_tokens must be 1 to 4096"),
         ("mse-adapter", {"language": "de"}, "language 'de' is not known"),
         ("mse-adapter", {"prompt": "none"}, "prompt 'none' is not known"),
+        ("mse-adapter", {"encoder": "gru"}, "'gru' is not known"),
     ],
 )
 def test_options_that_cannot_be(thinker, name, options, message):
@@ -253,10 +254,10 @@ def test_options_that_cannot_be(thinker, name, options, message):
         method_of(name, thinker, **options)
 
 
-@pytest.mark.parametrize("readout", ["generative", "head"])
+@pytest.mark.parametrize(("readout", "encoder"), [("generative", "lstm"), ("head", "bissm")])
 @torch.inference_mode()
-def test_the_chat_prompt_asks_as_the_thinker_is_asked(thinker, readout):
-    method = method_of("mse-adapter", thinker, prompt="chat", readout=readout)
+def test_the_chat_prompt_asks_as_the_thinker_is_asked(thinker, readout, encoder):
+    method = method_of("mse-adapter", thinker, prompt="chat", readout=readout, encoder=encoder)
     own = thinker.builder(method.question())
     assert method.prompt.before == own.prefix.token_ids.tolist()
     assert method.prompt.after == own.suffix.token_ids.tolist()

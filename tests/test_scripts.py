@@ -34,6 +34,13 @@ def test_the_thinker_is_measured_in_every_pass(last_line):
     assert clip["tokens_packed"] == clip["planned_tokens_packed"] > clip["tokens"]
 
 
+def test_the_scan_is_measured_beside_the_loop_and_attention(last_line):
+    found = last_line("bench.scan", "--steps", "64", "--longest", "1024", "--runs", "1")
+    assert found["scan"]["largest_difference"] < 1e-4
+    assert found["scan"]["ratio_forward"] > 0 and found["scan"]["ratio_gradients"] > 0
+    assert [row["steps"] for row in found["grow"]["bissm"]] == [1024]
+
+
 def test_training_is_measured_with_and_without_a_cache(last_line):
     pytest.importorskip("espeakng_loader", reason="the clips need the tiny extra")
     found = last_line("bench.train", "--clips", "4", "--rounds", "1", "--size", "160x120")

@@ -45,7 +45,8 @@ class MseAdapterOptions:
 
     readout: str = "generative"  # the answer in words, or a head on the last state (ours)
     pseudo_tokens: int = in_weights(4)
-    audio_width: int = in_weights(64)  # of the sequence models
+    encoder: str = in_weights("lstm")  # of voice and face; "bissm" (ours): that of ECGMamba
+    audio_width: int = in_weights(64)  # of the encoders
     video_width: int = in_weights(32)
     pseudo_tokens_rank: str = in_weights("two")
     prompt: str = "official"  # or "chat" (ours): as the language model is asked otherwise
@@ -78,6 +79,7 @@ class MseAdapterOptions:
         """Of the modules."""
         return AdapterShape(
             pseudo_tokens=self.pseudo_tokens,
+            sequence_model=self.encoder,
             sequence_widths={"audio": self.audio_width, "video": self.video_width},
             text_mean=self.text_mean if self.pads_words else "masked",
             pseudo_tokens_rank=self.pseudo_tokens_rank,

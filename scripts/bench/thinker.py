@@ -16,7 +16,6 @@ import argparse
 import json
 import logging
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -45,6 +44,7 @@ from omni_msa.model.thinker import LoadedBase, Thinker
 from omni_msa.options import MediaOptions
 from omni_msa.scoring.planning import PromptTokens, Workload, estimate
 from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
+from scripts.bench.memory import PeakMeter
 
 SCALE = LabelSpace()
 WORDS = "I really did not expect to like it this much, and then the ending made me cry again."
@@ -222,28 +222,6 @@ def clip_of(seconds: float, media: MediaOptions) -> ClipContent:
     return ClipContent(
         Clip(path=Path("bench.mp4")), "", {"video": frames, "audio": sound, "text": words}
     )
-
-
-class PeakMeter:
-    """Peak memory since `reset`, in bytes."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-
-    def reset(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew
-
-    def peak(self) -> int:
-        if self.device == "cuda":
-            return torch.cuda.max_memory_allocated()
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def timed(job: Callable[[], Any], device: str, steps: int) -> tuple[Any, float]:

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from omni_msa.errors import ConfigError, check_choice
+from omni_msa.methods.layers.bissm import MeanBiSsmState
 
 BOTTLENECKS = (8, 32, 16)  # H is divided by these, in the order of the official implementation
 TEXT_MEANS = ("padded", "masked")
@@ -40,8 +41,8 @@ class LastLstmState(nn.Module):
         return hidden.squeeze(0)
 
 
-# What sums a sequence up: made of (D, S); features and lengths -> [R, S].
-SEQUENCE_MODELS: dict[str, type[nn.Module]] = {"lstm": LastLstmState}
+# What sums a sequence up: made of (D, S); features and lengths -> [R, S]. "bissm" is ours.
+SEQUENCE_MODELS: dict[str, type[nn.Module]] = {"lstm": LastLstmState, "bissm": MeanBiSsmState}
 
 
 class SequenceEncoder(nn.Module):
