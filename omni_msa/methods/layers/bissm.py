@@ -89,8 +89,8 @@ class BiSsmBlock(nn.Module):
         values = values + self.bissm(self.norms[0](values), mask)
         inner = zero_padding(self.norms[1](values), mask)
         inner = zero_padding(gelu(self.wide(inner.transpose(1, 2))).transpose(1, 2), mask)
-        fed = self.narrow(inner.transpose(1, 2)).transpose(1, 2)
-        return zero_padding(values + fed, mask)
+        output = self.narrow(inner.transpose(1, 2)).transpose(1, 2)
+        return zero_padding(values + output, mask)
 
 
 class MeanBiSsmState(nn.Module):
