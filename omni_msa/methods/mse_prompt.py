@@ -25,6 +25,7 @@ class Wording:
     opening: str
     closing: str
     number: str  # of a range {low} to {high}
+    number_in_chat: str  # the same, before what is shown
     class_number: str  # of {classes}
 
 
@@ -32,14 +33,17 @@ PROMPTS = {
     "en": Wording(
         "<Multimodal>",
         "</Multimodal>\n",
-        RANGE_QUESTION,
-        "Which emotion does the speaker express? {classes}. Answer with its number.\n",
+        "How negative or positive is the speaker above, from {low:+.1f} to {high:+.1f}? Answer "
+        "with one number.",
+        RANGE_QUESTION.rstrip("\n"),
+        "Which emotion does the speaker express? {classes}. Answer with its number.",
     ),
     "zh": Wording(
         "<多模态>",
         "</多模态>\n",
-        "请判断说话人的情感强度,取值范围为 {low:+g} 到 {high:+g},只回答一个数字。\n",
-        "请判断说话人表达的情绪:{classes}。只回答对应的编号。\n",
+        "请判断以上内容的情感强度,取值范围为 {low:+.1f} 到 {high:+.1f},只回答一个数字。",
+        "请判断说话人的情感强度,取值范围为 {low:+g} 到 {high:+g},只回答一个数字。",
+        "请判断说话人表达的情绪:{classes}。只回答对应的编号。",
     ),
 }
 
@@ -50,13 +54,14 @@ class Prompt:
     def __init__(self, language: Language, space: LabelSpace, wording: str, layout: str) -> None:
         words, tokens = PROMPTS[wording], language.tokens
         classes = ", ".join(f"{name} {i}" for i, name in enumerate(space.classes))
-        task = words.class_number if space.classes else words.number
+        number = words.number if layout == "official" else words.number_in_chat
+        task = words.class_number if space.classes else number
         task = task.format(low=space.low, high=space.high, classes=classes)
         if layout == "official":
             self.before = [*language.start, *tokens(words.opening)]
             self.after = tokens(words.closing) + tokens(task + language.cue)
         else:
-            frame = language.frame(task)
+            frame = language.frame(task + "\n")
             self.before, self.after = tokens(frame.prefix), tokens(frame.suffix)
         self.language = language
         self.space = space
