@@ -205,9 +205,6 @@ class MseAdapterMethod(FeatureMethod):
         """What begins the prompt, pseudo tokens, words, what ends it; a row a subset."""
         modalities = list(self.adapter.encoders)
         features = self.features.sequences(clips, modalities, thinker.device)
-        shown = Rows(
-            rows.clips, rows.places, {m: rows.shown[m] for m in modalities}, rows.num_clips
-        ).show(features)
         words = [
             clips[b].items["text"].tolist() if is_shown else []
             for b, is_shown in zip(rows.clips.tolist(), rows.shown["text"].tolist(), strict=True)
@@ -215,7 +212,9 @@ class MseAdapterMethod(FeatureMethod):
         word_ids, word_mask = self._padded_words(words)
         embeddings = self.language.embed(word_ids)
         word_mask = word_mask.to(embeddings.device)
-        pseudo = self.adapter(embeddings.float(), word_mask, shown.values, shown.masks)
+        pseudo = self.adapter(
+            embeddings.float(), word_mask, features.values, features.masks, rows.clips, rows.shown
+        )
         if self.options.pads_words and self.options.attention == "padded":
             word_mask = word_mask.any(1, keepdim=True).expand_as(word_mask)
         after = self.language.embed(torch.tensor(self.prompt.after)).expand(len(words), -1, -1)

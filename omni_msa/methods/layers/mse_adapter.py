@@ -240,6 +240,8 @@ class MseAdapter(nn.Module):
         text_mask: torch.Tensor,
         features: Mapping[str, torch.Tensor],
         masks: Mapping[str, torch.Tensor],
+        clips: torch.Tensor | None = None,
+        shown: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Pseudo tokens of each row, [R, P, H].
 
@@ -253,6 +255,9 @@ class MseAdapter(nn.Module):
             text_mask: [R, L] bool, true where there is no padding, on whichever side that is.
             features: [R, L, D] of each modality that is not text, padded on the right.
             masks: [R, L] bool of each of these.
+            clips: where rows share clips: the clip of each row [R], of B whose features and masks
+                are given; each of these is encoded once.
+            shown: with `clips`, whether a row shows a modality: [R] bool of each.
         """
         dtype = self.mixer.text_map.weight.dtype
         with torch.autocast(text.device.type, enabled=False):
@@ -260,4 +265,8 @@ class MseAdapter(nn.Module):
                 encoder(features[name].to(dtype), masks[name])
                 for name, encoder in self.encoders.items()
             ]
+            if clips is not None and shown is not None:
+                rows = clips.to(text.device)
+                is_shown = [shown[name].to(text.device)[:, None] for name in self.encoders]
+                vectors = [v[rows] * flag for v, flag in zip(vectors, is_shown, strict=True)]
             return self.projector(self.fusion(self.mixer(text.to(dtype), text_mask, vectors)))
