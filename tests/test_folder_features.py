@@ -39,6 +39,21 @@ SPEECH = {
 }
 
 
+CAUSAL = {  # a window shorter than the prompt; convolutions; states; no cache of keys at all
+    "mistral": lambda t, s: t.MistralConfig(**s, num_key_value_heads=2, sliding_window=6),
+    "lfm2": lambda t, s: t.Lfm2Config(
+        **s, num_key_value_heads=2, layer_types=["conv", "full_attention"]
+    ),
+    "falcon_h1": lambda t, s: t.FalconH1Config(
+        **s, num_key_value_heads=2, mamba_d_ssm=64, mamba_n_heads=4, mamba_d_head=16,
+        mamba_d_state=8, mamba_chunk_size=8,
+    ),
+    "rwkv": lambda t, s: t.RwkvConfig(
+        vocab_size=320, hidden_size=64, num_hidden_layers=2, bos_token_id=0, eos_token_id=2
+    ),
+}  # fmt: skip
+
+
 def words_folder(folder, kind="roberta"):
     """A byte-level tokenizer and an encoder (or, for llama, a causal language model)."""
     import transformers
@@ -69,6 +84,10 @@ def words_folder(folder, kind="roberta"):
             **sizes, **ends, cls_token_id=0, sep_token_id=2, reference_compile=False
         )
         transformers.ModernBertModel(config).save_pretrained(folder)
+    elif kind in CAUSAL:
+        sizes |= {"hidden_size": 64}
+        config = CAUSAL[kind](transformers, sizes | ends)
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     elif kind == "llama":
         config = transformers.LlamaConfig(
             **(sizes | {"hidden_size": 64, "num_key_value_heads": 2}), **ends
@@ -96,7 +115,10 @@ def face_folder(folder, kind="vit"):
 
     torch.manual_seed(0)
     patches = {"image_size": 32, "patch_size": 16}
-    if kind == "swin":  # 24 wide at its end, without a class token
+    if kind == "clip":  # its class token has another name
+        config = transformers.CLIPVisionConfig(**SIZES, **patches, intermediate_size=32)
+        transformers.CLIPVisionModel(config).save_pretrained(folder)
+    elif kind == "swin":  # 24 wide at its end, without a class token
         config = transformers.SwinConfig(
             embed_dim=12, depths=[1, 1], num_heads=[2, 2], window_size=1, image_size=32,
             patch_size=8,
@@ -125,6 +147,7 @@ def folders(tmp_path_factory):
         "data2vec": voice_folder(root / "data2vec", "data2vec-audio"),
         "video": face_folder(root / "vit"),
         "swin": face_folder(root / "swin", "swin"),
+        "clip": face_folder(root / "clip", "clip"),
         "resnet": face_folder(root / "resnet", "resnet"),
         "language": words_folder(root / "llama", "llama"),
     }
@@ -142,10 +165,10 @@ CONTENTS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["text", "audio", "data2vec", "video", "swin"])
+@pytest.mark.parametrize("name", ["text", "audio", "data2vec", "video", "swin", "clip"])
 @torch.no_grad()
 def test_features_are_those_of_the_library_whatever_they_are_batched_with(fresh, folders, name):
-    modality = {"data2vec": "audio", "swin": "video"}.get(name, name)
+    modality = {"data2vec": "audio", "swin": "video", "clip": "video"}.get(name, name)
     load_encoders(fresh, {modality: str(folders[name])})
     encoder = fresh.encoders[modality]
     items = [encoder.prepare(content.parts[modality], MEDIA_OPTIONS)[0] for content in CONTENTS]
@@ -157,7 +180,8 @@ def test_features_are_those_of_the_library_whatever_they_are_batched_with(fresh,
     if modality == "video":  # a step a frame
         assert [len(features) for features in together] == [2, 4]
         states = encoder.model(items[0]).last_hidden_state
-        expected = states[:, 0] if name == "video" else states.mean(1)
+        expected = states.mean(1) if name == "swin" else states[:, 0]
+        assert encoder.identity.endswith(" mean") == (name == "swin")
         torch.testing.assert_close(together[0], expected, atol=1e-5, rtol=0)
     if name == "text":  # a step a token, begin and end too
         assert len(together[0]) == len(items[0]) > len(together[1])
@@ -181,7 +205,9 @@ def test_methods_take_them(fresh, folders, name):
         "mse-adapter": ("audio", "video", "language"),
     }[name]
     load_encoders(fresh, {modality: str(folders[modality]) for modality in takes})
-    small = {"mmolre": {"rank": "4"}, "lrcmt": {"width": "16"}, "mse-adapter": {}}[name]
+    small = {"mmolre": {"rank": "4"}, "lrcmt": {"width": "16"}}
+    small["mse-adapter"] = {"readout": "head"}  # random weights write no number
+    small = small[name]
     method = make_method(name, fresh, LabelSpace(), small).eval()
     builder = method.builder(fresh)
     clips = [builder.build(content, MEDIA_OPTIONS) for content in CONTENTS]
@@ -209,6 +235,32 @@ def test_an_adapter_finds_queries_keys_and_values(fresh, tmp_path, kind, names):
         return
     trainable, _ = fresh.encoders["text"].adapt(config)
     assert trainable == names * 4 * 48
+
+
+@pytest.mark.parametrize("kind", ["thinker", "llama", "mistral", "lfm2", "falcon_h1", "rwkv"])
+@pytest.mark.parametrize("readout", ["head", "generative"])
+def test_a_shared_beginning_is_as_one_before_every_row(fresh, tmp_path, kind, readout):
+    """States and gradients; models that keep more than keys and values do not share it."""
+    if kind != "thinker":
+        load_encoders(fresh, {"language": str(words_folder(tmp_path / kind, kind))})
+    torch.manual_seed(0)
+    options = {"readout": readout, "text_tokens": "8"}
+    method = make_method("mse-adapter", fresh, LabelSpace(), options).eval()
+    clips = [method.builder(fresh).build(content, MEDIA_OPTIONS) for content in CONTENTS]
+    subsets = [all_subsets(clip.present) for clip in clips]
+    labels = Labels(torch.ones(2, 8))
+
+    def losses_and_gradients():
+        losses = method.losses(fresh, clips, subsets, labels)
+        return losses, *torch.autograd.grad(losses.sum(), list(method.adapter.parameters()))
+
+    shared = losses_and_gradients()
+    assert method.language._shares == (kind in ("thinker", "llama", "mistral"))
+    method.language._shares = False
+    for one, other in zip(shared, losses_and_gradients(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    before = method.language.embed(torch.tensor([method.prompt.before]))
+    assert before.shape[1] > 2 and (shared[0] > 0).any()
 
 
 def labelled():

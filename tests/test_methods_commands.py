@@ -113,6 +113,8 @@ def test_each_modality_is_as_wide_as_where_it_first_comes(features, base_folder,
     with np.load(features.parent / rows[0]["clip"]) as arrays:
         np.savez(features.parent / "no_face.npz", audio=arrays["audio"], words=arrays["words"])
     rows[0]["clip"] = "no_face.npz"
+    (features.parent / "damaged.npz").write_bytes(b"PK")
+    rows.insert(0, rows[0] | {"clip": "damaged.npz"})  # left out of the run, and no end of it
     path = features.with_name("no_face.jsonl")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "c"

@@ -226,6 +226,13 @@ def test_what_cannot_be_asked_for(wrong):
         wrong()
 
 
+def test_what_is_not_trained_is_not_planned_to_be_computed_again(capsys):
+    for method, expected in (("mse-adapter", False), ("regression", True)):
+        command = ["plan", "--model", "7b", "--task", "train", "--method", method]
+        assert main([*command, "--seconds", "5", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["holding"]["checkpointing"] == expected
+
+
 @pytest.mark.parametrize(("more", "scope"), [([], "language"), (["--lora-scope", "all"], "all")])
 def test_the_scope_is_the_methods_own_unless_it_is_given(capsys, more, scope):
     command = ["plan", "--model", "7b", "--task", "train", "--method", "lrcmt", "--seconds", "5"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,8 @@ from omni_msa.commands.labelled import (
     note_splits,
 )
 from omni_msa.environment import world_rank
-from omni_msa.errors import ConfigError
+from omni_msa.errors import ConfigError, MediaError
+from omni_msa.modalities import MODALITIES, Subset, in_order
 from omni_msa.options import (
     CHECKPOINTING,
     LANGUAGE,
@@ -39,6 +41,8 @@ from omni_msa.options import (
 if TYPE_CHECKING:
     from omni_msa.methods import Method
     from omni_msa.values import Clip
+
+LOOKED_AT = 100  # feature files, for how wide they are
 
 EXAMPLES = "Example:\n\nomni-msa train mosi.jsonl -o mosi-checkpoint --cache cache"
 
@@ -247,7 +251,7 @@ def train(
         options = TrainOptions.of(method.recipe, choices)
         own = parse_options(method, options.method_options)
         unused = method.unused_modalities(own)
-        model = _with_stored_encoders(model, clips, method, own, show)
+        model = _with_stored_encoders(model, clips, method, own, read.hide, show)
         feeds = [file_feed(space.labelled(split), chosen, read, unused) for split in splits]
         labelled = TrainingData(feeds[0], feeds[1], space, read.hide)
         trainer = Trainer(model, options, chosen)
@@ -268,25 +272,34 @@ def train(
 
 
 def _with_stored_encoders(
-    model: ModelOptions, clips: Sequence[Clip], method: type[Method], options: Any, show: ShowFlags
+    model: ModelOptions,
+    clips: Sequence[Clip],
+    method: type[Method],
+    options: Any,
+    hide: Subset,
+    show: ShowFlags,
 ) -> ModelOptions:
-    """With encoders as wide as the features that come with the first clip that has them, if clips
-    are feature files, where none is named; words that an adapter is trained to read are read."""
+    """With encoders as wide as the features that come with the first clip that has them, among the
+    first `LOOKED_AT` feature files, of those modalities for which none is named; words that an
+    adapter is trained to read are read."""
     from omni_msa.media.features import is_feature_file, read_features
     from omni_msa.model.features import STORED
 
-    names = method.replaceable(options) - {LANGUAGE} - model.encoders.keys()
-    names -= {"text"} if method.adapts_base(options) else set()
+    absent = set(method.replaceable(options) - {LANGUAGE} - hide - model.encoders.keys())
+    absent -= {"text"} if method.adapts_base(options) else set()
+    paths = [clip.path for clip in clips if clip.path is not None and is_feature_file(clip.path)]
     widths: dict[str, int] = {}
-    for path in (clip.path for clip in clips if clip.path is not None):
-        if names <= widths.keys() or not is_feature_file(path):
+    for path in paths[:LOOKED_AT]:
+        if not absent:
             break
-        values = read_features(path).values
-        widths |= {m: values[m].shape[1] for m in sorted(names & values.keys() - widths.keys())}
+        with suppress(MediaError):  # said when its clip is read
+            values = read_features(path, frozenset(MODALITIES) - absent).values
+            widths |= {name: value.shape[1] for name, value in values.items()}
+            absent -= widths.keys()
     if widths:
-        shown = ", ".join(f"{name} {width}" for name, width in widths.items())
+        shown = ", ".join(f"{name} {widths[name]}" for name in in_order(widths))
         show.note(f"features that come with the clips: {shown} wide")
-    stored = {name: f"{STORED}{width}" for name, width in widths.items()}
+    stored = {name: f"{STORED}{widths[name]}" for name in in_order(widths)}
     return replace(model, encoders={**model.encoders, **stored})
 
 

@@ -45,7 +45,7 @@ _MEANINGS = {
     "path": "the file; empty for words alone",
     "start_seconds": "start of the time window; empty for a whole file",
     "end_seconds": "end of the time window; empty for a whole file",
-    "sha256": "a hash of the content, words and window",
+    "sha256": "a hash of the content, words, window and turns before",
     "score": "the sentiment, from range_low (negative) to range_high (positive)",
     "emotion": "the class whose number the score is",
     "emotions": "the probability of each, as JSON",

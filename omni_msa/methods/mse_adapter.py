@@ -31,7 +31,6 @@ from omni_msa.methods.regression import mlp_head
 from omni_msa.modalities import Subset
 from omni_msa.model.features import FeatureBuilder, FeatureEncoder, FeatureInputs, Sequences
 from omni_msa.model.language import Language, ThinkerLanguage, WordTokens
-from omni_msa.model.prompt import WORDS
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import LANGUAGE, MediaOptions
 from omni_msa.values import ClipContent, Transcript
@@ -49,10 +48,10 @@ class MseAdapterOptions:
     audio_width: int = in_weights(64)  # of the encoders
     video_width: int = in_weights(32)
     pseudo_tokens_rank: str = in_weights("two")
-    prompt: str = "official"  # or "chat" (ours): as the language model is asked otherwise
+    prompt: str = "official"  # or "chat" (ours): in the language model's own chat template
     text_tokens: int = 50  # words are cut to so many tokens and, with prompt=official, padded
-    text_mean: str = "padded"  # does padding count in the mean of the words?
-    attention: str = "padded"  # is padding before the words looked at?
+    text_mean: str = "padded"  # with prompt=official: does padding count in the words' mean?
+    attention: str = "padded"  # with prompt=official: is padding before the words looked at?
     end_token: bool = False  # is the end of an answer taught?
     label_padding: str = "padded"  # is what fills up a shorter answer taught?
     language: str = "en"  # of the prompt
@@ -106,9 +105,9 @@ class DialogueBuilder(FeatureBuilder):
 
 @dataclass(frozen=True)
 class PromptRows:
-    """The prompts of all rows, equally long; they begin alike, which is read only once."""
+    """The prompts of all rows, equally long; they begin alike, which is read once a pass."""
 
-    start: Any  # the language model's cache of N positions
+    start: Any  # the language model's cache of N positions; None where it shares none: N is 0
     embeddings: torch.Tensor  # [R, L, H], behind these
     mask: torch.Tensor  # [R, N + L] bool: what may be looked at
 
@@ -135,7 +134,7 @@ class MseAdapterMethod(FeatureMethod):
                 f"{self.name}: one answer cannot hold a score and emotions; add --set readout=head"
             )
         self.language: Language = thinker.language or ThinkerLanguage(thinker)
-        lead = WORDS if options.prompt == "chat" else ""
+        lead = PROMPTS[options.language].lead if options.prompt == "chat" else ""
         words = WordTokens(self.language, options.text_tokens, options.context > 0, lead)
         encoders = self.features.encoders | {"text": words}
         self.features = DialogueBuilder(encoders, options.context)
@@ -222,21 +221,13 @@ class MseAdapterMethod(FeatureMethod):
             torch.ones(len(words), length, dtype=torch.bool, device=word_mask.device)
             for length in (len(self.prompt.before) + pseudo.shape[1], after.shape[1])
         ]
-        return PromptRows(
-            self._start(len(words)),
-            torch.cat([pseudo.to(embeddings.dtype), embeddings, after], dim=1),
-            torch.cat([shown_whole[0], word_mask, shown_whole[1]], dim=1),
-        )
-
-    @torch.no_grad()
-    def _start(self, num_rows: int) -> Any:
-        """What the language model makes of the beginning of all prompts."""
-        cache = self.language.cache()
         before = self.language.embed(torch.tensor([self.prompt.before]))
-        mask = torch.ones(before.shape[:2], dtype=torch.bool, device=before.device)
-        self.language.states(before, mask, cache)
-        cache.batch_repeat_interleave(num_rows)
-        return cache
+        start = self.language.read_for_all(before, len(words))
+        parts = [pseudo.to(embeddings.dtype), embeddings, after]
+        if start is None:
+            parts.insert(0, before.expand(len(words), -1, -1))
+        mask = torch.cat([shown_whole[0], word_mask, shown_whole[1]], dim=1)
+        return PromptRows(start, torch.cat(parts, dim=1), mask)
 
     def _padded_words(self, words: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask [R, L], padded on the left to the length that words are cut to, or to that
@@ -281,7 +272,8 @@ class MseAdapterMethod(FeatureMethod):
 
     def _greedy(self, prompts: PromptRows) -> torch.Tensor:
         """The likeliest tokens behind each prompt, as many as the longest answer has: [R, T]."""
-        cache, mask = prompts.start, prompts.mask
+        cache = self.language.cache() if prompts.start is None else prompts.start
+        mask = prompts.mask
         hidden = self.language.states(prompts.embeddings, mask, cache)[:, -1]
         answer = [self.language.logits(hidden).argmax(-1)]
         one = torch.ones(len(mask), 1, dtype=torch.bool, device=mask.device)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer
 from omni_msa.model.language import Language
-from omni_msa.model.prompt import RANGE_QUESTION
+from omni_msa.model.prompt import RANGE_QUESTION, WORDS
 
 LAYOUTS = ("official", "chat")
 
@@ -27,6 +27,8 @@ class Wording:
     number: str  # of a range {low} to {high}
     number_in_chat: str  # the same, before what is shown
     class_number: str  # of {classes}
+    class_number_in_chat: str
+    lead: str  # in a chat, before the words
 
 
 PROMPTS = {
@@ -36,14 +38,18 @@ PROMPTS = {
         "How negative or positive is the speaker above, from {low:+.1f} to {high:+.1f}? Answer "
         "with one number.",
         RANGE_QUESTION.rstrip("\n"),
+        "Which emotion does the speaker above express? {classes}. Answer with its number.",
         "Which emotion does the speaker express? {classes}. Answer with its number.",
+        WORDS,
     ),
     "zh": Wording(
         "<多模态>",
         "</多模态>\n",
         "请判断以上内容的情感强度,取值范围为 {low:+.1f} 到 {high:+.1f},只回答一个数字。",
         "请判断说话人的情感强度,取值范围为 {low:+g} 到 {high:+g},只回答一个数字。",
+        "请判断以上内容表达的情绪:{classes}。只回答对应的编号。",
         "请判断说话人表达的情绪:{classes}。只回答对应的编号。",
+        "话语:",
     ),
 }
 
@@ -54,8 +60,9 @@ class Prompt:
     def __init__(self, language: Language, space: LabelSpace, wording: str, layout: str) -> None:
         words, tokens = PROMPTS[wording], language.tokens
         classes = ", ".join(f"{name} {i}" for i, name in enumerate(space.classes))
-        number = words.number if layout == "official" else words.number_in_chat
-        task = words.class_number if space.classes else number
+        official = words.class_number if space.classes else words.number
+        in_chat = words.class_number_in_chat if space.classes else words.number_in_chat
+        task = official if layout == "official" else in_chat
         task = task.format(low=space.low, high=space.high, classes=classes)
         if layout == "official":
             self.before = [*language.start, *tokens(words.opening)]

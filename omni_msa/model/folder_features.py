@@ -194,12 +194,21 @@ class VoiceEncoder(FolderFeatures):
             ) from error
 
 
+CLASS_TOKENS = ("cls_token", "class_embedding")  # the weight's name in ViT and in CLIP
+
+
 class FaceEncoder(FolderFeatures):
     """An image encoder: of each frame, the state of its class token (ViT), or, where it has none
     (Swin), the mean of all."""
 
     takes = ("pixel_values",)
     needs = "preprocessor_config.json"
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        super().__init__(name, device)
+        names = [name for name, _ in self.model.named_parameters()]
+        self.has_class = any(name.endswith(CLASS_TOKENS) for name in names)
+        self.identity += "" if self.has_class else " mean"
 
     def _load_processor(self, folder: Path) -> Any:
         from transformers import AutoImageProcessor
@@ -212,8 +221,7 @@ class FaceEncoder(FolderFeatures):
 
     def encode(self, items: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         states = self.model(torch.cat(list(items)).to(self.device)).last_hidden_state
-        has_class = any(name.endswith("cls_token") for name, _ in self.model.named_parameters())
-        states = states[:, 0] if has_class else states.mean(1)
+        states = states[:, 0] if self.has_class else states.mean(1)
         return states.split([len(item) for item in items])
 
 

@@ -53,6 +53,7 @@ class Language(ABC):
     cue: str = "\nAssistant: "
     name: str = ""
     identity: str
+    _shares: bool = True
 
     @property
     def pad(self) -> int:
@@ -92,6 +93,24 @@ class Language(ABC):
     @abstractmethod
     def cache(self) -> Any:
         """An empty cache."""
+
+    @torch.no_grad()
+    def read_for_all(self, embeddings: torch.Tensor, num_rows: int) -> Any:
+        """The cache of a text [1, L, H] that all rows begin with; None where the model keeps more
+        than keys and values, or none, so that rows cannot share it."""
+        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+        if not self._shares:
+            return None
+        cache, plain = self.cache(), (DynamicLayer, DynamicSlidingWindowLayer)
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
+        self.states(embeddings, mask, cache)
+        holds_all = cache.get_seq_length() == embeddings.shape[1]
+        self._shares = holds_all and all(type(layer) in plain for layer in cache.layers)
+        if not self._shares:
+            return None
+        cache.batch_repeat_interleave(num_rows)
+        return cache
 
 
 class WordTokens(FeatureEncoder):
@@ -208,7 +227,7 @@ class FolderLanguage(Language):
             start = self.tokenizer.get_vocab().get("<|im_start|>")
         self.start = [] if start is None else [start]
         self.end = self.tokenizer.eos_token_id
-        self.identity = f"language {folder_sha256(folder)} {quantize}"
+        self.identity = f"language {folder_sha256(folder)} {quantize} {self.start}"
 
     def frame(self, question: str) -> PromptFrame:
         try:

@@ -202,8 +202,6 @@ def estimate(
     holding, own = _resolved(holding, size, method), _own_parameters(size, method)
     options = parse_options(method, {})
     training = workload.purpose == "train" and method.trains_through_base(options)
-    if not method.adapts_base(options):  # see `Trainer`
-        holding = replace(holding, checkpointing=False)
     return Estimate(tokens, byte_counts(size, holding, tokens, workload.batch_size, training, own))
 
 
@@ -266,8 +264,8 @@ def count_tokens(workload: Workload, prompt: PromptTokens) -> TokenCounts:
 def _resolved(holding: Holding, size: ModelSize, method: type[Method]) -> Holding:
     """With `auto` as it is resolved when the model is loaded, and the adapter that is trained."""
     quantize = resolve_quantize(holding.quantize, size.parameters)
-    if not method.adapts_base(parse_options(method, {})):
-        return replace(holding, quantize=quantize, lora_rank=0)
+    if not method.adapts_base(parse_options(method, {})):  # `Trainer` refuses checkpointing
+        return replace(holding, quantize=quantize, lora_rank=0, checkpointing=False)
     rank = method.recipe.get("lora_rank", holding.lora_rank)
     return replace(holding, quantize=quantize, lora_rank=rank)
 

@@ -107,9 +107,11 @@ class Stepper:
         if not is_out_of_memory(error):
             raise error
         if self.position.micro == 1:
+            method = self.model.method
+            advice = "--checkpointing on, " if method.adapts_base(method.options) else ""
             raise TrainingError(
-                "memory does not hold one clip's training step; use --subsets full, "
-                "--checkpointing on, --max-pixels or --max-frames lower, or --quantize 4bit"
+                f"memory does not hold one clip's training step; use --subsets full, {advice}"
+                "--max-pixels or --max-frames lower, or --quantize 4bit"
             ) from error
         self.position.micro = math.ceil(self.position.micro / 2)
         if self.model.thinker.device.type == "cuda":
