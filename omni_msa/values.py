@@ -19,6 +19,7 @@ from omni_msa.errors import ConfigError
 from omni_msa.modalities import Subset
 from omni_msa.options import PATCH_SIDE
 
+TRACE_RATE = 100  # Hz, of a heart's leads
 SAMPLE_RATE = 16_000  # Hz, of the audio tower's input
 FRAMES_PER_TOKEN = 2  # a visual token spans two frames
 SAMPLES_PER_TOKEN = 640  # an audio token spans 40 ms
@@ -271,6 +272,39 @@ class Waveform(Part):
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
         return cls(arrays["samples"], about)
+
+
+@dataclass(frozen=True)
+class Traces(Part):
+    """A heart's leads in millivolts at 100 Hz, without what no heart gives: float32 [S, K], one
+    column a lead of `leads`, finite."""
+
+    values: np.ndarray
+    leads: tuple[str, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        shape = self.values.shape
+        if self.values.dtype != np.float32 or shape[1:] != (len(self.leads),) or not shape[0]:
+            raise ValueError(f"traces are float32 [S, leads], got {self.values.dtype} {shape}")
+        if not np.isfinite(self.values).all():
+            raise ValueError("traces are finite numbers, got NaN or infinite ones")
+
+    @property
+    def duration_seconds(self) -> float:
+        return len(self.values) / TRACE_RATE
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def store(self) -> tuple[dict[str, np.ndarray], Any]:
+        return {"values": self.values}, [self.leads, self.source]
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], about: Any) -> Self:
+        leads, source = about
+        return cls(arrays["values"], tuple(leads), source)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,269 @@
+"""Heart records as files: WFDB (.hea), EDF (.edf), and tables (.csv, .parquet) of millivolts.
+
+Each reader gives `RawRecord`s: channels in millivolts at the file's own rate, with what the file
+calls them. Only the named file is opened, and of a WFDB record the signal files beside its header.
+A table has a column of time in seconds (`time`, or `time_s`) and a column a lead, in millivolts or,
+where its name ends so, in others: `II`, `V1_uV`, `V2 (mV)`.
+
+Shapes: S samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omni_msa.errors import ConfigError, MediaError, first_line
+from omni_msa.foreign import printable
+from omni_msa.media.container import check_regular, explain
+
+MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}  # of a unit
+RATES = (50.0, 10_000.0)  # Hz: what a heart is recorded at
+MAX_SAMPLES = 100_000_000  # of all channels of a file, before anything is read
+MAX_TABLE_BYTES = 512 * 1024**2
+UNEVEN = 0.01  # how far the steps of a table's time may be from even, as a share
+TIME_NAMES = ("time", "time_s", "seconds", "t")
+EXTRA = "pip install 'omni-msa[ecg]'"
+# What libraries raise on a file that was cut short or damaged, wherever the damage is.
+DAMAGE = (
+    OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, EOFError,
+    RuntimeError, AssertionError,
+)  # fmt: skip
+
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+_LEADS = {lead.lower(): lead for lead in LEADS}
+
+
+def lead_of(label: str) -> str | None:
+    """The lead that a file's label means (`ECG II`, `MLII`, `avr`, `V1-Ref`), if it is one."""
+    words = re.sub(r"^(ecg|ekg|lead)[\s:_-]*|[\s:_-]+(ref|le|lead)$", "", label.strip().lower())
+    return _LEADS.get(re.sub(r"^ml(?=i)", "", words))
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One signal: float64 [S] in millivolts, NaN where there is none."""
+
+    name: str
+    millivolts: np.ndarray
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """A file's channels that are voltages, at their own rate in Hz, from `start_seconds` on."""
+
+    rate: float
+    channels: tuple[Channel, ...]
+    format: str
+    warnings: tuple[str, ...] = ()
+
+
+Window = tuple[float | None, float | None]
+
+
+def read_file(path: Path, window: Window = (None, None)) -> RawRecord:
+    """The channels of a record within a time window [start, end) in seconds.
+
+    Raises:
+        MediaError: there is no such file, it is damaged, of another kind, too large, or at a rate
+            that no heart is recorded at.
+        ConfigError: its format needs a package that is not installed.
+    """
+    check_regular(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise _error(
+            path, f"is no heart record; those end in {', '.join(READERS)}", code="unsupported"
+        )
+    try:
+        record = reader(path, window)
+    except (MediaError, ConfigError, MemoryError):
+        raise
+    except (FileNotFoundError, PermissionError) as error:
+        missing = Path(error.filename) if error.filename else path
+        raise MediaError(explain(missing, error), code="missing") from error
+    except DAMAGE as error:
+        raise _error(path, f"is damaged or cut short ({printable(first_line(error))})") from error
+    if not record.channels:
+        raise _error(path, "has no channel that is a voltage")
+    return record
+
+
+def _error(path: Path, message: str, code: str = "damaged") -> MediaError:
+    return MediaError(f"{path}: {message}", code=code)
+
+
+def _check_rate(path: Path, rate: float) -> float:
+    low, high = RATES
+    if not low <= rate <= high:
+        raise _error(
+            path, f"has {rate:g} samples a second; hearts are recorded at {low:g} to {high:g} Hz"
+        )
+    return float(rate)
+
+
+def _check_size(path: Path, samples: int) -> None:
+    if not 0 < samples <= MAX_SAMPLES:
+        raise _error(
+            path,
+            f"claims {samples:,} samples; 1 to {MAX_SAMPLES:,} are read: give it in parts",
+            code="too_large",
+        )
+
+
+def _samples(window: Window, rate: float, length: int, path: Path) -> tuple[int, int]:
+    """The window as sample numbers."""
+    start, end = window
+    first = round((start or 0.0) * rate)
+    last = length if end is None else min(length, round(end * rate))
+    if first >= last:
+        raise _error(
+            path,
+            f"the window starts at {start or 0:g} s, but the record ends at {length / rate:.2f} s",
+            code="window",
+        )
+    return first, last
+
+
+def _package(name: str, path: Path) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{path}: is read by the package {name}; {EXTRA} installs it") from error
+
+
+# --- WFDB --------------------------------------------------------------------------------------
+
+
+def read_wfdb(path: Path, window: Window) -> RawRecord:
+    """A record of PhysioNet's WFDB library: the header, and its signal files in the same folder."""
+    wfdb = _package("wfdb", path)
+    name = str(path.with_suffix(""))
+    header = wfdb.rdheader(name)
+    if getattr(header, "segments", None) is not None or hasattr(header, "seg_name"):
+        raise _error(path, "is made of segments; give the header of one", code="unsupported")
+    for file in header.file_name or ():
+        if Path(file).name != file or not (path.parent / file).is_file():
+            raise _error(path, f"its signal file {printable(file)!r} is not beside it", "missing")
+    rate = _check_rate(path, header.fs)
+    length = header.sig_len or 0
+    _check_size(path, length * (header.n_sig or 0))
+    first, last = _samples(window, rate, length, path)
+    signals = wfdb.rdrecord(name, sampfrom=first, sampto=last).p_signal
+    channels, warnings = _voltages(list(zip(header.sig_name, header.units, signals.T, strict=True)))
+    return RawRecord(rate, channels, "wfdb", warnings)
+
+
+def _voltages(rows: list[tuple[str, str, np.ndarray]]) -> tuple[tuple[Channel, ...], Any]:
+    """Those in a unit of voltage, as millivolts; what else there is, is said."""
+    channels, other = [], []
+    for name, unit, values in rows:
+        factor = MILLIVOLTS.get((unit or "mV").strip().lower())
+        if factor is None:
+            other.append(f"{printable(name)} ({printable(unit)})")
+        else:
+            channels.append(Channel(name, np.asarray(values, dtype=np.float64) * factor))
+    remark = f"channels that are no voltage were left out: {', '.join(other)}"
+    return tuple(channels), (remark,) if other else ()
+
+
+# --- EDF ---------------------------------------------------------------------------------------
+
+
+def read_edf(path: Path, window: Window) -> RawRecord:
+    """European Data Format; of signals at several rates, those at the highest that leads have."""
+    pyedflib = _package("pyedflib", path)
+    with pyedflib.EdfReader(str(path), pyedflib.DO_NOT_READ_ANNOTATIONS) as file:
+        lengths, labels = file.getNSamples(), file.getSignalLabels()
+        rates = [float(file.getSampleFrequency(i)) for i in range(len(labels))]
+        _check_size(path, int(sum(lengths)))
+        leads = [i for i, label in enumerate(labels) if lead_of(label)] or list(range(len(labels)))
+        rate = max(rates[i] for i in leads)
+        taken = [i for i in leads if rates[i] == rate]
+        first, last = _samples(window, _check_rate(path, rate), int(lengths[taken[0]]), path)
+        rows = [
+            (labels[i], file.getPhysicalDimension(i), file.readSignal(i, first, last - first))
+            for i in taken
+        ]
+    channels, warnings = _voltages(rows)
+    left_out = [labels[i] for i in leads if i not in taken]
+    if left_out:
+        warnings += (f"channels at lower rates were left out: {', '.join(left_out)}",)
+    return RawRecord(rate, channels, "edf", warnings)
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+def read_table(path: Path, window: Window) -> RawRecord:
+    """A table with a column of time in seconds and a column a lead."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise _error(
+            path, f"has more than {MAX_TABLE_BYTES:,} bytes; give it in parts", "too_large"
+        )
+    is_csv = path.suffix.lower() == ".csv"
+    try:
+        if not is_csv:
+            about = parquet.read_metadata(path)
+            _check_size(path, about.num_rows * about.num_columns)
+        table = csv.read_csv(path) if is_csv else parquet.read_table(path)
+    except pa.ArrowException as error:
+        raise _error(path, f"is no table ({printable(first_line(error))})") from error
+    _check_size(path, table.num_rows * table.num_columns)
+    time_name = next((n for n in table.column_names if n.strip().lower() in TIME_NAMES), None)
+    if time_name is None:
+        raise _error(path, "has no column of time in seconds; name one 'time'")
+    time = _numbers(path, time_name, table.column(time_name))
+    rate = _check_rate(path, _rate_of(path, time))
+    first, last = _samples(window, rate, len(time), path)
+    rows = []
+    for name in table.column_names:
+        if name != time_name:
+            lead, unit = _with_unit(name)
+            rows.append((lead, unit, _numbers(path, name, table.column(name))[first:last]))
+    channels, warnings = _voltages(rows)
+    return RawRecord(rate, channels, "csv" if is_csv else "parquet", warnings)
+
+
+def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
+    """As float64; missing ones are NaN."""
+    import pyarrow as pa
+
+    kind = column.type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise _error(path, f"column {printable(name)!r} is {kind}; leads are numbers")
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _rate_of(path: Path, time: np.ndarray) -> float:
+    steps = np.diff(time)
+    if len(steps) < 1 or not np.isfinite(steps).all() or steps.min() <= 0:
+        raise _error(path, "its time does not rise from row to row, in seconds")
+    step = (time[-1] - time[0]) / len(steps)
+    if np.abs(steps - step).max() > max(UNEVEN * step, 2e-3 * step + 1e-6):
+        raise _error(path, "its time is not even; resample it to one rate")
+    return round(1 / step, 3)
+
+
+def _with_unit(name: str) -> tuple[str, str]:
+    """`V1_uV` -> V1 and uV; millivolts where no unit is named."""
+    match = re.match(r"^(.+?)(?:_|\s*[(\[])([mnuµμ]?[Vv])[)\]]?$", name.strip())
+    return (match[1], match[2]) if match else (name.strip(), "mV")
+
+
+READERS: dict[str, Callable[[Path, Window], RawRecord]] = {
+    ".hea": read_wfdb,
+    ".edf": read_edf,
+    ".csv": read_table,
+    ".parquet": read_table,
+}
