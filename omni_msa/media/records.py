@@ -1,4 +1,4 @@
-"""A heart record as `Traces`: leads by their names, in millivolts, cleaned, at 100 samples a second.
+"""A heart record as `Traces`: leads by their names, in millivolts, cleaned, at 100 Hz.
 
 In this order: gaps of up to a fifth of a second are bridged and longer ones are zero, both said;
 each lead is brought to 100 Hz (soxr) and band-passed at 0.5 to 40 Hz (Butterworth, second order,
@@ -21,6 +21,7 @@ from omni_msa.values import TRACE_RATE, Traces
 
 BAND = (0.5, 40.0)  # Hz
 BRIDGED_SECONDS = 0.2
+EDGE_SECONDS = 3  # mirrored before the filter, which rings for so long
 FLAT_SECONDS = 2.0  # a lead that stays at one voltage for so long has no electrode
 LEAST_SECONDS = 2.0
 MOST_MILLIVOLTS = 20.0  # a heart gives a few
@@ -125,7 +126,8 @@ def _clean(values: np.ndarray, rate: float) -> np.ndarray:
     places = np.arange(len(values))
     whole = np.interp(places, places[~holes], values[~holes])
     even = soxr.resample(whole - np.median(whole), rate, TRACE_RATE)
-    cleaned = sosfiltfilt(butter(2, BAND, "bandpass", fs=TRACE_RATE, output="sos"), even)
+    band = butter(2, BAND, "bandpass", fs=TRACE_RATE, output="sos")
+    cleaned = sosfiltfilt(band, even, padlen=min(len(even) - 1, EDGE_SECONDS * TRACE_RATE))
     for run in _runs(holes):
         if len(run) > BRIDGED_SECONDS * rate:
             first, last = (round(edge * TRACE_RATE / rate) for edge in (run.start, run.stop))
