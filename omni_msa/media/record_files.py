@@ -186,14 +186,14 @@ def read_edf(path: Path, window: Window) -> RawRecord:
         _check_size(path, int(sum(lengths)))
         leads = [i for i, label in enumerate(labels) if lead_of(label)] or list(range(len(labels)))
         rate = max(rates[i] for i in leads)
-        taken = [i for i in leads if rates[i] == rate]
-        first, last = _samples(window, _check_rate(path, rate), int(lengths[taken[0]]), path)
+        at_rate = [i for i in leads if rates[i] == rate]
+        first, last = _samples(window, _check_rate(path, rate), int(lengths[at_rate[0]]), path)
         rows = [
             (labels[i], file.getPhysicalDimension(i), file.readSignal(i, first, last - first))
-            for i in taken
+            for i in at_rate
         ]
     channels, warnings = _voltages(rows)
-    left_out = [labels[i] for i in leads if i not in taken]
+    left_out = [labels[i] for i in leads if i not in at_rate]
     if left_out:
         warnings += (f"channels at lower rates were left out: {', '.join(left_out)}",)
     return RawRecord(rate, channels, "edf", warnings)

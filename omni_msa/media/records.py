@@ -72,27 +72,27 @@ def read_record(path: Path, window: Window = (None, None)) -> RecordReading:
 def _leads(path: Path, raw: RawRecord) -> tuple[dict[str, np.ndarray], list[str]]:
     """The channels by lead, in the order of the twelve; a single one of another name is lead II."""
     warnings = list(raw.warnings)
-    found: dict[str, Channel] = {}
+    by_lead: dict[str, Channel] = {}
     unknown: list[str] = []
     for channel in raw.channels:
         lead = lead_of(channel.name)
         if lead is None:
             unknown.append(printable(channel.name))
-        elif lead in found:
+        elif lead in by_lead:
             warnings.append(f"lead {lead} is there twice: the first was taken")
         else:
-            found[lead] = channel
-    if not found and len(raw.channels) == 1:
+            by_lead[lead] = channel
+    if not by_lead and len(raw.channels) == 1:
         warnings.append(f"channel {unknown.pop()!r} is no known lead: taken for lead II")
-        found["II"] = raw.channels[0]
-    if not found:
+        by_lead["II"] = raw.channels[0]
+    if not by_lead:
         raise MediaError(
             f"{path}: has no lead of a known name ({', '.join(unknown)}); they are "
             f"{', '.join(LEADS)}"
         )
     if unknown:
         warnings.append(f"channels that are no known lead were left out: {', '.join(unknown)}")
-    return {lead: found[lead].millivolts for lead in LEADS if lead in found}, warnings
+    return {lead: by_lead[lead].millivolts for lead in LEADS if lead in by_lead}, warnings
 
 
 def _remarks(lead: str, values: np.ndarray, rate: float) -> list[str]:
