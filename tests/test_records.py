@@ -207,8 +207,8 @@ def broken(tmp_path, kind):
         return path, "are read: give it in parts"
     if kind == "cut edf":
         path = write_edf(tmp_path)
-        path.write_bytes(path.read_bytes()[:700])
-        return path, "damaged or cut short"
+        path.write_bytes(path.read_bytes()[:-700])
+        return path, "damaged or cut short .*where its header says"
     path = tmp_path / "rec.csv"
     text, message = {
         "no time": ("I,II\n1,2\n", "no column of time"),

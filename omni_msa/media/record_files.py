@@ -26,6 +26,7 @@ from omni_msa.media.container import check_regular, explain
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}  # of a unit
 RATES = (50.0, 10_000.0)  # Hz: what a heart is recorded at
 MAX_SAMPLES = 100_000_000  # of all channels of a file, before anything is read
+MAX_SIGNALS = 512  # of an EDF file
 MAX_TABLE_BYTES = 512 * 1024**2
 UNEVEN = 0.01  # how far the steps of a table's time may be from even, as a share
 TIME_NAMES = ("time", "time_s", "seconds", "t")
@@ -157,7 +158,8 @@ def read_wfdb(path: Path, window: Window) -> RawRecord:
     _check_size(path, length * (header.n_sig or 0))
     first, last = _samples(window, rate, length, path)
     signals = wfdb.rdrecord(name, sampfrom=first, sampto=last).p_signal
-    channels, warnings = _voltages(list(zip(header.sig_name, header.units, signals.T, strict=True)))
+    names = [name or f"channel {i}" for i, name in enumerate(header.sig_name)]
+    channels, warnings = _voltages(list(zip(names, header.units, signals.T, strict=True)))
     return RawRecord(rate, channels, "wfdb", warnings)
 
 
@@ -180,6 +182,7 @@ def _voltages(rows: list[tuple[str, str, np.ndarray]]) -> tuple[tuple[Channel, .
 def read_edf(path: Path, window: Window) -> RawRecord:
     """European Data Format; of signals at several rates, those at the highest that leads have."""
     pyedflib = _package("pyedflib", path)
+    _check_edf_size(path)
     with pyedflib.EdfReader(str(path), pyedflib.DO_NOT_READ_ANNOTATIONS) as file:
         lengths, labels = file.getNSamples(), file.getSignalLabels()
         rates = [float(file.getSampleFrequency(i)) for i in range(len(labels))]
@@ -197,6 +200,20 @@ def read_edf(path: Path, window: Window) -> RawRecord:
     if left_out:
         warnings += (f"channels at lower rates were left out: {', '.join(left_out)}",)
     return RawRecord(rate, channels, "edf", warnings)
+
+
+def _check_edf_size(path: Path) -> None:
+    """The file is as long as its header says: of others, the library writes to the terminal."""
+    with open(path, "rb") as file:
+        fixed = file.read(256)
+        num_signals = int(fixed[252:256])
+        if not 0 < num_signals <= MAX_SIGNALS:
+            raise ValueError(f"{num_signals} signals")
+        file.seek(256 + 216 * num_signals)
+        samples = [int(file.read(8)) for _ in range(num_signals)]
+    length = int(fixed[184:192]) + 2 * int(fixed[236:244]) * sum(samples)
+    if path.stat().st_size != length:
+        raise ValueError(f"{path.stat().st_size:,} bytes, where its header says {length:,}")
 
 
 # --- tables ------------------------------------------------------------------------------------
