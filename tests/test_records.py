@@ -164,6 +164,14 @@ def test_gaps_flat_leads_and_strange_voltages_are_said(tmp_path):
     assert np.abs(reading.traces.values[40:48, 0]).max() > 0.1
 
 
+def test_numbers_that_are_no_voltage_are_missing(tmp_path):
+    signals = wave()
+    signals[500:1000, 0], signals[1000, 0] = 1e300, np.inf
+    reading = read_record(write_table(tmp_path, signals))
+    assert reading.warnings == ("lead II: 2.0 s are missing, and zero",)
+    assert np.abs(reading.traces.values).max() < 3
+
+
 def test_a_low_rate_is_said(tmp_path):
     reading = read_record(write_table(tmp_path, rate=50.0))
     assert reading.warnings == ("upscaled from 50 to 100 samples a second",)

@@ -25,6 +25,7 @@ EDGE_SECONDS = 3  # mirrored before the filter, which rings for so long
 FLAT_SECONDS = 2.0  # a lead that stays at one voltage for so long has no electrode
 LEAST_SECONDS = 2.0
 MOST_MILLIVOLTS = 20.0  # a heart gives a few
+NO_VOLTAGE = 1e6  # mV: beyond it, a number is none, and missing
 
 
 class RecordReading(NamedTuple):
@@ -92,7 +93,10 @@ def _leads(path: Path, raw: RawRecord) -> tuple[dict[str, np.ndarray], list[str]
         )
     if unknown:
         warnings.append(f"channels that are no known lead were left out: {', '.join(unknown)}")
-    return {lead: by_lead[lead].millivolts for lead in LEADS if lead in by_lead}, warnings
+    values = {lead: by_lead[lead].millivolts for lead in LEADS if lead in by_lead}
+    return {
+        lead: np.where(np.abs(v) > NO_VOLTAGE, np.nan, v) for lead, v in values.items()
+    }, warnings
 
 
 def _remarks(lead: str, values: np.ndarray, rate: float) -> list[str]:
