@@ -29,6 +29,7 @@ MAX_SAMPLES = 100_000_000  # of all channels of a file, before anything is read
 MAX_SIGNALS = 512  # of an EDF file
 MAX_TABLE_BYTES = 512 * 1024**2
 UNEVEN = 0.01  # how far the steps of a table's time may be from even, as a share
+TABLES = (".csv", ".parquet")
 TIME_NAMES = ("time", "time_s", "seconds", "t")
 EXTRA = "pip install 'omni-msa[ecg]'"
 # What libraries raise on a file that was cut short or damaged, wherever the damage is.
@@ -284,3 +285,9 @@ READERS: dict[str, Callable[[Path, Window], RawRecord]] = {
     ".csv": read_table,
     ".parquet": read_table,
 }
+
+
+def is_record(path: Path) -> bool:
+    """Whether a name is a heart record's: a table is one where it is called so (`clip.ecg.csv`)."""
+    suffix = path.suffix.lower()
+    return suffix in READERS and (suffix not in TABLES or path.stem.lower().endswith(".ecg"))
