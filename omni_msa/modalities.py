@@ -29,8 +29,11 @@ MODALITIES: dict[str, Modality] = {
         Modality("text", "T", "words"),
         Modality("audio", "A", "voice"),
         Modality("video", "V", "face"),
+        Modality("ecg", "E", "heart", is_token=False),
     )
 }
+TOKENS = frozenset(name for name, row in MODALITIES.items() if row.is_token)  # the Thinker's
+OTHERS = frozenset(MODALITIES) - TOKENS
 
 
 def subset_name(subset: Subset) -> str:

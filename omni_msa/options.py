@@ -272,7 +272,7 @@ class FitOptions:
 
 METRIC_FAMILIES = ("auto", "mosi", "sims", "meld", "general", "emotion")
 INTERVAL_UNITS = ("auto", "clips", "videos", "speakers")
-TASKS = ("sentiment", "emotion", "sentiment+emotions")
+TASKS = ("sentiment", "emotion", "sentiment+emotions", "ecg")
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,10 @@ class Clip:
     file beside the clip and for subtitles inside it. Times are seconds from the start of the
     presentation. `subset_labels` holds labels of subsets of the modalities, keyed by `subset_name`,
     where a data set has them, as CH-SIMS does. `speaker`, `emotion` (a class of the data set),
-    `emotions` (how strong each is; one that is not named is absent; None is not known) and
-    `dataset` (a key of `importers.DATASETS`) come from the manifest, and `extra` holds the columns
-    of its row that are copied into the record.
+    `emotions` (how strong each is; one that is not named is absent; None is not known), `findings`
+    (of a heart record) and `dataset` (a key of `importers.DATASETS`) come from the manifest, and
+    `extra` holds the columns of its row that are copied into the record. `ecg` is a heart record
+    of the clip; the clip begins at its second `ecg_start_seconds`.
     """
 
     path: Path | None = None
@@ -50,6 +51,9 @@ class Clip:
     speaker: str | None = None
     emotion: str | None = None
     emotions: dict[str, float] | None = field(default=None, hash=False)
+    findings: tuple[str, ...] | None = None
+    ecg: Path | None = None
+    ecg_start_seconds: float = 0.0
     dataset: str | None = None
     row_id: str | None = None  # the user's own name, copied into the record
     extra: dict[str, Any] = field(default_factory=dict, hash=False)

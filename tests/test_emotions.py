@@ -13,7 +13,7 @@ from omni_msa.display.card import card
 from omni_msa.display.output import to_stdout
 from omni_msa.errors import ManifestError
 from omni_msa.evaluation.evaluate import ScoredClip
-from omni_msa.evaluation.presence import emotion_figures, measure_presence
+from omni_msa.evaluation.presence import measure_presence, presence_figures
 from omni_msa.files.columns import columns, flatten, unflatten
 from omni_msa.files.labels import LabelSpace, label_space_of
 from omni_msa.files.manifest import read_manifest
@@ -122,19 +122,19 @@ def test_an_emotion_that_no_clip_has_gives_no_number():
 def test_figures_are_of_the_clips_with_labels():
     def clip(name, probability, present):
         return ScoredClip(
-            name, 0.0, 0.0, emotions={"happiness": probability, "fear": 0.0},
+            name, 0.0, 0.0, shares={"happiness": probability, "fear": 0.0},
             presence=(present, 0.0 if not math.isnan(present) else math.nan),
         )  # fmt: skip
 
     clips = [clip("a", 0.9, 1.0), clip("b", 0.2, 0.0), clip("c", 0.9, math.nan)]
-    figures = emotion_figures(clips, SPACE.emotions, EvaluateOptions(resamples=20))
+    figures = presence_figures(clips, SPACE, EvaluateOptions(resamples=20))
     assert figures.num_clips == 2
     assert figures.values["happiness"]["accuracy"] == 1.0
     row = json.loads(json.dumps(figures.to_json()))
     assert row["metrics"]["fear"]["accuracy"] is None  # no clip has it
     assert set(row["intervals_95"]) == {"happiness", "fear", "mean"}
-    assert emotion_figures(clips[2:], SPACE.emotions, EvaluateOptions()) is None
-    assert emotion_figures(clips, (), EvaluateOptions()) is None
+    assert presence_figures(clips[2:], SPACE, EvaluateOptions()) is None
+    assert presence_figures(clips, LabelSpace(), EvaluateOptions()) is None
 
 
 RECORD = Record(

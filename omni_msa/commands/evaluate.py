@@ -85,7 +85,7 @@ def evaluate(
     space = compared[0].label_space
     note_left_out(chosen, space, show)
     chosen = space.labelled(chosen)
-    clips = space.labelled([c for c in clips if not space.classes or c.emotion in space.classes])
+    clips = space.labelled([c for c in clips if space.knows(c)])
     require_labels(chosen)
     check_units(chosen, options.intervals_over)
     if options.diagnose:
@@ -191,11 +191,11 @@ class _Job:
             f"{system['checkpoint'] or system['base']} ({system['readout']}), split {self.split}",
             scored,
             family,
-            constant_answer(self.clips, scored, space.classes),
+            constant_answer(self.clips, scored, space.names),
             self.options,
             failed,
             protocol=protocol_of(identity.info),
-            emotions=space.emotions,
+            space=space,
         )
         overlap = self._overlap(identity.info)
         notices = [notice, self._foreign(space.range), self._seen(model, overlap), self.remark]

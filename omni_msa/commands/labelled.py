@@ -146,8 +146,8 @@ class ReadFlags(CacheFlags, ColumnFlags):
             "--task",
             metavar="|".join(TASKS),
             panel=_READ,
-            help="Labels are numbers, the classes of the column emotion, or numbers and which of "
-            "the column emotions are present.",
+            help="Labels are numbers, the classes of the column emotion, numbers and which of the "
+            "column emotions are present, or the findings of heart records.",
         ),
     ] = TASKS[0]
     drop: Annotated[
@@ -217,7 +217,8 @@ def note_splits(clips: Sequence[Clip], used: dict[str | None, str], show: ShowFl
 
 
 def note_left_out(clips: Sequence[Clip], space: LabelSpace, show: ShowFlags) -> None:
-    """How many clips have no emotion, where classes are asked for."""
-    number = sum(clip.emotion is None for clip in clips) if space.classes else 0
+    """How many clips have no emotion or finding, where those are asked for."""
+    noun = "findings" if space.findings else "emotion"
+    number = sum(getattr(clip, noun) is None for clip in clips) if space.names else 0
     if number:
-        show.note(f"{number} clips have no emotion, and are left out")
+        show.note(f"{number} clips have no {noun}, and are left out")

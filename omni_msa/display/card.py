@@ -17,7 +17,7 @@ from rich.text import Text
 from omni_msa.display.output import line, signed, to_stdout, until_reader_leaves
 from omni_msa.display.rounding import RoundedScore, rounded
 from omni_msa.files.record import Record
-from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name
+from omni_msa.modalities import MODALITIES, TOKENS, all_subsets, in_order, subset_name
 
 BAR_CELLS = 8  # each way
 SOURCE_CELLS = 24  # what 80 columns leave for where a modality came from
@@ -37,15 +37,17 @@ def card(record: Record, subsets: bool = False) -> Group:
     """What `print_card` prints of one clip."""
     numbers = rounded(record)
     score = line("  ").append(f"score {signed(numbers.score)}", style="bold")
-    if record.emotion or record.range:
+    if record.findings:
+        score = line(f"  likeliest finding {record.name}", style="bold")
+    elif record.emotion or record.range:
         meaning = record.emotion or scale(record.range)
         score.append_text(line(f"   {meaning}", "" if record.emotion else "dim"))
     parts: list[Any] = [line(record.clip), score]
     if record.interval:
         low, high = record.interval
         parts.append(line(f"  90 % interval {signed(low)} to {signed(high)}"))
-    if record.emotions:
-        parts.append(line(f"  {_probabilities(record.emotions)}"))
+    if shares := record.emotions or record.findings:
+        parts.append(line(f"  {_probabilities(shares)}"))
     parts += [line(), _modalities(record, numbers)]
     if numbers.contribution:
         parts.append(_sum_line(numbers))
@@ -62,22 +64,22 @@ def card(record: Record, subsets: bool = False) -> Group:
     return Group(*parts)
 
 
-def _probabilities(emotions: dict[str, float]) -> str:
+def _probabilities(shares: dict[str, float]) -> str:
     """`joy 71 %, anger 12 %`: the likeliest first."""
-    rows = sorted(emotions.items(), key=lambda row: -row[1])
+    rows = sorted(shares.items(), key=lambda row: -row[1])
     return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in rows)
 
 
 def _emotion_shares(record: Record) -> Padding:
-    """One line an emotion: its probability, and what each modality adds to it, in per cent."""
+    """One line a name: its probability, and what each modality adds to it, in per cent."""
     shares = record.ablation.emotions if record.ablation else {}
     modalities = in_order(frozenset().union(*shares.values()))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("emotion", no_wrap=True)
+    table.add_column("finding" if record.findings else "emotion", no_wrap=True)
     for heading in ("probability", *modalities):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in shares.items():
-        share = (record.emotions or {}).get(name, 0.0)
+        share = (record.emotions or record.findings or {}).get(name, 0.0)
         cells = [line(f"{100 * row[m]:+.0f}") for m in modalities]
         table.add_row(line(name), line(f"{100 * share:.0f} %"), *cells)
     return Padding(table, (0, 0, 0, 2), expand=False)
@@ -94,8 +96,9 @@ def scale(label_range: tuple[float, float] | None) -> str:
 def explanation(record: Record, numbers: RoundedScore, subsets: bool = False) -> list[str]:
     """What the range, a contribution and `adds` mean, in two lines of at most 78 characters."""
     words = []
-    if record.emotion:
-        words.append("the score is the number of the emotion")
+    if record.name:
+        what = "emotion" if record.emotion else "likeliest finding"
+        words.append(f"the score is the number of the {what}")
     elif record.range:
         words.append(f"{_middle(record):g} is neutral, + pulls to positive")
     if record.range and (numbers.contribution or subsets):
@@ -141,7 +144,8 @@ def _modalities(record: Record, numbers: RoundedScore) -> Padding:
     if without:
         table.add_column("without it", justify="right", no_wrap=True)
         table.add_column("adds", justify="right", no_wrap=True)
-    for name in dict.fromkeys((*MODALITIES, *without)):  # several together: `text+audio`
+    usual = [name for name in MODALITIES if name in TOKENS or record.modalities.get(name)]
+    for name in dict.fromkeys((*usual, *without)):  # several together: `text+audio`
         source = record.modalities.get(name) if name in MODALITIES else ""
         cells = [line(name), line("none" if source is None else _short(source, record.clip))]
         if contribution:

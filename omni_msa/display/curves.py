@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 LOG = "train_log.jsonl"
 PANEL_INCHES, LEGEND_INCHES = 2.1, 0.35
-CRITERIA = ("mae", "error_rate")  # by which the kept epoch is chosen, the lowest of the run's own
+# By which the kept epoch is chosen: the lowest of the run's own.
+CRITERIA = ("mae", "error_rate", "log_loss")
 PANELS = {
     "training loss": ("training_loss",),
     "validation MAE\n(label units)": ("mae",),
     "validation\nerror rate": ("error_rate",),
+    "validation\nlog loss (nats)": ("log_loss",),
     "validation\ncorrelation": ("corr",),
     "learning rate": ("lora_learning_rate", "head_learning_rate"),
 }

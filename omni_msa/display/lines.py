@@ -53,19 +53,27 @@ def _heading(records: Sequence[Record], folder: str, subsets: bool) -> list[str]
     """Which clips, on which scale, and what the columns hold."""
     heading = [f"{len(records)} clips" + (f" in {folder}" if folder else "")]
     label_range = next((record.range for record in records if record.range), None)
-    if any(record.emotion for record in records):
-        heading.append("the score is the number of the emotion")
+    if noun := _noun(records):
+        heading.append(f"the score is the number of the {noun}")
     elif label_range:
         heading.append(f"scores {scale(label_range)}")
     columns = _columns(records, subsets)
     if subsets and columns:
-        letters = ", ".join(f"{row.letter} {name}" for name, row in MODALITIES.items())
+        names = [name for name in MODALITIES if any(r.modalities.get(name) for r in records)]
+        letters = ", ".join(f"{MODALITIES[name].letter} {name}" for name in names)
         heading.append(f"scores by what is shown: {letters}; more: omni-msa explain")
     elif columns and set(columns) <= set(MODALITIES):
         heading.append(f"{', '.join(columns)}: what each contributed; more: omni-msa explain")
     elif columns:
         heading.append(f"{', '.join(columns)}: the score without; more: omni-msa explain")
     return heading
+
+
+def _noun(records: Sequence[Record]) -> str:
+    """What scores are the numbers of; nothing where they are none."""
+    if any(record.findings for record in records):
+        return "likeliest finding"
+    return "emotion" if any(record.emotion for record in records) else ""
 
 
 def _columns(records: Sequence[Record], subsets: bool) -> Columns:
@@ -94,33 +102,33 @@ def _subsets(record: Record) -> Mapping[str, float]:
 
 def _table(records: Sequence[Record], names: Sequence[str], subsets: bool) -> Table:
     columns = _columns(records, subsets)
-    emotions = any(record.emotion for record in records)
+    noun = _noun(records)
     table = Table(box=None, pad_edge=False)
     table.add_column("clip", overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
-    if emotions:
-        table.add_column("emotion", no_wrap=True)
+    if noun:
+        table.add_column(noun, no_wrap=True)
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for record, name in zip(records, names, strict=True):
         score = "failed" if record.score is None else signed(rounded(record).score)
-        cells = [name, score, *([record.emotion or ""] if emotions else [])]
+        cells = [name, score, *([record.name or ""] if noun else [])]
         cells += [signed(value(record)) for value in columns.values()]
         table.add_row(*(line(cell) for cell in cells))
     return table
 
 
 def _summary(records: Sequence[Record], names: Sequence[str]) -> list[str]:
-    """Mean, spread and the two ends; of emotions, how many of each."""
+    """Mean, spread and the two ends; of emotions or findings, how many of each."""
     scores = [
         (record.score, name)
         for record, name in zip(records, names, strict=True)
         if record.score is not None
     ]
     summary = []
-    emotions = Counter(record.emotion for record in records if record.emotion)
-    if emotions:
-        summary.append(", ".join(f"{name} {count}" for name, count in emotions.most_common()))
+    counts = Counter(record.name for record in records if record.name)
+    if counts:
+        summary.append(", ".join(f"{name} {count}" for name, count in counts.most_common()))
     elif len(scores) > 1:
         values = [score for score, _ in scores]
         mean, spread = statistics.fmean(values), statistics.stdev(values)

@@ -193,7 +193,8 @@ def _epoch_line(now: TrainProgress) -> str:
     """`epoch 1: validation MAE 0.412`, and for a generative readout, shares of bad answers."""
     metrics = now.metrics or {}
     name, error = next(iter(metrics.items()))
-    words = f"epoch {now.epoch}: validation {'MAE' if name == 'mae' else 'error'} {error:.4f}"
+    title = {"mae": "MAE", "log_loss": "log loss"}.get(name, "error")
+    words = f"epoch {now.epoch}: validation {title} {error:.4f}"
     if "corr" in metrics:
         words += f", correlation {metrics['corr']:.3f}"
     if "unparsable" in metrics:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from omni_msa.evaluation.evaluate import Evaluation
     from omni_msa.evaluation.label_gap import LabelGap
-    from omni_msa.evaluation.presence import EmotionFigures
+    from omni_msa.evaluation.presence import PresenceFigures
     from omni_msa.evaluation.resampling import Basis, Difference
     from omni_msa.scoring.checkpoint import CheckpointInfo
     from omni_msa.scoring.inspection import Inspection
@@ -135,8 +135,8 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     if (coverage := evaluation.coverage) is not None:
         about = f"{coverage.share:.1%} of the labels of {coverage.num_clips} clips lie inside"
         parts.append(line(f"90 % intervals: {about}, mean width {coverage.width:.4f}"))
-    if evaluation.emotions is not None:
-        parts += [line(), *_emotion_parts(evaluation.emotions)]
+    if evaluation.presence is not None:
+        parts += [line(), *_presence_parts(evaluation.presence)]
     parts += _answer_quality(evaluation)
     if evaluation.label_gap is not None:
         parts.append(line(_label_gap(evaluation.label_gap)))
@@ -146,16 +146,17 @@ def _evaluation_parts(evaluation: Evaluation) -> list[Any]:
     return [*parts, line()]
 
 
-def _emotion_parts(figures: EmotionFigures) -> list[Any]:
-    """One line an emotion, and their mean."""
+def _presence_parts(figures: PresenceFigures) -> list[Any]:
+    """One line a name, and their mean."""
     from omni_msa.evaluation.presence import TITLES
 
-    table = WideTable("emotion", *(column for key in TITLES for column in (key, "95 %")))
+    titles = TITLES[figures.noun]
+    table = WideTable(figures.noun, *(column for key in titles for column in (key, "95 %")))
     for name, row in figures.values.items():
         cells = [(_four_digits(row[key]), _interval(*figures.intervals[name][key])) for key in row]
         table.add_row(name, *(text for pair in cells for text in pair))
-    titles = [line(f"{key}: {title}") for key, title in TITLES.items()]
-    return [line(f"emotions of {figures.num_clips} clips"), table, *titles]
+    meanings = [line(f"{key}: {title}") for key, title in titles.items()]
+    return [line(f"{figures.noun}s of {figures.num_clips} clips"), table, *meanings]
 
 
 def _definitions(evaluations: Sequence[Evaluation]) -> list[Any]:
@@ -238,7 +239,7 @@ def print_inspection(inspection: Inspection) -> None:
         "base": f"{info.base} ({info.base_sha256[:12]})",
         "readout": f"{info.method} {_key_values(info.method_options)}, "
         f"{inspection.readout_parameters:,} parameters, fp32",
-        "labels": ", ".join(info.label_space.classes)
+        "labels": ", ".join(info.label_space.names)
         or f"{low:+g} to {high:+g}, mean {info.label_space.mean:+.3f}, "
         f"deviation {info.label_space.deviation:.3f}",
         "LoRA": lora,
@@ -284,7 +285,7 @@ def _intervals(info: CheckpointInfo) -> str:
     """How wide they are to either side, by what is shown."""
     from omni_msa.scoring.intervals import FEWEST, HALF_WIDTH
 
-    if info.label_space.classes:
+    if info.label_space.names:
         return "none: a class has none"
     rows = {name: (row["clips"], row[HALF_WIDTH]) for name, row in info.intervals.items()}
     widths = [

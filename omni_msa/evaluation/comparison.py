@@ -61,7 +61,7 @@ def systems(
     names = ", ".join(system.name for system in compared)
     if family == "emotion" and not compared[0].label_space.classes:
         raise ConfigError(f"--metrics emotion: {compared[0].name} gives scores, not emotions")
-    if len({system.label_space.classes for system in compared}) > 1:
+    if len({system.label_space.names for system in compared}) > 1:
         raise ConfigError(f"{names} do not give the same labels; evaluate them apart")
     families = {family_of(chosen, family, system.label_space)[0].name for system in compared}
     if len(families) > 1:

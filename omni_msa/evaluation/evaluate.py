@@ -20,9 +20,10 @@ from omni_msa.evaluation.metrics import (
     FAMILIES,
     Family,
     emotion_family,
+    findings_family,
     mean_and_deviation,
 )
-from omni_msa.evaluation.presence import EmotionFigures, emotion_figures
+from omni_msa.evaluation.presence import PresenceFigures, presence_figures
 from omni_msa.evaluation.resampling import (
     Basis,
     Difference,
@@ -42,9 +43,13 @@ if TYPE_CHECKING:
     from omni_msa.scoring.checkpoint import CheckpointInfo
 
 
+NUMBERS = LabelSpace()
+
+
 @dataclass(frozen=True)
 class ScoredClip:
-    """What is known of one clip: its label, and its score under each subset that was scored."""
+    """What is known of one clip: its label (of findings, see `findings_family`), and its score
+    under each subset that was scored."""
 
     name: str
     label: float
@@ -54,7 +59,7 @@ class ScoredClip:
     interval: tuple[float, float] | None = None
     speaker: str | None = None
     video: str | None = None
-    emotions: dict[str, float] | None = None  # probabilities
+    shares: dict[str, float] | None = None  # probabilities of emotions or findings
     presence: tuple[float, ...] = ()  # see `LabelSpace.presence`
 
 
@@ -103,7 +108,7 @@ class Evaluation:
     answers: dict[str, float] = field(default_factory=dict)  # shares, of scores parsed from text
     parsable_only: Figures | None = None
     coverage: Coverage | None = None  # where there are intervals
-    emotions: EmotionFigures | None = None  # where there are any beside the score
+    presence: PresenceFigures | None = None  # of emotions beside the score, or of findings
     ablation: dict[str, Ablated] = field(default_factory=dict)
     ablation_baseline: dict[str, float] = field(default_factory=dict)  # on the ablation's clips
     protocol: str = ""  # of the ablation: how the one model that is shown less was trained
@@ -119,8 +124,8 @@ class Evaluation:
         row["baseline"] = {"name": self.baseline_name} | _numbers(self.baseline)
         if self.coverage is not None:
             row["intervals_90"] = self.coverage.to_json()
-        if self.emotions is not None:
-            row["emotions"] = self.emotions.to_json()
+        if self.presence is not None:
+            row[f"{self.presence.noun}s"] = self.presence.to_json()
         if self.answers:
             row["said"] = self.answers
             only = self.parsable_only
@@ -187,6 +192,8 @@ def family_of(
     """
     if label_space.classes:
         return emotion_family(label_space.classes), None
+    if label_space.findings:
+        return findings_family(label_space.findings), None
     if name != "auto":
         return FAMILIES[name], None
     of_datasets = {DATASETS[c.dataset].facts.family for c in clips if c.dataset in DATASETS}
@@ -213,8 +220,11 @@ def scored_clips(
             continue
         subsets = record.ablation.subsets if record.ablation else {}
         parts = (subsets, record.answer, record.interval, clip.speaker, clip.video)
-        emotions = record.emotions, space.presence(clip)
-        scored.append(ScoredClip(clip.name, clip.label, record.score, *parts, *emotions))
+        presence, label = space.presence(clip), clip.label
+        if space.findings:
+            label = sum(2.0**place for place, is_there in enumerate(presence) if is_there)
+        shares = record.emotions or record.findings, presence
+        scored.append(ScoredClip(clip.name, label, record.score, *parts, *shares))
     if not scored:
         raise MediaError("not one clip could be scored; there is nothing to evaluate")
     return scored, len(clips) - len(scored)
@@ -228,7 +238,7 @@ def evaluate(
     options: EvaluateOptions,
     failed: int = 0,
     protocol: str = "",
-    emotions: Sequence[str] = (),
+    space: LabelSpace = NUMBERS,
 ) -> Evaluation:
     """All figures of one system. Of scores that were parsed from text, also how many could not be,
     and the figures without those.
@@ -236,7 +246,7 @@ def evaluate(
     Args:
         constant: what is always answered for comparison, and what that is.
         protocol: of the ablation, if there is one (see `protocol_of`).
-        emotions: those beside the score.
+        space: of the labels.
     """
     labels = np.array([clip.label for clip in scored])
     answers: dict[str, float] = {}
@@ -266,7 +276,7 @@ def evaluate(
         answers=answers,
         parsable_only=parsable_only,
         coverage=coverage_of(scored),
-        emotions=emotion_figures(scored, emotions, options),
+        presence=presence_figures(scored, space, options),
         ablation=ablation,
         ablation_baseline=always(ablated) if ablation else {},
         protocol=protocol,
@@ -362,9 +372,8 @@ def _ablation(
     everything = np.array([clip.subsets[whole] for clip in complete])
     units = units_of(complete, options.intervals_over)
     table = {}
-    for name in (subset_name(s) for s in all_subsets(MODALITIES) if s):
-        if not set(name) <= set(whole):
-            continue
+    names = map(subset_name, all_subsets(MODALITIES))
+    for name in (name for name in names if name and set(name) <= set(whole)):
         scores = np.array([clip.subsets[name] for clip in complete])
         change = paired_differences(
             family.measure, everything, scores, labels, options.resamples, options.seed, units

@@ -33,6 +33,7 @@ _SAME = (  # columns that are fields of the record
     "text", "interval_absent",
 )  # fmt: skip
 _BOUNDS = ("range", "interval")  # fields of two numbers, in a column each
+_OF_NAMES = ("emotions", "findings")  # fields of numbers by name, as JSON in a cell
 _OF_MODEL = ("base", "readout", "quantize")
 UNKNOWN = "unknown"  # what tables of older versions do not say of the model
 _OF_ANSWER = {"answer": "text", "answer_parsable": "parsable", "answer_in_range": "in_range"}
@@ -57,7 +58,7 @@ def columns() -> dict[str, type]:
         **{"id": str, "clip": str, "path": str, "start_seconds": float, "end_seconds": float},
         **{"sha256": str, "score": float, "range_low": float, "range_high": float},
         **{"interval_low": float, "interval_high": float, "interval_absent": str},
-        **{"emotion": str, "emotions": str, "label": float, "text": str},
+        **{"emotion": str, "emotions": str, "findings": str, "label": float, "text": str},
         **{f"{m}_source": str for m in MODALITIES},
         **dict.fromkeys(subset_columns(), float),
         **{f"drop_{m}_{part}": float for m in MODALITIES for part in ("score", "delta")},
@@ -102,7 +103,7 @@ def flatten(record: Mapping[str, Any]) -> Row:
     flat |= {"fingerprint": record["model"]["fingerprint"]}
     flat |= {name: record["model"].get(name) for name in ("checkpoint", *_OF_MODEL)}
     flat |= manifest_cells(record)
-    flat |= {"emotions": _json_cell(record.get("emotions"))}
+    flat |= {name: _json_cell(record.get(name)) for name in _OF_NAMES}
     flat |= {"warnings": SEPARATOR.join(record["warnings"])}
     flat |= {column: answer.get(name) for column, name in _OF_ANSWER.items()}
     flat |= {column: error.get(name) for column, name in _OF_ERROR.items()}
@@ -155,6 +156,7 @@ def unflatten(row: Row) -> Record:
         answer=_answer(row),
         extra=_json_object(row["extra"]),
         emotions=_json_object(row["emotions"]) or None,
+        findings=_json_object(row["findings"]) or None,
     )
 
 

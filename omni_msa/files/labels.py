@@ -27,7 +27,9 @@ MOSEI_EMOTIONS = ("happiness", "sadness", "anger", "surprise", "disgust", "fear"
 class LabelSpace:
     """What labels are: numbers of a range or, with `classes`, places in that list (0 to C - 1).
 
-    With `emotions`, a clip is also labelled with which of them are present, several or none.
+    With `emotions`, a clip is also labelled with which of them are present, several or none. With
+    `findings`, a heart record is labelled with those, one or several; a score is then the place of
+    the likeliest.
     `mean` and `deviation` are of the training labels (see `fitted`); heads learn z-scores by them.
     """
 
@@ -37,15 +39,26 @@ class LabelSpace:
     mean: float = 0.0
     deviation: float = 1.0
     emotions: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("classes", "emotions"):
+        for name in ("classes", "emotions", "findings"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
 
     @classmethod
     def of_classes(cls, classes: Sequence[str]) -> LabelSpace:
         """Labels that are places in a list of classes."""
         return cls(0.0, len(classes) - 1.0, tuple(classes))
+
+    @classmethod
+    def of_findings(cls, findings: Sequence[str]) -> LabelSpace:
+        """Labels that are some of these findings."""
+        return cls(0.0, len(findings) - 1.0, findings=tuple(findings))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the places that a score can be; none where it is a number of the range."""
+        return self.classes or self.findings
 
     @property
     def range(self) -> tuple[float, float]:
@@ -55,6 +68,8 @@ class LabelSpace:
     @property
     def task(self) -> str:
         """A key of `TASKS`."""
+        if self.findings:
+            return "ecg"
         if self.classes:
             return "emotion"
         return "sentiment+emotions" if self.emotions else "sentiment"
@@ -62,16 +77,25 @@ class LabelSpace:
     @property
     def num_outputs(self) -> int:
         """Numbers that a head gives for one state: one, or one a class; and one an emotion."""
-        return (len(self.classes) or 1) + len(self.emotions)
+        return (len(self.names) or 1) + len(self.emotions)
+
+    def knows(self, clip: Clip) -> bool:
+        """Whether all names that a clip is labelled with are of this space."""
+        if self.findings:
+            return {*(clip.findings or ())} <= {*self.findings}
+        return not self.classes or clip.emotion in self.classes
 
     def labelled(self, clips: Sequence[Clip]) -> list[Clip]:
-        """The clips with labels of this space: with classes, the place of each clip's emotion.
+        """The clips with labels of this space: with classes, the place of each clip's emotion; of
+        findings, that of the first of them.
 
         Clips without one, which some data sets have for regression alone, are left out.
 
         Raises:
             ManifestError: clips with an emotion that is no class, or none with one.
         """
+        if self.findings:
+            return self._with_findings(clips)
         if not self.classes:
             return list(clips)
         with_emotion = [clip for clip in clips if clip.emotion is not None]
@@ -85,6 +109,21 @@ class LabelSpace:
         return [
             replace(clip, label=place[clip.emotion or ""], subset_labels={})
             for clip in with_emotion
+        ]
+
+    def _with_findings(self, clips: Sequence[Clip]) -> list[Clip]:
+        found = [clip for clip in clips if clip.findings is not None]
+        bad = [c for c in found or clips if not c.findings or {*c.findings} - {*self.findings}]
+        if bad:
+            raise ManifestError(
+                f"{len(bad)} records have findings that are not among {', '.join(self.findings)}, "
+                f"such as {bad[0].name} ({', '.join(bad[0].findings or ('none',))}); fix the "
+                "manifest's findings column"
+            )
+        places = [min(map(self.findings.index, clip.findings or ())) for clip in found]
+        return [
+            replace(clip, label=float(place), subset_labels={})
+            for clip, place in zip(found, places, strict=True)
         ]
 
     def check(self, clips: Sequence[Clip]) -> None:
@@ -102,12 +141,12 @@ class LabelSpace:
             )
 
     def fitted(self, clips: Sequence[Clip]) -> LabelSpace:
-        """With mean and (population) deviation of the training labels; classes have neither.
+        """With mean and (population) deviation of the training labels; names have neither.
 
         Raises:
             ConfigError: all labels are equal.
         """
-        if self.classes:
+        if self.names:
             return self
         labels = np.array([c.label or 0.0 for c in clips], dtype=np.float64)
         deviation = float(labels.std())
@@ -121,18 +160,24 @@ class LabelSpace:
     def restore(self, outputs: torch.Tensor) -> torch.Tensor:
         """Head outputs [..., O] -> labels [...]: the first, a z-score, in label units, or the class
         with the highest logit."""
-        if self.classes:
+        if self.names:
             return outputs.argmax(-1).float()
         return self.clip(outputs[..., 0] * self.deviation + self.mean)
 
     def probabilities(self, outputs: torch.Tensor) -> torch.Tensor | None:
-        """Of the classes [..., C], which sum to 1, or of each emotion [..., E]; None without."""
+        """Of the classes [..., C], which sum to 1, or of each emotion or finding [..., E]; None
+        without."""
         if self.classes:
             return outputs.softmax(-1)
+        if self.findings:
+            return outputs.sigmoid()
         return outputs[..., 1:].sigmoid() if self.emotions else None
 
     def presence(self, clip: Clip) -> tuple[float, ...]:
-        """Which emotions the clip is labelled with: 1 or 0 each; NaN where that is not known."""
+        """Which emotions or findings the clip is labelled with: 1 or 0 each; NaN where that is not
+        known."""
+        if self.findings:
+            return tuple(float(name in (clip.findings or ())) for name in self.findings)
         if clip.emotions is None:
             return (nan,) * len(self.emotions)
         return tuple(float(clip.emotions.get(name, 0.0) > 0) for name in self.emotions)
@@ -157,11 +202,10 @@ class LabelSpace:
         return parse_answer(text, self.low, self.high)
 
     def to_json(self) -> dict[str, Any]:
-        """Without emotions there is no entry for them: fingerprints of older versions hold."""
-        values = asdict(self)
-        if not self.emotions:
-            del values["emotions"]
-        return values
+        """Without emotions or findings there is no entry for them: fingerprints of older versions
+        hold."""
+        later = ("emotions", "findings")
+        return {k: v for k, v in asdict(self).items() if v or k not in later}
 
 
 def label_text(value: float) -> str:
@@ -194,6 +238,10 @@ def label_space_of(
         if label_range is not None:
             raise ConfigError("--label-range is about numbers; emotions are classes")
         return LabelSpace.of_classes(_classes_of(clips, {f.classes for f in facts} - {()}))
+    if task == "ecg":
+        if label_range is not None:
+            raise ConfigError("--label-range is about numbers; findings are names")
+        return LabelSpace.of_findings(_findings_of(clips, {f.findings for f in facts} - {()}))
     emotions = _emotions_of(clips) if task == "sentiment+emotions" else ()
     if label_range is not None:
         check_label_range(label_range)
@@ -216,6 +264,18 @@ def _emotions_of(clips: Sequence[Clip]) -> tuple[str, ...]:
             '["happiness", "surprise"] or, in a .csv, happiness;surprise'
         )
     return (*(n for n in MOSEI_EMOTIONS if n in names), *sorted(names - {*MOSEI_EMOTIONS}))
+
+
+def _findings_of(clips: Sequence[Clip], published: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """The data set's own in their order, or those that the records name."""
+    names = tuple(sorted({name for clip in clips for name in clip.findings or ()}))
+    findings = published.pop() if len(published) == 1 else names
+    if len(findings) < 2:
+        raise ManifestError(
+            f"the column findings names {len(findings)} ({', '.join(findings) or 'none'}); two or "
+            'more are needed, such as ["NORM"] and ["AF", "LBBB"]'
+        )
+    return findings
 
 
 def _classes_of(clips: Sequence[Clip], published: set[tuple[str, ...]]) -> tuple[str, ...]:

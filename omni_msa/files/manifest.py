@@ -7,7 +7,9 @@ Columns, each of which may be empty, but a row needs a clip or a text:
 - `split`: train, valid or test; `speaker`: who speaks (a number is taken as a name);
 - `emotion`: a class; `emotions`: all that are present, as a list, as `happiness;surprise`, or by
   how strong each is, `{"happiness": 0.66}`; one that is not named is absent, `none` has none;
-- `dataset`: the public data set it comes from, as `data import` calls it.
+- `dataset`: the public data set it comes from, as `data import` calls it;
+- `findings`: of a heart record, as a list or as `AF;LBBB`; `ecg`: path of a clip's heart record;
+  `ecg_start_seconds`: where in it the clip begins.
 
 - `id`, or the column that `--id` names: your name of the row; it is copied into its record.
 
@@ -183,6 +185,9 @@ class _Row:
             },
             split=split_name(split),
             emotions=self._emotions(),
+            findings=self._findings(),
+            ecg=self._file("ecg"),
+            ecg_start_seconds=self._number("ecg_start_seconds") or 0.0,
             row_id=self._name(self.id_column),
             extra=self._extra(),
             **names,
@@ -242,6 +247,21 @@ class _Row:
         )
         return None
 
+    def _findings(self) -> tuple[str, ...] | None:
+        value = self._value("findings")
+        if isinstance(value, str):
+            value = _json_or_none(value) if value.lstrip().startswith("[") else value.split(";")
+        if self._value("findings") is None:
+            return None
+        if isinstance(value, list) and value and all(isinstance(n, str) and n for n in value):
+            return tuple(dict.fromkeys(name.strip() for name in value))
+        self._problem(
+            "findings",
+            f"{reprlib.repr(self._value('findings'))} names nothing that was found; give one or "
+            'more, as ["AF", "LBBB"] or AF;LBBB (and a name for none, such as NORM)',
+        )
+        return None
+
     def _number(self, column: str) -> float | None:
         value = self._value(column)
         if value is None:
@@ -256,14 +276,17 @@ class _Row:
         return None
 
     def media_path(self) -> Path | None:
-        """Where the file is, as seen from here."""
-        value = self._text("clip")
+        """Where the clip's file is, as seen from here."""
+        return self._file("clip")
+
+    def _file(self, column: str) -> Path | None:
+        value = self._text(column)
         if value is None:
             return None
         if "://" in value:
-            self._problem("clip", f"{reprlib.repr(value)} is a URL; download it and give its path")
+            self._problem(column, f"{reprlib.repr(value)} is a URL; download it and give its path")
         elif "\0" in value:
-            self._problem("clip", f"{reprlib.repr(value)} is not a path")
+            self._problem(column, f"{reprlib.repr(value)} is not a path")
         path, beside = Path(value.strip()), self.path.parent / value.strip()
         # of a results file: as the command that wrote it was given it
         is_here = self.row.result_name is not None and (

@@ -76,6 +76,7 @@ class Record:
     interval_absent: str | None = None  # why a score has none
     # probabilities: of all classes, or of each emotion for itself; None where there is no head
     emotions: dict[str, float] | None = None
+    findings: dict[str, float] | None = None  # probabilities of a heart record's, each for itself
 
     @classmethod
     def of(cls, clip: Clip, sha256: str | None, score: float | None, **parts: Any) -> Record:
@@ -92,6 +93,12 @@ class Record:
             extra=clip.extra,
             **parts,
         )
+
+    @property
+    def name(self) -> str | None:
+        """The class or the likeliest finding, where the score is the place of one."""
+        findings = self.findings or {}
+        return self.emotion or max(findings, key=lambda name: findings[name], default=None)
 
     @property
     def warning_kinds(self) -> frozenset[str]:
@@ -116,6 +123,7 @@ class Record:
             "ablation": self.ablation.to_json() if self.ablation is not None else None,
             "emotion": self.emotion,
             "emotions": self.emotions,
+            "findings": self.findings,
             "answer": self.answer.to_json() if self.answer is not None else None,
             "label": self.label,
             "extra": self.extra,

@@ -49,6 +49,7 @@ _MEANINGS = {
     "score": "the sentiment, from range_low (negative) to range_high (positive)",
     "emotion": "the class whose number the score is",
     "emotions": "the probability of each, as JSON",
+    "findings": "the probability of each, as JSON",
     "label": "the manifest's label",
     "text": "the words that were scored",
     "subset_": "the score with only these shown: T text, A audio, V video",

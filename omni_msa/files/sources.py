@@ -17,6 +17,7 @@ from omni_msa.errors import ConfigError, MediaError
 from omni_msa.files.manifest import distinct_names, read_manifest
 from omni_msa.files.manifest_rows import SUFFIXES as MANIFEST_SUFFIXES
 from omni_msa.files.result_formats import check_is_no_input
+from omni_msa.media.record_files import is_record
 from omni_msa.media.transcripts import SUFFIXES as TRANSCRIPT_SUFFIXES
 from omni_msa.values import Clip
 
@@ -29,7 +30,9 @@ _AUDIO = """
     aac ac3 adts aif aifc aiff alac amr ape au awb caf dts ec3 eac3 f4a flac gsm m4a m4b mka mp2 mp3
     mpga oga ogg ogx oma opus ra rf64 snd spx tak tta voc w64 wav wave weba wma wv
 """
-MEDIA_SUFFIXES = frozenset("." + name for name in (_VIDEO + _AUDIO).split())
+_RECORDS = "edf hea"  # of hearts
+MEDIA_SUFFIXES = frozenset("." + name for name in f"{_VIDEO} {_AUDIO} {_RECORDS}".split())
+BESIDE_SUFFIXES = (*TRANSCRIPT_SUFFIXES, ".dat")  # of files that belong to a clip
 LIKE_OURS = {  # names that others give to columns of ours
     **dict.fromkeys(("start", "begin", "from", "onset", "start_time"), "start_seconds"),
     **dict.fromkeys(("end", "stop", "to", "offset", "end_time"), "end_seconds"),
@@ -103,7 +106,7 @@ def _add_file(path: Path, inputs: _Inputs) -> None:
     """A file that the user named: a manifest is opened, anything else is a clip."""
     if inputs.output is not None:
         check_is_no_input(inputs.output, path, inputs.fresh)
-    if path.suffix.lower() in MANIFEST_SUFFIXES:
+    if path.suffix.lower() in MANIFEST_SUFFIXES and not is_record(path):
         clips = read_manifest(path, inputs.id_column)
         inputs.clips += clips
         inputs.notices += _mistaken_columns(path, clips)
@@ -210,11 +213,11 @@ def _add_media(paths: Iterable[Path], where: str, inputs: _Inputs) -> int:
     num_clips = 0
     num_by_suffix: Counter[str] = Counter()
     for path in paths:
-        suffix = path.suffix.lower()
-        if suffix in MEDIA_SUFFIXES and _is_file_or_broken_link(path):
+        suffix, is_sidecar = path.suffix.lower(), path.stem.lower().endswith(".ecg")
+        if suffix in MEDIA_SUFFIXES and not is_sidecar and _is_file_or_broken_link(path):
             inputs.clips.append(Clip(path=path))
             num_clips += 1
-        elif suffix not in TRANSCRIPT_SUFFIXES:
+        elif suffix not in BESIDE_SUFFIXES and not is_sidecar:
             num_by_suffix[suffix or "no extension"] += 1
     if num_by_suffix:
         names = [name for name, _ in num_by_suffix.most_common(_MAX_SUFFIXES_NAMED)]

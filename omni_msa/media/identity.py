@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.errors import TranscriptError
+from omni_msa.media.ecg import ecg_of, files_of
 from omni_msa.media.transcripts import clean_words, sidecar_paths, sidecar_transcript
 from omni_msa.media.versions import FileVersion
 from omni_msa.values import Clip
@@ -57,12 +58,16 @@ def clip_sha256(clip: Clip) -> str | None:
     hashed with it, as the model is shown them: a clip whose transcript was corrected is not the
     clip that was scored, and one whose same words come from elsewhere is. So is a time window: two
     windows of one file are two clips, and one that begins at 0 and has no end is the whole file.
-    And so are the turns of a dialogue before it.
+    And so are the turns of a dialogue before it, and its heart record.
     """
     content = _content_of(clip)
-    if content is None or not clip.context:
+    if content is not None and clip.context:
+        content = _both_sha256(content, json_sha256(clip.context).encode())
+    record = ecg_of(clip)
+    if content is None or record is None:
         return content
-    return _both_sha256(content, json_sha256(clip.context).encode())
+    files = [content_sha256(path) for path in files_of(record[0])]
+    return _both_sha256(content, json_sha256([files, clip.ecg_start_seconds]).encode())
 
 
 def _content_of(clip: Clip) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from omni_msa.errors import MediaError, TranscriptError
 from omni_msa.media.container import Deadline
 from omni_msa.media.decord import read_frames_decord
 from omni_msa.media.denoise import denoise
+from omni_msa.media.ecg import ecg_of
 from omni_msa.media.error_codes import with_error_codes
 from omni_msa.media.features import FeatureFile, is_feature_file, read_features
 from omni_msa.media.identity import clip_sha256, window_of
 from omni_msa.media.probe import probe
 from omni_msa.media.pyav import read_cues, read_frames
+from omni_msa.media.record_files import is_record
+from omni_msa.media.records import read_record
 from omni_msa.media.sampling import plan_frames
 from omni_msa.media.sound import read_waveform
 from omni_msa.media.transcripts import (
@@ -35,12 +38,14 @@ from omni_msa.values import (
     Frames,
     MediaFacts,
     Part,
+    Traces,
     Transcript,
     Waveform,
 )
 
 FRAME_READERS: dict[str, Callable[..., Any]] = {"pyav": read_frames, "decord": read_frames_decord}
 
+COVERED = 0.9  # of a clip's time, by its heart record: less is said
 NO_WORDS = (
     "no words: they go in a .txt or .srt file beside the clip, in a manifest's text column, or in "
     "--transcript"
@@ -51,7 +56,8 @@ NO_WORDS = (
 class OpenClip:
     """A clip while it is read: facts about its file, and what its readers add.
 
-    `facts` is None for words alone and for a feature file, of which `features` holds the content.
+    `facts` is None for words alone, for a heart record and for a feature file, of which `features`
+    holds the content.
     Readers add to `warnings`, to `media` (the record's object of that name) and to `ends_seconds`,
     when each part ends on the presentation's clock.
     """
@@ -76,7 +82,7 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
     """Reads what the model can be shown of a clip.
 
     Args:
-        clip: a media file, a time window of one, a feature file, or words alone.
+        clip: a media file, a time window of one, a heart record, a feature file, or words alone.
         options: how frames are sampled and what is cut.
         hide: modalities that are not read at all.
 
@@ -117,7 +123,7 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
 def _open(clip: Clip, options: MediaOptions, hide: Subset) -> OpenClip:
     """The clip, probed; of a feature file, with its content."""
     source = OpenClip(clip, options, Deadline(Path(clip.name), options.deadline_seconds), None)
-    if clip.path is None:
+    if clip.path is None or is_record(clip.path):
         return source
     if not is_feature_file(clip.path):
         source.facts = probe(clip.path, source.deadline)
@@ -241,7 +247,9 @@ def read_text(source: OpenClip) -> Transcript | None:
             transcript = read_words(source)
         else:
             source.warnings += _difference(transcript, read_words, source)
-    if transcript is None and not (source.features and "text" in source.features.values):
+    path, features = source.clip.path, source.features
+    is_without = path is not None and is_record(path) or features and "text" in features.values
+    if transcript is None and not is_without:
         source.warnings.append(NO_WORDS)
     if transcript is None or (source.clip.path is None and not transcript.text):
         return None
@@ -293,6 +301,38 @@ def _difference(
     return [f"words differ: {name} used, not {other.source.removeprefix('sidecar ')}"]
 
 
+def read_ecg(source: OpenClip) -> Traces | None:
+    """The heart record, over the clip's own time; None, with a warning, where one that lies beside
+    the clip, or that its manifest names, cannot be read."""
+    clip, named = source.clip, ecg_of(source.clip)
+    if named is None:
+        return None
+    path, where = named
+    start, end = clip.start_seconds or 0.0, clip.end_seconds
+    if end is None:
+        end = max(source.ends_seconds, default=None)
+    limit = source.options.max_audio_seconds
+    last = start + limit if end is None else min(end, start + limit)
+    offset = clip.ecg_start_seconds
+    try:
+        reading = read_record(path, (start + offset, last + offset))
+    except MediaError as error:
+        if path == clip.path:
+            raise
+        source.warnings.append(f"scored without ecg: {error}")
+        return None
+    source.warnings += reading.warnings
+    source.media |= reading.facts
+    seconds = reading.traces.duration_seconds
+    if end is not None and end - start > limit:
+        source.warnings.append(f"ecg truncated: {limit:g} of {end - start:.1f} s shown")
+    elif path != clip.path and end is not None and seconds < COVERED * (end - start):
+        source.warnings.append(f"ecg covers {seconds:.1f} of {end - start:.1f} s")
+    if path == clip.path:
+        source.media |= {"duration_seconds": round(seconds, 3), "container": path.suffix[1:]}
+    return replace(reading.traces, source=where)
+
+
 @dataclass(frozen=True)
 class PartReader:
     """The function that reads a modality of an open clip, and the class of its result."""
@@ -305,4 +345,5 @@ READERS: dict[str, PartReader] = {
     "video": PartReader(Frames, read_video),
     "audio": PartReader(Waveform, read_audio),
     "text": PartReader(Transcript, read_text),
+    "ecg": PartReader(Traces, read_ecg),  # last: it lasts as long as the others
 }

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from omni_msa.errors import ConfigError, MediaError, first_line
+from omni_msa.errors import MediaError, first_line
 from omni_msa.foreign import printable
 from omni_msa.media.container import check_regular, explain
 
@@ -75,8 +75,7 @@ def read_file(path: Path, window: Window = (None, None)) -> RawRecord:
 
     Raises:
         MediaError: there is no such file, it is damaged, of another kind, too large, or at a rate
-            that no heart is recorded at.
-        ConfigError: its format needs a package that is not installed.
+            that no heart is recorded at, or its format needs a package that is not installed.
     """
     check_regular(path)
     reader = READERS.get(path.suffix.lower())
@@ -86,7 +85,7 @@ def read_file(path: Path, window: Window = (None, None)) -> RawRecord:
         )
     try:
         record = reader(path, window)
-    except (MediaError, ConfigError, MemoryError):
+    except (MediaError, MemoryError):
         raise
     except (FileNotFoundError, PermissionError) as error:
         missing = Path(error.filename) if error.filename else path
@@ -138,7 +137,8 @@ def _package(name: str, path: Path) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ConfigError(f"{path}: is read by the package {name}; {EXTRA} installs it") from error
+        message = f"is read by the package {name}; {EXTRA} installs it"
+        raise _error(path, message, code="unsupported") from error
 
 
 # --- WFDB --------------------------------------------------------------------------------------

@@ -41,7 +41,6 @@ def read_record(path: Path, window: Window = (None, None)) -> RecordReading:
 
     Raises:
         MediaError: it cannot be read, has no lead of a known name, or none that shows anything.
-        ConfigError: its format needs a package that is not installed.
     """
     raw = read_file(path, window)
     leads, warnings = _leads(path, raw)

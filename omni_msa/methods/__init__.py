@@ -10,6 +10,7 @@ from typing import Any
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.labels import LabelSpace
+from omni_msa.methods.ecg_mamba import EcgMamba
 from omni_msa.methods.generative import Generative
 from omni_msa.methods.lrcmt import LrcmtMethod
 from omni_msa.methods.method import (
@@ -55,6 +56,7 @@ METHODS: dict[str, type[Method]] = {
         MseAdapterMethod,
         MmolreMethod,
         LrcmtMethod,
+        EcgMamba,
     )
 }
 

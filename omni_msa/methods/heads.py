@@ -21,7 +21,10 @@ def reading_of(
 
 def head_losses(space: LabelSpace, outputs: torch.Tensor, labels: Labels) -> torch.Tensor:
     """Losses [B, K] of outputs [B, K, O]: the absolute error in z-scores, or the cross-entropy of
-    classes; and the mean cross-entropy of the emotions whose presence is known."""
+    classes; and the mean cross-entropy of the emotions whose presence is known, or of findings."""
+    if space.findings:
+        assert labels.emotions is not None  # with_labels gives them
+        return emotion_losses(outputs, labels.emotions)
     if space.classes:
         return cross_entropy(outputs.movedim(-1, 1), labels.scores.long(), reduction="none")
     losses = (outputs[..., 0] - space.normalise(labels.scores)).abs()

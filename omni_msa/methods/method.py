@@ -20,7 +20,7 @@ from torch import nn
 from omni_msa.errors import ConfigError, ModelError, check_choice
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer
-from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.modalities import MODALITIES, TOKENS, Subset
 from omni_msa.model import prompt
 from omni_msa.model.features import FeatureBuilder
 from omni_msa.model.thinker import Thinker
@@ -74,7 +74,8 @@ class Labels:
     """What several clips' subsets are labelled with."""
 
     scores: torch.Tensor  # [B, K] in label units, or class numbers
-    emotions: torch.Tensor | None = None  # [B, E]: 1 present, 0 absent, NaN not known
+    # of emotions or findings, [B, E]: 1 present, 0 absent, NaN not known
+    emotions: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class Reading:
     """Scores of several clips' subsets, and the answers that they were parsed from, if any."""
 
     scores: torch.Tensor  # [B, K], in label units, within the label range; or class numbers
-    emotions: torch.Tensor | None = None  # [B, K, E] probabilities, of classes or of each emotion
+    # [B, K, E] probabilities: of classes, or of each emotion or finding
+    emotions: torch.Tensor | None = None
     answers: list[list[Answer]] | None = None  # B x K
     states: torch.Tensor | None = None  # [B, K, H] at the last tokens: what the scores are read off
 
@@ -125,7 +127,7 @@ class Method(nn.Module):
     Options: ClassVar[type] = NoOptions
     trained_by: ClassVar[TrainedBy]
     is_zero_shot: ClassVar[bool] = False
-    tasks: ClassVar[frozenset[str]] = frozenset(TASKS)
+    tasks: ClassVar[frozenset[str]] = frozenset(TASKS) - {"ecg"}
     recipe: ClassVar[Mapping[str, Any]] = {}
     features: FeatureBuilder | None = None
 
@@ -142,7 +144,7 @@ class Method(nn.Module):
     @classmethod
     def modalities(cls, options: Any) -> Subset:
         """Those it can use. By default, what the Thinker can be shown."""
-        return frozenset(name for name, row in MODALITIES.items() if row.is_token)
+        return TOKENS
 
     @classmethod
     def unused_modalities(cls, options: Any) -> Subset:

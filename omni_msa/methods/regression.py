@@ -3,6 +3,10 @@
 Its shape and the loss, L1 on z-scored labels, are those of a third-party transcription of the paper
 (docs/provenance.md). `linear` is our own, plainer head. Over classes the last layer has an output a
 class, and the loss is the cross-entropy; emotions beside the score have one each (ours).
+
+With `ecg`, what an encoder makes of a heart record is added to the state before the head (ours): a
+clip is read by the language model once, and a clip without a record is scored as if there were no
+encoder.
 """
 
 from __future__ import annotations
@@ -12,17 +16,21 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from omni_msa.errors import ConfigError, check_choice
 from omni_msa.files.labels import LabelSpace
+from omni_msa.media.record_files import LEADS
 from omni_msa.methods.heads import head_losses, reading_of
+from omni_msa.methods.layers.ecg import EcgEncoder
 from omni_msa.methods.method import Labels, Method, Reading, TrainedBy, in_weights
-from omni_msa.modalities import Subset
+from omni_msa.modalities import TOKENS, Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
 
 HEAD_WIDTH = 256
 HEAD_DROPOUT = 0.2
+ECG_WIDTH, ECG_BLOCKS = 64, 2  # of the encoder of heart records
 
 
 def mlp_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> nn.Sequential:
@@ -50,11 +58,32 @@ class RegressionOptions:
 
     head: str = in_weights("mlp")  # a key of HEADS
     dropout: float = in_weights(HEAD_DROPOUT)
+    ecg: bool = in_weights(False)  # whether heart records are looked at
 
     def __post_init__(self) -> None:
         check_choice("head", self.head, HEADS)
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout of the head must lie in [0, 1), got {self.dropout}")
+
+
+class HeartState(nn.Module):
+    """Heart records as vectors in the space of the Thinker's states; at first they are zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.encoder = EcgEncoder(ECG_WIDTH, ECG_BLOCKS)
+        self.out = nn.Linear(ECG_WIDTH, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, records: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """Leads [S, 12] of B clips, None of one without -> [B, H]."""
+        device = self.out.weight.device
+        rows = [leads if leads is not None else torch.zeros(0, len(LEADS)) for leads in records]
+        lengths = torch.tensor([len(leads) for leads in rows], device=device)
+        values = pad_sequence(rows, batch_first=True).to(device)
+        mask = torch.arange(values.shape[1], device=device) < lengths[:, None]
+        return self.out(self.encoder(values, mask))
 
 
 class Regression(Method):
@@ -70,6 +99,11 @@ class Regression(Method):
         super().__init__(thinker, label_space, options)
         make_head = HEADS[options.head]
         self.layers = make_head(thinker.width, options.dropout, label_space.num_outputs)
+        self.heart = HeartState(thinker.width) if options.ecg else None
+
+    @classmethod
+    def modalities(cls, options: RegressionOptions) -> Subset:
+        return TOKENS | ({"ecg"} if options.ecg else frozenset())
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [..., H] -> outputs [..., O] (`LabelSpace.num_outputs`), in fp32."""
@@ -77,13 +111,30 @@ class Regression(Method):
             outputs: torch.Tensor = self.layers(hidden.float())
         return outputs
 
+    def states(
+        self,
+        thinker: Thinker,
+        clips: Sequence[ThinkerInputs],
+        subsets: Sequence[Sequence[Subset]],
+    ) -> torch.Tensor:
+        """What the head reads [B, K, H]: last states, and what the heart adds where it is shown."""
+        hidden = thinker.forward(thinker.batch(clips, subsets))
+        if self.heart is None or not any("ecg" in clip.features for clip in clips):
+            return hidden
+        shown = [torch.tensor(["ecg" in subset for subset in row]) for row in subsets]
+        is_shown = pad_sequence(shown, batch_first=True).to(hidden.device)  # [B, K]
+        with torch.autocast(hidden.device.type, enabled=False):
+            added = self.heart([clip.features.get("ecg") for clip in clips])  # [B, H]
+            fused = hidden.float() + added[:, None]
+        return torch.where(is_shown[..., None], fused, hidden.float())
+
     def read(
         self,
         thinker: Thinker,
         clips: Sequence[ThinkerInputs],
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
-        hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
+        hidden = self.states(thinker, clips, subsets)
         return reading_of(self.label_space, self(hidden), hidden)
 
     def losses(
@@ -93,11 +144,12 @@ class Regression(Method):
         subsets: Sequence[Sequence[Subset]],
         labels: Labels,
     ) -> torch.Tensor:
-        hidden = thinker.forward(thinker.batch(clips, subsets))
+        hidden = self.states(thinker, clips, subsets)
         return head_losses(self.label_space, self(hidden), labels)
 
     @classmethod
     def num_parameters(cls, width: int, options: RegressionOptions, label_space: LabelSpace) -> int:
         with torch.device("meta"):
-            head = HEADS[options.head](width, options.dropout, label_space.num_outputs)
-        return sum(parameter.numel() for parameter in head.parameters())
+            parts = [HEADS[options.head](width, options.dropout, label_space.num_outputs)]
+            parts += [HeartState(width)] if options.ecg else []
+        return sum(parameter.numel() for part in parts for parameter in part.parameters())

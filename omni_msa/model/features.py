@@ -18,8 +18,10 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from omni_msa.errors import MediaError, ModelError
+from omni_msa.media.record_files import LEADS
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import check_something_left
+from omni_msa.model.traces import lead_columns
 from omni_msa.options import MediaOptions
 from omni_msa.values import ClipContent, FeatureSequence, Part
 
@@ -88,6 +90,19 @@ class StoredFeatures(FeatureEncoder):
                 code="features",
             )
         return torch.from_numpy(part.values), ()
+
+    def encode(self, items: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        return items
+
+
+class TraceFeatures(FeatureEncoder):
+    """The leads themselves: a method's own network encodes them."""
+
+    width = len(LEADS)
+    identity = "leads in millivolts at 100 Hz"
+
+    def prepare(self, part: Any, options: MediaOptions) -> tuple[Any, tuple[str, ...]]:
+        return lead_columns(part), ()
 
     def encode(self, items: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         return items

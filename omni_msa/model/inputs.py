@@ -17,6 +17,7 @@ from omni_msa.errors import MediaError, ModelError
 from omni_msa.modalities import MODALITIES, Subset, in_order
 from omni_msa.model.encoders import ENCODERS, HOP, Patches, num_audio_tokens
 from omni_msa.model.prompt import QUESTION, WORDS, render_frame, safe_transcript
+from omni_msa.model.traces import lead_columns
 from omni_msa.options import MediaOptions
 from omni_msa.values import SAMPLE_RATE, ClipContent, FeatureSequence, Frames, Waveform
 
@@ -39,17 +40,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class ThinkerInputs:
-    """One clip, ready for the model. `parts` holds a segment for each modality that is shown."""
+    """One clip, ready for the model. `parts` holds a segment for each modality that is shown as
+    tokens, `features` what its tower is given, and what a method is given of other modalities."""
 
     prefix: Segment
     parts: dict[str, Segment]
     suffix: Segment
-    features: dict[str, Any] = field(default_factory=dict)  # what each modality's tower is given
+    features: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
     def present(self) -> Subset:
-        return frozenset(self.parts)
+        return frozenset(self.parts) | frozenset(self.features)
 
     @property
     def num_tokens(self) -> dict[str, int]:
@@ -92,7 +94,9 @@ class InputBuilder:
                 if encoded.features is not None:
                     features[modality] = encoded.features
                 warnings += encoded.warnings
-        check_something_left(content.clip.name, parts, hide)
+        if "ecg" in content.parts and "ecg" not in hide:
+            features["ecg"] = lead_columns(content.parts["ecg"])
+        check_something_left(content.clip.name, {*parts, *features}, hide)
         return ThinkerInputs(self.prefix, parts, self.suffix, features, tuple(warnings))
 
     def patches(self, frames: Frames) -> Patches:

@@ -1,12 +1,12 @@
 """Features from the Thinker itself: what its towers hear and see, and what its language model makes
-of the words.
+of the words; and the one table of what stands for a modality where no encoder was named.
 
 Shapes: L steps, H width of the language model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from omni_msa.errors import MediaError
 from omni_msa.media.identity import json_sha256
 from omni_msa.model.encoders import Patches, hear, see
-from omni_msa.model.features import FeatureEncoder
+from omni_msa.model.features import FeatureEncoder, TraceFeatures
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.inputs import InputBuilder, Segment, ThinkerInputs
 from omni_msa.model.packing import collate, pack
@@ -128,10 +128,11 @@ def words_of(part: FeatureSequence) -> Transcript:
     return Transcript(part.text, part.source)
 
 
-OWN_FEATURES: dict[str, type[ThinkerFeatures]] = {
+OWN_FEATURES: dict[str, Callable[[Thinker, InputBuilder], FeatureEncoder]] = {
     "text": WordFeatures,
     "audio": VoiceFeatures,
     "video": FaceFeatures,
+    "ecg": lambda thinker, builder: TraceFeatures(),
 }
 
 

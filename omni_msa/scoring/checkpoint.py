@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.foreign import read_json
+from omni_msa.modalities import OTHERS, TOKENS
 from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256, is_base
 from omni_msa.model.prompt import VERSIONS
 from omni_msa.options import PROMPT_VERSION, MediaOptions
@@ -173,8 +174,9 @@ def _set_ordinary_permissions(path: Path) -> None:
 
 def _scoring(method: Method) -> dict[str, Any]:
     """What a record depends on and neither weights nor name tell; empty for most methods."""
-    unused = sorted(method.unused_modalities(method.options))
-    facts = {"options": method.scoring_options(), "unused": unused}
+    used = method.modalities(method.options)
+    facts: dict[str, Any] = {"options": method.scoring_options()}
+    facts |= {"unused": sorted(TOKENS - used), "uses": sorted(used & OTHERS)}
     return {name: value for name, value in facts.items() if value}
 
 
@@ -268,6 +270,7 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
         "readout": method.name,
         "classes": method.label_space.classes,
         "emotions": method.label_space.emotions,
+        "findings": method.label_space.findings,
         "settings": asdict(method.options),
         "encoders": _identities(thinker.named_parts()),
     }
@@ -276,6 +279,7 @@ def load_weights(folder: Path, thinker: Thinker, method: Method, lora: dict[str,
         "readout": info.method,
         "classes": info.label_space.classes,
         "emotions": info.label_space.emotions,
+        "findings": info.label_space.findings,
         "settings": info.method_options,
         "encoders": _identities(info.encoders),
     }

@@ -34,12 +34,14 @@ def check_info(info: CheckpointInfo) -> None:
     _require(space.deviation > 0, "scale.deviation", space.deviation)
     _require(_are_names(space.classes, MAX_CLASSES), "scale.classes", space.classes)
     _require(_are_names(space.emotions, MAX_CLASSES), "scale.emotions", space.emotions)
+    _require(_are_names(space.findings, MAX_CLASSES), "scale.findings", space.findings)
     for name, row in info.encoders.items():
         is_row = isinstance(row, dict) and row.keys() == {"name", "identity"}
         is_ours = name in (*MODALITIES, LANGUAGE) and is_row and _are_names(row.values(), 2)
         _require(is_ours, f"encoders.{name}", row)
-    names, unused = [*MODALITIES], info.scoring.get("unused", [])
-    for name, modalities in (("hide", info.hide), ("scoring.unused", unused)):
+    names, keys = [*MODALITIES], ("unused", "uses")
+    lists = {"hide": info.hide, **{f"scoring.{key}": info.scoring.get(key, []) for key in keys}}
+    for name, modalities in lists.items():
         are_ours = isinstance(modalities, (list, tuple)) and all(m in names for m in modalities)
         _require(are_ours, name, modalities)
     for media_field in fields(MediaOptions):

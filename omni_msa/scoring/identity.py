@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.media.identity import json_sha256
-from omni_msa.modalities import Subset, in_order
+from omni_msa.modalities import OTHERS, Subset, in_order
 from omni_msa.model.folders import TINY, local_folder
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, media_options, read_info
@@ -65,7 +65,8 @@ class ScorerIdentity:
             "media": self.media.to_json(),
             "prompt": info.prompt_version,
             "ablation": [ablation.enabled, sorted(ablation.drop)],
-            "hide": sorted(hide | self.hidden),
+            # what a method never looks at beside tokens is not hidden from it
+            "hide": sorted((hide | self.hidden) - (OTHERS & self.hidden)),
         }
         if self.options:
             parts["options"] = self.options
@@ -74,6 +75,12 @@ class ScorerIdentity:
         if info.intervals:
             parts["intervals"] = info.intervals
         return json_sha256(parts)[:16]
+
+
+def unused_of(info: CheckpointInfo) -> Subset:
+    """The modalities that a checkpoint's method cannot use, by its own account."""
+    uses, unused = (frozenset(info.scoring.get(key, ())) for key in ("uses", "unused"))
+    return unused | (OTHERS - uses)
 
 
 def named_checkpoint(options: ModelOptions) -> Path | None:
@@ -110,6 +117,6 @@ def identity_before_loading(
         info.method,
         quantize,
         media_options(info, media),
-        frozenset(info.hide) | frozenset(info.scoring.get("unused", ())),
+        frozenset(info.hide) | unused_of(info),
         info.scoring.get("options", {}),
     )

@@ -67,7 +67,7 @@ def interval_of(score: float, shown: Subset, checkpoint: Checkpoint) -> Interval
     """The interval of a score that the checkpoint gives a clip of which `shown` is shown."""
     info, method = checkpoint.info, checkpoint.method.name
     space = info.label_space
-    if space.classes:
+    if space.names:
         return Interval(absent="a class has none")
     if checkpoint.folder is None:
         return Interval(absent="zero-shot: no checkpoint, so nothing was validated")

@@ -102,7 +102,7 @@ def _shares(reading: Reading, space: LabelSpace, num_clips: int) -> list[Emotion
     """Each clip's probabilities by the emotion's name; none without a head for them."""
     if reading.emotions is None:
         return [{} for _ in range(num_clips)]
-    names = space.classes or space.emotions
+    names = space.names or space.emotions
     by_clip = reading.emotions.float().movedim(-1, 1).tolist()  # B x E x K
     return [dict(zip(names, rows, strict=True)) for rows in by_clip]
 
@@ -117,7 +117,7 @@ def _record(
     hide: Subset,
 ) -> Record:
     content, inputs, scores = prepared.content, prepared.inputs, reading.scores
-    shown, classes = inputs.present, scorer.label_space.classes
+    shown, space = inputs.present, scorer.label_space
     seconds = {
         "decode": round(content.decode_seconds, 4),
         "inputs": round(prepared.input_seconds, 4),
@@ -128,6 +128,7 @@ def _record(
     words = content.parts["text"] if "text" in shown else None
     text = (words.text or None) if isinstance(words, Transcript | FeatureSequence) else None
     language = other_language(text, scorer.checkpoint.info.languages) if text else ()
+    probabilities = {n: row[shown] for n, row in reading.emotions.items()}
     interval = interval_of(scores[shown], shown, scorer.checkpoint)
     return Record.of(
         content.clip,
@@ -144,8 +145,8 @@ def _record(
         seconds=seconds,
         model=scorer.describe() | {"fingerprint": fingerprint},
         warnings=content.warnings + inputs.warnings + language + dropped + scorer.remarks,
-        emotion=classes[round(scores[shown])] if classes else None,
-        emotions={n: row[shown] for n, row in reading.emotions.items()} or None,
+        emotion=space.text(scores[shown]) if space.classes else None,
+        **{"findings" if space.findings else "emotions": probabilities or None},
     )
 
 
@@ -153,7 +154,7 @@ def _ablation(
     scorer: Scorer, reading: SubsetScores, shown: Subset, options: AblationOptions
 ) -> Ablation:
     """What each subset gives; numbers of classes have no differences, their probabilities do."""
-    if scorer.label_space.classes:
+    if scorer.label_space.names:
         return Ablation(
             {subset_name(s): score for s, score in reading.scores.items()},
             emotions=emotion_shares(reading.emotions, shown),

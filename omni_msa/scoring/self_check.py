@@ -18,10 +18,12 @@ from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
 from omni_msa.values import (
     SAMPLE_RATE,
+    TRACE_RATE,
     Clip,
     ClipContent,
     FeatureSequence,
     Frames,
+    Traces,
     Transcript,
     Waveform,
 )
@@ -54,13 +56,24 @@ def self_check_content() -> ClipContent:
 
 
 def content_for(method: Method) -> ClipContent:
-    """The clip as this method is given it: with stored features where it takes those."""
+    """The clip as this method is given it: with stored features where it takes those, and with a
+    heart record where it looks at one."""
     content = self_check_content()
+    if "ecg" in method.modalities(method.options):
+        content.parts["ecg"] = _heart()
     encoders = {} if method.features is None else method.features.encoders
     for modality, encoder in encoders.items():
         if isinstance(encoder, StoredFeatures):
             content.parts[modality] = _stored(encoder.width)
     return content
+
+
+def _heart() -> Traces:
+    """Peaks of one size, five in four seconds, on two leads."""
+    seconds = np.arange(4 * TRACE_RATE) / TRACE_RATE
+    beats = np.exp(-(((seconds % 0.8 - 0.4) / 0.02) ** 2))
+    values = np.stack([0.5 * beats, beats], axis=1).astype(np.float32)
+    return Traces(values, ("I", "II"), "made")
 
 
 def _stored(width: int) -> FeatureSequence:

@@ -58,7 +58,9 @@ def data_sha256(**feeds: Feed) -> str:
         (name, clip.path.name if clip.path else clip.id, clip.start_seconds, clip.end_seconds,
          clip.label, sorted(clip.subset_labels.items()), clip.transcript,
          *([] if clip.emotions is None else [sorted(clip.emotions.items())]),
-         *([clip.context] if clip.context else []))
+         *([clip.context] if clip.context else []),
+         *([] if clip.findings is None else [clip.findings]),
+         *([clip.ecg.name, clip.ecg_start_seconds] if clip.ecg else []))
         for name, feed in feeds.items()
         for clip in feed.clips
     ]  # fmt: skip

@@ -100,7 +100,7 @@ class Run:
     def validate(self, feed: Feed) -> list[Miss]:
         """How far the scores of whole clips are off, and those of their subsets, for intervals."""
         model, position = self.model, self.position
-        packed = not self.data.label_space.classes  # which have no intervals
+        packed = not self.data.label_space.names  # which have no intervals
         model.set_training(False)
         model.method.figures()  # of these clips alone
         share = self.processes.share(list(range(len(feed.clips))))
@@ -224,7 +224,7 @@ class Run:
             position.best, position.waited = error, 0
             training = self.info.training | {"left_out": sorted(left_out), "best_epoch": epoch}
             intervals = {}
-            if not self.data.label_space.classes:
+            if not self.data.label_space.names:
                 intervals = intervals_record(residuals_of(misses))
             info = replace(self.info, metrics=metrics, training=training, intervals=intervals)
             self._save_checkpoint(info)

@@ -19,8 +19,9 @@ from omni_msa.training.data import LabelledInputs
 
 @dataclass(frozen=True)
 class Miss:
-    """One clip's score and label, how far they are apart (of classes: 1 or 0), and the answer in
-    words; and how far the scores of its subsets are from their labels, its own last."""
+    """One clip's score and label, how far they are apart (of classes: 1 or 0; of findings: the mean
+    cross-entropy), and the answer in words; and how far the scores of its subsets are from their
+    labels, its own last."""
 
     error: float
     score: float
@@ -38,12 +39,21 @@ def clip_misses(thinker: Thinker, method: Method, batch: Sequence[LabelledInputs
     for i, (item, scores) in enumerate(zip(batch, reading.scores.tolist(), strict=True)):
         whole = len(item.subsets) - 1
         errors = [abs(s - label) for s, label in zip(scores, item.labels, strict=False)]
-        if method.label_space.classes:
+        if method.label_space.findings and reading.emotions is not None:
+            errors = [_log_loss(row, item.emotions) for row in reading.emotions[i].tolist()]
+            errors = errors[: len(item.subsets)]
+        elif method.label_space.classes:
             errors = [float(error > 0) for error in errors]
         answer = reading.answers[i][whole] if reading.answers else None
         by_subset = dict(zip(item.subsets, errors, strict=True))
         misses.append(Miss(errors[whole], scores[whole], item.labels[whole], answer, by_subset))
     return misses
+
+
+def _log_loss(probabilities: Sequence[float], presence: Sequence[float]) -> float:
+    """Mean binary cross-entropy in nats."""
+    told = [p if is_there else 1 - p for p, is_there in zip(probabilities, presence, strict=True)]
+    return -statistics.fmean(math.log(max(share, 1e-7)) for share in told)
 
 
 def residuals_of(misses: Sequence[Miss]) -> list[Residuals]:
@@ -52,8 +62,8 @@ def residuals_of(misses: Sequence[Miss]) -> list[Residuals]:
 
 
 def validation_metrics(misses: Sequence[Miss], method: Method) -> dict[str, float]:
-    """The figure that counts first (MAE or error rate); then the correlation, where scores and
-    labels both vary, and which answers could not be read.
+    """The figure that counts first (MAE, error rate, or log loss); then the correlation, where
+    scores and labels both vary, and which answers could not be read.
 
     Raises:
         ManifestError: not one clip could be read.
@@ -61,7 +71,8 @@ def validation_metrics(misses: Sequence[Miss], method: Method) -> dict[str, floa
     """
     if not misses:
         raise ManifestError("no validation clip could be read; check the files it names")
-    name = "error_rate" if method.label_space.classes else "mae"
+    names = {"emotion": "error_rate", "ecg": "log_loss"}
+    name = names.get(method.label_space.task, "mae")
     metrics = {name: math.fsum(miss.error for miss in misses) / len(misses)}
     every_error = [error for miss in misses for error in (miss.error, *miss.by_subset.values())]
     if not all(map(math.isfinite, every_error)):

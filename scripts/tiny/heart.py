@@ -71,7 +71,7 @@ class Heart:
     Attributes:
         kind: one of `KINDS`.
         arousal: 0 (calm) to 1; sets the rate, and how much it varies.
-        noise, wander, mains: amplitudes in mV of muscle noise, baseline wander and 50 Hz.
+        noise, wander, mains: amplitudes in mV of muscle noise, baseline wander and the mains' hum.
         is_swapped: the electrodes of both arms were mistaken for each other.
     """
 
@@ -80,6 +80,7 @@ class Heart:
     noise: float = 0.015
     wander: float = 0.08
     mains: float = 0.01
+    mains_hertz: float = 50.0
     is_swapped: bool = False
     seed: int = 0
 
@@ -169,5 +170,5 @@ def _disturbance(heart: Heart, time: np.ndarray, rng: np.random.Generator) -> np
         * rng.uniform(0.2, 1.0, 12)
         for hertz in (0.12, BREATHS, 0.4)
     )
-    hum = np.sin(2 * np.pi * 50 * time + rng.uniform(0, 2 * np.pi))[:, None]
+    hum = np.sin(2 * np.pi * heart.mains_hertz * time + rng.uniform(0, 2 * np.pi))[:, None]
     return noise + heart.wander * drift / 2 + heart.mains * hum * rng.uniform(0.3, 1.0, 12)

@@ -10,7 +10,7 @@ from omni_msa.errors import ManifestError
 
 Progress = Callable[[int, int], None]  # clips that are done, clips in all
 
-FAMILIES = ("mosi", "sims", "meld", "emotion")
+FAMILIES = ("mosi", "sims", "meld", "emotion", "findings")
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,12 @@ class DatasetFacts:
         name: Its name in commands and manifests.
         title: Its authors' name for it.
         label_range: Lowest and highest label.
-        family: Which metrics are usual: "mosi", "sims", "meld" (of numbers) or "emotion" (classes).
+        family: Which metrics are usual: "mosi", "sims", "meld" (of numbers), "emotion" (classes)
+            or "findings".
         split_sizes: Published number of clips of train, valid and test; None without such splits.
         known_bad: Clips that are broken in the release itself, and why; they are left out.
         classes: Its emotions, in the usual order.
+        findings: What its heart records are labelled with, in the usual order.
         remarks: What a user should know of every import.
         variants: Other ways to read the release, by name, and what they do.
     """
@@ -36,6 +38,7 @@ class DatasetFacts:
     split_sizes: dict[str, int] | None = field(default=None, hash=False)
     known_bad: dict[str, str] = field(default_factory=dict, hash=False)
     classes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     variants: dict[str, str] = field(default_factory=dict, hash=False)
 

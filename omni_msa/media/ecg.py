@@ -1,0 +1,40 @@
+"""The heart record of a clip: which file it is, and all files that it is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omni_msa.media.record_files import READERS, is_record
+from omni_msa.values import Clip
+
+MAX_HEADER_BYTES = 65_536
+
+
+def ecg_of(clip: Clip) -> tuple[Path, str] | None:
+    """The record and where it was named: the clip itself, its manifest, or a file beside it
+    (`clip.ecg.hea`); None where there is none."""
+    if clip.ecg is not None:
+        return clip.ecg, f"manifest {clip.ecg.name}"
+    if clip.path is None:
+        return None
+    if is_record(clip.path):
+        return clip.path, clip.path.name
+    for suffix in READERS:
+        beside = clip.path.with_name(f"{clip.path.stem}.ecg{suffix}")
+        if beside.exists():
+            return beside, f"sidecar {beside.name}"
+    return None
+
+
+def files_of(record: Path) -> list[Path]:
+    """The file, and of a WFDB header the signal files that it names, in its folder."""
+    if record.suffix.lower() != ".hea":
+        return [record]
+    try:
+        with open(record, "rb") as file:
+            text = file.read(MAX_HEADER_BYTES).decode("ascii", "replace")
+    except OSError:
+        return [record]
+    lines = [line.split() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    names = dict.fromkeys(words[0] for words in lines[1:])
+    return [record, *(record.parent / name for name in names if Path(name).name == name)]
