@@ -111,22 +111,20 @@ class Regression(Method):
             outputs: torch.Tensor = self.layers(hidden.float())
         return outputs
 
-    def states(
+    def add_heart(
         self,
-        thinker: Thinker,
+        hidden: torch.Tensor,
         clips: Sequence[ThinkerInputs],
         subsets: Sequence[Sequence[Subset]],
     ) -> torch.Tensor:
-        """What the head reads [B, K, H]: last states, and what the heart adds where it is shown."""
-        hidden = thinker.forward(thinker.batch(clips, subsets))
+        """Last states [B, K, H], and what the heart adds where it is shown: what the head reads."""
         if self.heart is None or not any("ecg" in clip.features for clip in clips):
             return hidden
         shown = [torch.tensor(["ecg" in subset for subset in row]) for row in subsets]
         is_shown = pad_sequence(shown, batch_first=True).to(hidden.device)  # [B, K]
         with torch.autocast(hidden.device.type, enabled=False):
             added = self.heart([clip.features.get("ecg") for clip in clips])  # [B, H]
-            fused = hidden.float() + added[:, None]
-        return torch.where(is_shown[..., None], fused, hidden.float())
+        return hidden.float() + added[:, None].where(is_shown[..., None], 0.0)
 
     def read(
         self,
@@ -134,7 +132,8 @@ class Regression(Method):
         clips: Sequence[ThinkerInputs],
         subsets: Sequence[Sequence[Subset]],
     ) -> Reading:
-        hidden = self.states(thinker, clips, subsets)
+        hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
+        hidden = self.add_heart(hidden, clips, subsets)
         return reading_of(self.label_space, self(hidden), hidden)
 
     def losses(
@@ -144,7 +143,8 @@ class Regression(Method):
         subsets: Sequence[Sequence[Subset]],
         labels: Labels,
     ) -> torch.Tensor:
-        hidden = self.states(thinker, clips, subsets)
+        hidden = thinker.forward(thinker.batch(clips, subsets))  # [B, K, H]
+        hidden = self.add_heart(hidden, clips, subsets)
         return head_losses(self.label_space, self(hidden), labels)
 
     @classmethod
