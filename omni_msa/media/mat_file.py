@@ -19,7 +19,7 @@ import numpy as np
 from omni_msa.errors import MediaError
 from omni_msa.foreign import read_limited
 
-MAX_BYTES = 128 * 1024**2  # of a file, and of all that is unpacked of it
+MAX_BYTES = 64 * 1024**2  # of a file, and of all that is unpacked of it
 MAX_ELEMENTS = 1_000  # beside each other
 HEAD_BYTES = 128
 BYTE_ORDERS = {b"IM": "<", b"MI": ">"}

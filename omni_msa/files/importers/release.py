@@ -10,7 +10,7 @@ from omni_msa.errors import ManifestError
 
 Progress = Callable[[int, int], None]  # clips that are done, clips in all
 
-FAMILIES = ("mosi", "sims", "meld", "emotion")
+FAMILIES = ("mosi", "sims", "meld", "emotion", "findings")
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class DatasetFacts:
     Attributes:
         name: Its name in commands and manifests.
         title: Its authors' name for it.
-        label_range: Lowest and highest label.
-        family: Which metrics are usual: "mosi", "sims", "meld" (of numbers) or "emotion" (classes).
+        label_range: Lowest and highest label; of findings, places in their list.
+        family: Which metrics are usual: "mosi", "sims", "meld" (of numbers), "emotion" (classes) or
+            "findings" (any number of them at once).
         split_sizes: Published number of clips of train, valid and test; None without such splits.
         known_bad: Clips that are broken in the release itself, and why; they are left out.
         classes: Its emotions, in the usual order.
+        findings: What its heart records may show, in the usual order.
         remarks: What a user should know of every import.
         variants: Other ways to read the release, by name, and what they do.
     """
@@ -36,6 +38,7 @@ class DatasetFacts:
     split_sizes: dict[str, int] | None = field(default=None, hash=False)
     known_bad: dict[str, str] = field(default_factory=dict, hash=False)
     classes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     variants: dict[str, str] = field(default_factory=dict, hash=False)
 
@@ -50,19 +53,21 @@ class Sample:
 
     `name` is unique in the release ("VIDEO/CLIP", "train/dia0_utt0"), and what `known_bad` and
     notices call it. `video` names the recording that it was cut from, where that is known;
-    `context` holds what was said before it in the same dialogue, the last turn last.
+    `context` holds what was said before it in the same dialogue, the last turn last. A heart record
+    has `findings` in place of a label, and its `speaker` is the patient.
     """
 
     name: str
     path: Path
     split: str
-    label: float
+    label: float | None = None
     text: str | None = None
     subset_labels: dict[str, float] = field(default_factory=dict, hash=False)
     speaker: str | None = None
     video: str | None = None
     emotion: str | None = None
     context: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
