@@ -210,7 +210,8 @@ def _voltages(rows: list[tuple[str, str, np.ndarray]]) -> tuple[tuple[Channel, .
         if factor is None:
             other.append(f"{printable(name)} ({printable(unit)})")
         else:
-            channels.append(Channel(name, np.asarray(values, dtype=np.float64) * factor))
+            with np.errstate(all="ignore"):  # numbers that are no voltage are left to the reader
+                channels.append(Channel(name, np.asarray(values, dtype=np.float64) * factor))
     remark = f"channels that are no voltage were left out: {', '.join(other)}"
     return tuple(channels), (remark,) if other else ()
 

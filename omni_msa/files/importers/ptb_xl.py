@@ -40,10 +40,10 @@ def read_ptb_xl(folder: Path, facts: DatasetFacts, variant: str | None = None) -
     classes = _superclasses(statements, facts)
     samples = [_sample(row, file_column, folder, classes, facts) for row in records.rows]
     require_no_problems(folder, [statements, records])
-    kept = [sample for sample in samples if sample is not None and sample.findings]
-    num_without = len(samples) - len(kept)
+    with_findings = [sample for sample in samples if sample is not None and sample.findings]
+    num_without = len(samples) - len(with_findings)
     notice = f"{num_without} records without a diagnostic superclass are left out"
-    return Release(tuple(kept), (notice,) if num_without else ())
+    return Release(tuple(with_findings), (notice,) if num_without else ())
 
 
 def _superclasses(table: Table, facts: DatasetFacts) -> dict[str, str | None]:
