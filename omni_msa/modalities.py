@@ -32,8 +32,16 @@ MODALITIES: dict[str, Modality] = {
         Modality("ecg", "E", "heart", is_token=False),
     )
 }
-TOKENS = frozenset(name for name, row in MODALITIES.items() if row.is_token)  # the Thinker's
-OTHERS = frozenset(MODALITIES) - TOKENS
+
+
+def tokens() -> Subset:
+    """Those that the Thinker is shown."""
+    return frozenset(name for name, row in MODALITIES.items() if row.is_token)
+
+
+def others() -> Subset:
+    """Those of which a method gets the features."""
+    return frozenset(MODALITIES) - tokens()
 
 
 def subset_name(subset: Subset) -> str:

@@ -134,9 +134,19 @@ def make_content(
     num_frames: int | None = 6,
     size: tuple[int, int] = (56, 84),
     seed: int = 0,
+    ecg_seconds: float | None = None,
 ):
-    """A clip as the reader would return it, with drawn pixels and noise for sound."""
-    from omni_msa.values import SAMPLE_RATE, Clip, ClipContent, Frames, Transcript, Waveform
+    """A clip as the reader would return it, with drawn pixels and noise for sound and heart."""
+    from omni_msa.values import (
+        SAMPLE_RATE,
+        TRACE_RATE,
+        Clip,
+        ClipContent,
+        Frames,
+        Traces,
+        Transcript,
+        Waveform,
+    )
 
     rng = np.random.default_rng(seed)
     parts = {}
@@ -149,5 +159,8 @@ def make_content(
         parts["audio"] = Waveform(samples, "track 0")
     if text is not None:
         parts["text"] = Transcript(text, "option")
+    if ecg_seconds is not None:
+        leads = rng.normal(0, 0.3, (round(ecg_seconds * TRACE_RATE), 2)).astype(np.float32)
+        parts["ecg"] = Traces(leads, ("I", "II"), "made")
     clip = Clip(path=Path(f"clip{seed}.mp4"))
     return ClipContent(clip, f"{seed:064d}", parts)

@@ -259,7 +259,9 @@ def test_label_files_in_no_known_encoding(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(ConfigError, match="mosi, mosei, sims, simsv2, meld, iemocap"):
+    with pytest.raises(
+        ConfigError, match="mosi, mosei, sims, simsv2, meld, iemocap, ptb-xl, cpsc2018"
+    ):
         import_dataset("imdb", tmp_path, tmp_path / "m.jsonl")
 
 
@@ -268,7 +270,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
 
 def test_facts():
     families = [dataset.facts.family for dataset in DATASETS.values()]
-    assert families == ["mosi", "mosi", "sims", "sims", "meld", "emotion"]
+    assert families == ["mosi", "mosi", "sims", "sims", "meld", "emotion", "findings", "findings"]
     assert sum(dataset_by_name("mosi").facts.split_sizes.values()) == 2199
     assert len(dataset_by_name("meld").facts.classes) == 7
     assert dataset_by_name("sims").facts.label_range == (-1.0, 1.0)

@@ -234,7 +234,7 @@ def test_a_method_is_trained_saved_loaded_and_scores(halved, base_folder, tmp_pa
     assert losses[-1] < losses[0]
 
     scorer = Scorer.load(ModelOptions(checkpoint=str(folder)))
-    assert scorer.name == "halved" and scorer.hidden == {"video"}
+    assert scorer.name == "halved" and scorer.hidden == {"video", "ecg"}
     (weights,) = scorer.method.parameters()
     assert weights.numel() == Halved.num_parameters(64, scorer.method.options, LabelSpace())
     records = [scorer.score(clip) for clip in clips]

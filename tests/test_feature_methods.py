@@ -31,13 +31,14 @@ SMALL = {
     "mse-adapter": {"text_tokens": "12", "audio_width": "8", "video_width": "8"},
     "mmolre": {"experts": "2", "rank": "8", "video": "true"},
     "lrcmt": {"width": "16"},
+    "ecg-mamba": {"width": "16", "blocks": "1"},
 }
 HEAD = {"mse-adapter": {"readout": "head"}}
 CONTENTS = [
-    make_content(text="I love this film, it is wonderful.", seconds=1.0, num_frames=2, seed=1),
-    make_content(text="The service was terrible.", seconds=2.0, num_frames=4, seed=2),
-    make_content(text=None, seconds=1.5, num_frames=None, seed=3),
-    make_content(text="Not bad at all.", seconds=None, num_frames=2, seed=4),
+    make_content("I love this film, it is wonderful.", 1.0, 2, seed=1, ecg_seconds=2),
+    make_content("The service was terrible.", 2.0, 4, seed=2, ecg_seconds=3.3),
+    make_content(None, 1.5, None, seed=3, ecg_seconds=2.5),
+    make_content("Not bad at all.", None, 2, seed=4, ecg_seconds=4),
 ]
 SPACES = {
     "sentiment": LabelSpace(-3.0, 3.0, mean=0.2, deviation=1.4),
@@ -100,11 +101,12 @@ def test_its_size_is_known_before_anything_is_loaded(thinker, name):
 
 
 def labelled(labels, emotions=False):
-    """Clips whose voice and words tell the label."""
+    """Clips whose voice, words and heart tell the label."""
     contents = []
     for i, label in enumerate(labels):
         words = "good good" if label > 0 else "evil evil"
-        content = make_content(text=words, seconds=0.5, num_frames=2, seed=i)
+        content = make_content(text=words, seconds=0.5, num_frames=2, seed=i, ecg_seconds=2)
+        content.parts["ecg"].values[:, 0] *= 1.0 if label > 0 else 0.05
         content.parts["audio"].samples[:] *= 1.0 if label > 0 else 0.05
         shown = {"happiness": float(label > 0), "anger": float(label < 0)} if emotions else None
         clip = replace(content.clip, label=label, emotions=shown)
@@ -217,7 +219,7 @@ def test_a_clip_that_cannot_be_shown_is_an_error_in_its_place(thinker):
     )  # fmt: skip
     first, error, last = features.read([0, 1, 2])
     assert isinstance(error, MediaError) and error.code == "nothing_to_score"
-    assert first.parts.keys() == {"text", "audio", "video"} and last.parts
+    assert first.parts.keys() == {"text", "audio", "video", "ecg"} and last.parts
 
 
 def test_features_beyond_the_memory_are_made_again(thinker, monkeypatch):

@@ -341,7 +341,7 @@ def test_what_is_hidden_and_words_are_no_features_to_it(scorer, tmp_path):
     path = feature_file(tmp_path / "a.npz", audio=AUDIO, words=WORDS)
     record = scorer.score(path, hide={"audio"})
     assert record.score is not None and record.text == "I love this film."
-    assert record.modalities == {"text": "feature file", "audio": None, "video": None}
+    assert record.modalities == {"text": "feature file", "audio": None, "video": None, "ecg": None}
     content = make_content()
     content.parts["audio"] = FeatureSequence(AUDIO, "feature file")
     with pytest.raises(MediaError, match="holds features of audio, and this"):

@@ -84,7 +84,7 @@ def test_drop_is_repeatable_and_comma_separated(values, subset):
     [
         (["voice"], "'voice' is not known; choose one of: text, audio, video"),
         ([""], "'' is not known"),
-        (["text,audio", "video"], "leaves nothing to score"),
+        (["text,audio", "video,ecg"], "leaves nothing to score"),
     ],
 )
 def test_drop_refuses(values, words):

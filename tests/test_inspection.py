@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from omni_msa.errors import ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.methods import make_method
-from omni_msa.modalities import MODALITIES
+from omni_msa.modalities import tokens
 from omni_msa.model.identity import base_sha256, file_sha256
 from omni_msa.model.loading import TINY, load_thinker
 from omni_msa.model.lora import LORA_SUFFIXES, LoraSettings, add_lora
@@ -76,7 +76,7 @@ def checkpoint(saved, tmp_path):
 def test_the_built_in_clip_never_changes():
     """Its scores are stored in checkpoints for good, so its numbers are facts."""
     first, second = self_check_content(), self_check_content()
-    assert first.present == set(MODALITIES)
+    assert first.present == tokens()
     np.testing.assert_array_equal(first.parts["video"].rgb, second.parts["video"].rgb)
     assert first.parts["video"].rgb.shape == (4, 112, 112, 3)
     assert first.parts["video"].seconds_per_frame == 0.5

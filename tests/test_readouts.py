@@ -382,7 +382,7 @@ def test_regression_reads_z_scores_and_is_taught_in_them(asked, clip, head):
     losses = readout.losses(asked, [clip], [subsets], Labels(labels))
     expected = (outputs - (labels - 0.1) / 1.5).abs()
     torch.testing.assert_close(losses, expected, atol=TOLERANCE, rtol=0)
-    assert asdict(readout.options) == {"head": head, "dropout": 0.2}
+    assert asdict(readout.options) == {"head": head, "dropout": 0.2, "ecg": False}
     assert sum(p.numel() for p in readout.parameters()) == {"mlp": 17_409, "linear": 65}[head]
 
 

@@ -31,14 +31,14 @@ def test_a_record_holds_all_subsets_drops_and_contributions(scorer):
 
 def test_shapley_is_exact_on_a_game_whose_values_are_known():
     """Additive parts are their own; an interaction of two is shared in halves."""
-    worth = {"text": 1.0, "audio": -0.5, "video": 0.25}
+    worth = {"text": 1.0, "audio": -0.5, "video": 0.25, "ecg": 0.0}
     games = {}
     for subset in all_subsets(frozenset(MODALITIES)):
         games[subset] = sum(worth[m] for m in subset)
         if {"text", "audio"} <= subset:
             games[subset] += 0.8
     values = shapley(games, frozenset(MODALITIES))
-    assert values == pytest.approx({"text": 1.4, "audio": -0.1, "video": 0.25})
+    assert values == pytest.approx({"text": 1.4, "audio": -0.1, "video": 0.25, "ecg": 0.0})
 
 
 def test_the_score_is_the_same_with_and_without_ablation(scorer):

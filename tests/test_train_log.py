@@ -129,6 +129,7 @@ def test_without_tensorboard_the_extra_is_named_before_anything_is_read(
 
 class Numbers:
     class label_space:
+        task = "sentiment"
         classes = ()
 
 

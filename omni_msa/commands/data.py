@@ -24,7 +24,11 @@ data_app = typer.Typer(help="Data sets as manifests.", no_args_is_help=True)
 def import_data(
     *,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="mosi, mosei, sims, simsv2, meld or iemocap.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="mosi, mosei, sims, simsv2, meld, iemocap; heart records: ptb-xl, cpsc2018.",
+        ),
     ],
     folder: Annotated[
         Path,
@@ -45,7 +49,8 @@ def import_data(
         typer.Option(
             metavar="NAME",
             help="Another way to read it: plain-names (meld: test clips that were replaced), "
-            "four-classes (iemocap: happy with excited, sad, neutral, angry).",
+            "four-classes (iemocap: happy with excited, sad, neutral, angry), 500hz (ptb-xl: the "
+            "records at 500 Hz in place of 100).",
         ),
     ] = None,
     show: ShowFlags,

@@ -28,7 +28,7 @@ from omni_msa.commands.labelled import (
 )
 from omni_msa.environment import world_rank
 from omni_msa.errors import ConfigError, MediaError
-from omni_msa.modalities import TOKENS, Subset, in_order
+from omni_msa.modalities import Subset, in_order, tokens
 from omni_msa.options import (
     CHECKPOINTING,
     LANGUAGE,
@@ -293,7 +293,7 @@ def _with_stored_encoders(
         if not absent:
             break
         with suppress(MediaError):  # said when its clip is read
-            values = read_features(path, TOKENS - absent).values
+            values = read_features(path, tokens() - absent).values
             widths |= {name: value.shape[1] for name, value in values.items()}
             absent -= widths.keys()
     if widths:

@@ -43,13 +43,9 @@ if TYPE_CHECKING:
     from omni_msa.scoring.checkpoint import CheckpointInfo
 
 
-NUMBERS = LabelSpace()
-
-
 @dataclass(frozen=True)
 class ScoredClip:
-    """What is known of one clip: its label (of findings, see `findings_family`), and its score
-    under each subset that was scored."""
+    """What is known of one clip: its label (see `findings_family`), and its subsets' scores."""
 
     name: str
     label: float
@@ -238,7 +234,7 @@ def evaluate(
     options: EvaluateOptions,
     failed: int = 0,
     protocol: str = "",
-    space: LabelSpace = NUMBERS,
+    space: LabelSpace | None = None,
 ) -> Evaluation:
     """All figures of one system. Of scores that were parsed from text, also how many could not be,
     and the figures without those.
@@ -246,7 +242,6 @@ def evaluate(
     Args:
         constant: what is always answered for comparison, and what that is.
         protocol: of the ablation, if there is one (see `protocol_of`).
-        space: of the labels.
     """
     labels = np.array([clip.label for clip in scored])
     answers: dict[str, float] = {}
@@ -276,7 +271,7 @@ def evaluate(
         answers=answers,
         parsable_only=parsable_only,
         coverage=coverage_of(scored),
-        presence=presence_figures(scored, space, options),
+        presence=presence_figures(scored, space or LabelSpace(), options),
         ablation=ablation,
         ablation_baseline=always(ablated) if ablation else {},
         protocol=protocol,

@@ -111,13 +111,13 @@ def presence_figures(
 
 def _emotion(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """An accuracy without clips of one kind is NaN, as is all without any."""
-    said = probabilities > PRESENT
+    is_said = probabilities > PRESENT
     shares, f1, weights = [], [], []
     for kind in (True, False):
-        hits = float(np.sum((said == kind) & (labels == kind)))
-        count, num_said = float(np.sum(labels == kind)), float(np.sum(said == kind))
+        hits = float(np.sum((is_said == kind) & (labels == kind)))
+        count, num_positive = float(np.sum(labels == kind)), float(np.sum(is_said == kind))
         shares.append(hits / count if count else np.nan)
-        f1.append(2 * hits / (count + num_said) if count + num_said else 0.0)
+        f1.append(2 * hits / (count + num_positive) if count + num_positive else 0.0)
         weights.append(count)
     total = sum(weights)
     weighted = sum(f * w for f, w in zip(f1, weights, strict=True)) / total if total else np.nan
@@ -130,12 +130,12 @@ def _finding(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
     present, absent = int(labels.sum()), int((~labels).sum())
     above = rankdata(probabilities)[labels].sum() - present * (present + 1) / 2
-    said = probabilities > PRESENT
-    hits, both = float((said & labels).sum()), float(said.sum() + present)
+    is_said = probabilities > PRESENT
+    hits, both = float((is_said & labels).sum()), float(is_said.sum() + present)
     return {
         "auc": float(above / (present * absent)) if present and absent else np.nan,
         "f1": 2 * hits / both if both else 0.0,
-        "accuracy": float(np.mean(said == labels)),
+        "accuracy": float(np.mean(is_said == labels)),
     }
 
 

@@ -112,18 +112,18 @@ class LabelSpace:
         ]
 
     def _with_findings(self, clips: Sequence[Clip]) -> list[Clip]:
-        found = [clip for clip in clips if clip.findings is not None]
-        bad = [c for c in found or clips if not c.findings or {*c.findings} - {*self.findings}]
+        labelled = [clip for clip in clips if clip.findings is not None]
+        bad = [c for c in labelled or clips if not c.findings or {*c.findings} - {*self.findings}]
         if bad:
             raise ManifestError(
                 f"{len(bad)} records have findings that are not among {', '.join(self.findings)}, "
                 f"such as {bad[0].name} ({', '.join(bad[0].findings or ('none',))}); fix the "
                 "manifest's findings column"
             )
-        places = [min(map(self.findings.index, clip.findings or ())) for clip in found]
+        places = [min(map(self.findings.index, clip.findings or ())) for clip in labelled]
         return [
             replace(clip, label=float(place), subset_labels={})
-            for clip, place in zip(found, places, strict=True)
+            for clip, place in zip(labelled, places, strict=True)
         ]
 
     def check(self, clips: Sequence[Clip]) -> None:

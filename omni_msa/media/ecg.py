@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from omni_msa.errors import MediaError
 from omni_msa.media.record_files import READERS, is_record
+from omni_msa.media.wfdb_header import read_header
 from omni_msa.values import Clip
-
-MAX_HEADER_BYTES = 65_536
 
 
 def ecg_of(clip: Clip) -> tuple[Path, str] | None:
@@ -21,20 +22,17 @@ def ecg_of(clip: Clip) -> tuple[Path, str] | None:
         return clip.path, clip.path.name
     for suffix in READERS:
         beside = clip.path.with_name(f"{clip.path.stem}.ecg{suffix}")
-        if beside.exists():
+        if os.path.exists(beside):  # unlike Path, False for a name that cannot be
             return beside, f"sidecar {beside.name}"
     return None
 
 
 def files_of(record: Path) -> list[Path]:
-    """The file, and of a WFDB header the signal files that it names, in its folder."""
+    """The file, and of a WFDB header the signal files that it names."""
     if record.suffix.lower() != ".hea":
         return [record]
     try:
-        with open(record, "rb") as file:
-            text = file.read(MAX_HEADER_BYTES).decode("ascii", "replace")
-    except OSError:
+        names = read_header(record).file_bytes
+    except (MediaError, OSError, ValueError, LookupError):  # said when it is read
         return [record]
-    lines = [line.split() for line in text.splitlines() if line.strip() and line[0] != "#"]
-    names = dict.fromkeys(words[0] for words in lines[1:])
     return [record, *(record.parent / name for name in names if Path(name).name == name)]

@@ -22,7 +22,7 @@ from omni_msa.errors import MediaError, first_line
 from omni_msa.foreign import MAX_TEXT_BYTES, printable
 from omni_msa.media.container import check_regular, explain
 from omni_msa.media.transcripts import clean_words
-from omni_msa.modalities import TOKENS, Subset, in_order
+from omni_msa.modalities import Subset, in_order, tokens
 from omni_msa.values import FeatureSequence, Part, Transcript
 
 SUFFIX = ".npz"
@@ -136,8 +136,8 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
 
 
 def _check_names(path: Path, names: list[str]) -> None:
-    allowed = [*TOKENS, *SYNONYMS, WORDS]
-    listing = f"a feature file holds {', '.join(in_order(TOKENS))} (or vision), and {WORDS}"
+    allowed = [*tokens(), *SYNONYMS, WORDS]
+    listing = f"a feature file holds {', '.join(in_order(tokens()))} (or vision), and {WORDS}"
     if unknown := [name for name in names if name not in allowed]:
         raise _error(path, f"holds {unknown[0][:80]!r}; {listing}")
     features = [SYNONYMS.get(name, name) for name in names if name != WORDS]

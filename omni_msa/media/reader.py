@@ -304,10 +304,10 @@ def _difference(
 def read_ecg(source: OpenClip) -> Traces | None:
     """The heart record, over the clip's own time; None, with a warning, where one that lies beside
     the clip, or that its manifest names, cannot be read."""
-    clip, named = source.clip, ecg_of(source.clip)
-    if named is None:
+    clip, record = source.clip, ecg_of(source.clip)
+    if record is None:
         return None
-    path, where = named
+    path, where = record
     start, end = clip.start_seconds or 0.0, clip.end_seconds
     if end is None:
         end = max(source.ends_seconds, default=None)

@@ -1,4 +1,4 @@
-"""Heart records as files: WFDB (.hea), EDF (.edf), and tables (.csv, .parquet) of millivolts.
+"""Heart records as files: WFDB (.hea), EDF (.edf), tables (.csv, .parquet) and MATLAB (.mat).
 
 Each reader gives `RawRecord`s: channels in millivolts at the file's own rate, with what the file
 calls them. Only the named file is opened, and of a WFDB record the signal files beside its header.
@@ -10,24 +10,28 @@ Shapes: S samples.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from omni_msa.errors import MediaError, first_line
 from omni_msa.foreign import printable
 from omni_msa.media.container import check_regular, explain
+from omni_msa.media.mat_file import read_matrix
+from omni_msa.media.wfdb_header import WfdbHeader, read_header
 
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}  # of a unit
 RATES = (50.0, 10_000.0)  # Hz: what a heart is recorded at
 MAX_SAMPLES = 100_000_000  # of all channels of a file, before anything is read
 MAX_SIGNALS = 512  # of an EDF file
 MAX_TABLE_BYTES = 512 * 1024**2
+MAT_RATE = 500.0  # Hz: a .mat file does not say it
 UNEVEN = 0.01  # how far the steps of a table's time may be from even, as a share
 TABLES = (".csv", ".parquet")
 TIME_NAMES = ("time", "time_s", "seconds", "t")
@@ -68,6 +72,7 @@ class RawRecord:
 
 
 Window = tuple[float | None, float | None]
+T = TypeVar("T")
 
 
 def read_file(path: Path, window: Window = (None, None)) -> RawRecord:
@@ -77,14 +82,49 @@ def read_file(path: Path, window: Window = (None, None)) -> RawRecord:
         MediaError: there is no such file, it is damaged, of another kind, too large, or at a rate
             that no heart is recorded at, or its format needs a package that is not installed.
     """
-    check_regular(path)
+    record = _guarded(path, lambda: _reader(path)(path, window))
+    if not record.channels:
+        raise _error(path, "has no channel that is a voltage")
+    return record
+
+
+def check_file(path: Path) -> None:
+    """Opens a record as far as shows whether it is whole: of WFDB, which comes in tens of
+    thousands of files, the header and the sizes of its signal files; of others, all of it.
+
+    Raises:
+        MediaError: as `read_file` does.
+    """
+    if _reader(path) is read_wfdb:
+        _guarded(path, lambda: _header(path))
+    else:
+        read_file(path)
+
+
+def signal_file(path: Path) -> Path:
+    """Where the samples of a record are: of WFDB, in the first file that its header names."""
+    if path.suffix.lower() != ".hea":
+        return path
+    try:
+        return _guarded(path, lambda: _header(path)).first_file
+    except MediaError:
+        return path
+
+
+def _reader(path: Path) -> Callable[[Path, Window], RawRecord]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise _error(
             path, f"is no heart record; those end in {', '.join(READERS)}", code="unsupported"
         )
+    return reader
+
+
+def _guarded(path: Path, read: Callable[[], T]) -> T:
+    """What is read of a file; whatever is wrong with it is a `MediaError`."""
+    check_regular(path)
     try:
-        record = reader(path, window)
+        return read()
     except (MediaError, MemoryError):
         raise
     except (FileNotFoundError, PermissionError) as error:
@@ -92,9 +132,6 @@ def read_file(path: Path, window: Window = (None, None)) -> RawRecord:
         raise MediaError(explain(missing, error), code="missing") from error
     except DAMAGE as error:
         raise _error(path, f"is damaged or cut short ({printable(first_line(error))})") from error
-    if not record.channels:
-        raise _error(path, "has no channel that is a voltage")
-    return record
 
 
 def _error(path: Path, message: str, code: str = "damaged") -> MediaError:
@@ -147,21 +184,22 @@ def _package(name: str, path: Path) -> Any:
 def read_wfdb(path: Path, window: Window) -> RawRecord:
     """A record of PhysioNet's WFDB library: the header, and its signal files in the same folder."""
     wfdb = _package("wfdb", path)
-    name = str(path.with_suffix(""))
-    header = wfdb.rdheader(name)
-    if getattr(header, "segments", None) is not None or hasattr(header, "seg_name"):
-        raise _error(path, "is made of segments; give the header of one", code="unsupported")
-    for file in header.file_name or ():
-        if Path(file).name != file or not (path.parent / file).is_file():
-            raise _error(path, f"its signal file {printable(file)!r} is not beside it", "missing")
-    rate = _check_rate(path, header.fs)
-    length = header.sig_len or 0
-    _check_size(path, length * (header.n_sig or 0))
-    first, last = _samples(window, rate, length, path)
-    signals = wfdb.rdrecord(name, sampfrom=first, sampto=last).p_signal
-    names = [name or f"channel {i}" for i, name in enumerate(header.sig_name)]
-    channels, warnings = _voltages(list(zip(names, header.units, signals.T, strict=True)))
-    return RawRecord(rate, channels, "wfdb", warnings)
+    header = _header(path)
+    first, last = _samples(window, header.rate, header.length, path)
+    record = wfdb.rdrecord(str(path.with_suffix("")), sampfrom=first, sampto=last)
+    names = [name or f"channel {i}" for i, name in enumerate(record.sig_name)]
+    rows = list(zip(names, record.units, record.p_signal.T, strict=True))
+    channels, warnings = _voltages(rows)
+    return RawRecord(header.rate, channels, "wfdb", warnings)
+
+
+def _header(path: Path) -> WfdbHeader:
+    """The header of a record that is whole, of a size and at a rate that are read."""
+    header = read_header(path)
+    _check_rate(path, header.rate)
+    _check_size(path, header.length * header.num_signals)
+    header.check_files()
+    return header
 
 
 def _voltages(rows: list[tuple[str, str, np.ndarray]]) -> tuple[tuple[Channel, ...], Any]:
@@ -172,7 +210,8 @@ def _voltages(rows: list[tuple[str, str, np.ndarray]]) -> tuple[tuple[Channel, .
         if factor is None:
             other.append(f"{printable(name)} ({printable(unit)})")
         else:
-            channels.append(Channel(name, np.asarray(values, dtype=np.float64) * factor))
+            with np.errstate(all="ignore"):  # numbers that are no voltage are left to the reader
+                channels.append(Channel(name, np.asarray(values, dtype=np.float64) * factor))
     remark = f"channels that are no voltage were left out: {', '.join(other)}"
     return tuple(channels), (remark,) if other else ()
 
@@ -279,15 +318,40 @@ def _with_unit(name: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (name.strip(), "mV")
 
 
+# --- MATLAB ------------------------------------------------------------------------------------
+
+
+def read_mat(path: Path, window: Window) -> RawRecord:
+    """A record of the China Physiological Signal Challenge 2018: a struct `ECG`, whose `data` are
+    the twelve leads in millivolts at 500 Hz, a row each. PhysioNet gives the same records a header,
+    and then the file is that header's.
+    """
+    header = path.with_suffix(".hea")
+    if header.is_file():
+        raise _error(path, f"holds the samples of {header.name}; give that", code="unsupported")
+    data = read_matrix(path, "ECG", "data")
+    if data.ndim != 2 or len(data) != len(LEADS):
+        shape = " x ".join(map(str, data.shape))
+        raise _error(path, f"ECG.data is {shape}; it has {len(LEADS)} rows, the leads in order")
+    _check_size(path, data.size)
+    first, last = _samples(window, MAT_RATE, data.shape[1], path)
+    rows = [(lead, "mV", row[first:last]) for lead, row in zip(LEADS, data, strict=True)]
+    return RawRecord(MAT_RATE, _voltages(rows)[0], "mat")
+
+
 READERS: dict[str, Callable[[Path, Window], RawRecord]] = {
     ".hea": read_wfdb,
     ".edf": read_edf,
     ".csv": read_table,
     ".parquet": read_table,
+    ".mat": read_mat,
 }
 
 
 def is_record(path: Path) -> bool:
-    """Whether a name is a heart record's: a table is one where it is called so (`clip.ecg.csv`)."""
+    """Whether a name is a heart record's: a table is one where it is called so (`clip.ecg.csv`),
+    a .mat file where no header stands beside it, which is the record then."""
     suffix = path.suffix.lower()
+    if suffix == ".mat":
+        return not os.path.isfile(path.with_suffix(".hea"))
     return suffix in READERS and (suffix not in TABLES or path.stem.lower().endswith(".ecg"))

@@ -20,7 +20,7 @@ from torch import nn
 from omni_msa.errors import ConfigError, ModelError, check_choice
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer
-from omni_msa.modalities import MODALITIES, TOKENS, Subset
+from omni_msa.modalities import MODALITIES, Subset, tokens
 from omni_msa.model import prompt
 from omni_msa.model.features import FeatureBuilder
 from omni_msa.model.thinker import Thinker
@@ -144,7 +144,7 @@ class Method(nn.Module):
     @classmethod
     def modalities(cls, options: Any) -> Subset:
         """Those it can use. By default, what the Thinker can be shown."""
-        return TOKENS
+        return tokens()
 
     @classmethod
     def unused_modalities(cls, options: Any) -> Subset:

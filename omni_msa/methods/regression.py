@@ -24,7 +24,7 @@ from omni_msa.media.record_files import LEADS
 from omni_msa.methods.heads import head_losses, reading_of
 from omni_msa.methods.layers.ecg import EcgEncoder
 from omni_msa.methods.method import Labels, Method, Reading, TrainedBy, in_weights
-from omni_msa.modalities import TOKENS, Subset
+from omni_msa.modalities import Subset, tokens
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.thinker import Thinker
 
@@ -103,7 +103,7 @@ class Regression(Method):
 
     @classmethod
     def modalities(cls, options: RegressionOptions) -> Subset:
-        return TOKENS | ({"ecg"} if options.ecg else frozenset())
+        return tokens() | ({"ecg"} if options.ecg else frozenset())
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [..., H] -> outputs [..., O] (`LabelSpace.num_outputs`), in fp32."""

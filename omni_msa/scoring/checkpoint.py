@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omni_msa.errors import ConfigError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.foreign import read_json
-from omni_msa.modalities import OTHERS, TOKENS
+from omni_msa.modalities import others, tokens
 from omni_msa.model.identity import ADAPTER_FILES, base_sha256, file_sha256, is_base
 from omni_msa.model.prompt import VERSIONS
 from omni_msa.options import PROMPT_VERSION, MediaOptions
@@ -176,7 +176,7 @@ def _scoring(method: Method) -> dict[str, Any]:
     """What a record depends on and neither weights nor name tell; empty for most methods."""
     used = method.modalities(method.options)
     facts: dict[str, Any] = {"options": method.scoring_options()}
-    facts |= {"unused": sorted(TOKENS - used), "uses": sorted(used & OTHERS)}
+    facts |= {"unused": sorted(tokens() - used), "uses": sorted(used & others())}
     return {name: value for name, value in facts.items() if value}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omni_msa.media.identity import json_sha256
-from omni_msa.modalities import OTHERS, Subset, in_order
+from omni_msa.modalities import Subset, in_order, others
 from omni_msa.model.folders import TINY, local_folder
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, media_options, read_info
@@ -66,7 +66,7 @@ class ScorerIdentity:
             "prompt": info.prompt_version,
             "ablation": [ablation.enabled, sorted(ablation.drop)],
             # what a method never looks at beside tokens is not hidden from it
-            "hide": sorted((hide | self.hidden) - (OTHERS & self.hidden)),
+            "hide": sorted((hide | self.hidden) - (others() & self.hidden)),
         }
         if self.options:
             parts["options"] = self.options
@@ -80,7 +80,7 @@ class ScorerIdentity:
 def unused_of(info: CheckpointInfo) -> Subset:
     """The modalities that a checkpoint's method cannot use, by its own account."""
     uses, unused = (frozenset(info.scoring.get(key, ())) for key in ("uses", "unused"))
-    return unused | (OTHERS - uses)
+    return unused | (others() - uses)
 
 
 def named_checkpoint(options: ModelOptions) -> Path | None:

@@ -15,7 +15,7 @@ import torch
 from omni_msa.errors import ConfigError, ModelError, check_choice
 from omni_msa.files.labels import LabelSpace
 from omni_msa.methods import Method, method_named, parse_options
-from omni_msa.modalities import TOKENS, Subset, all_subsets, in_order
+from omni_msa.modalities import Subset, all_subsets, in_order, tokens
 from omni_msa.model.encoders import ENCODERS, Extent
 from omni_msa.model.estimates import (
     GIB,
@@ -72,7 +72,7 @@ class Workload:
     media: MediaOptions = field(default_factory=MediaOptions)
     width: int = 1280  # pixels of the picture, as displayed
     height: int = 720
-    modalities: Subset = field(default=TOKENS)
+    modalities: Subset = field(default_factory=tokens)
     purpose: str = "score"
     method: str = TrainOptions.method
     subsets: str = "packed"  # "packed": every subset in the same pass; "full": the clip alone
@@ -88,7 +88,7 @@ class Workload:
                 f"batch {self.batch_size}"
             )
         for name in self.modalities:
-            check_choice("modality", name, in_order(TOKENS))
+            check_choice("modality", name, in_order(tokens()))
         if not self.modalities:
             raise ConfigError("a clip shows at least one modality, got none")
 

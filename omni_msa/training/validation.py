@@ -52,8 +52,9 @@ def clip_misses(thinker: Thinker, method: Method, batch: Sequence[LabelledInputs
 
 def _log_loss(probabilities: Sequence[float], presence: Sequence[float]) -> float:
     """Mean binary cross-entropy in nats."""
-    told = [p if is_there else 1 - p for p, is_there in zip(probabilities, presence, strict=True)]
-    return -statistics.fmean(math.log(max(share, 1e-7)) for share in told)
+    pairs = zip(probabilities, presence, strict=True)
+    shares = [probability if is_there else 1 - probability for probability, is_there in pairs]
+    return -statistics.fmean(math.log(max(share, 1e-7)) for share in shares)
 
 
 def residuals_of(misses: Sequence[Miss]) -> list[Residuals]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from omni_msa.errors import MediaError
 from omni_msa.files.importers.release import Progress, Release
@@ -12,6 +13,7 @@ from omni_msa.files.leaks import shared_clips, shared_clips_line
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN
 from omni_msa.media.container import enough_memory
 from omni_msa.media.probe import probe
+from omni_msa.media.record_files import check_file, is_record, signal_file
 from omni_msa.values import Clip, MediaFacts
 
 LONG_SECONDS = 60.0  # an utterance that lasts longer is often cut wrongly
@@ -37,16 +39,21 @@ def leave_out_missing(release: Release) -> Release:
 
 
 def leave_out_unreadable(release: Release, progress: Progress | None = None) -> Release:
-    """Opens every file: without those in which nothing decodes; notices of other oddities."""
+    """Opens every file: without those in which nothing decodes; notices of other oddities.
+
+    Of WFDB records, header and sizes alone are looked at: reading 21,000 whole takes ten minutes.
+    """
     samples, error_messages, clips_with_warnings, long_clips = [], [], [], []
     for number, sample in enumerate(release.samples, start=1):
         try:
             with enough_memory(sample.path):
-                facts = probe(sample.path)
+                facts = _facts(sample.path)
         except MediaError as error:
             error_messages.append(str(error))
         else:
-            if facts.video is None and facts.audio is None:
+            if facts is None:
+                samples.append(sample)
+            elif facts.video is None and facts.audio is None:
                 error_messages.append(f"{sample.path}: has neither picture nor sound")
             else:
                 samples.append(sample)
@@ -74,6 +81,14 @@ def leave_out_unreadable(release: Release, progress: Progress | None = None) -> 
     return release.revise(samples, notices)
 
 
+def _facts(path: Path) -> MediaFacts | None:
+    """What a file holds; None of a heart record that can be read."""
+    if not is_record(path):
+        return probe(path)
+    check_file(path)
+    return None
+
+
 def _duration_seconds(facts: MediaFacts) -> float:
     if facts.video is not None:
         return facts.video.end_seconds
@@ -82,7 +97,7 @@ def _duration_seconds(facts: MediaFacts) -> float:
 
 def report_duplicates(release: Release) -> Release:
     """Adds a notice of clips in several splits with the same bytes: test clips seen in training."""
-    clips = [Clip(path=s.path, id=s.name, split=s.split) for s in release.samples]
+    clips = [Clip(path=signal_file(s.path), id=s.name, split=s.split) for s in release.samples]
     pairs = shared_clips(clips)
     return release.revise(notices=[shared_clips_line(pairs)] if pairs else [])
 

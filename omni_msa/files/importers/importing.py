@@ -142,6 +142,7 @@ def _row(sample: Sample, dataset: str, folder: Path, manifest: Path) -> dict[str
     row: dict[str, Any] = {"clip": _clip_path(sample.path, folder, manifest), "text": sample.text}
     row["label"] = sample.label
     row |= {f"label_{subset}": value for subset, value in sample.subset_labels.items()}
+    row["findings"] = list(sample.findings) or None
     row |= {"emotion": sample.emotion, "split": sample.split, "speaker": sample.speaker}
     row["video"] = sample.video
     row["context"] = list(sample.context) or None

@@ -20,13 +20,13 @@ class DatasetFacts:
     Attributes:
         name: Its name in commands and manifests.
         title: Its authors' name for it.
-        label_range: Lowest and highest label.
-        family: Which metrics are usual: "mosi", "sims", "meld" (of numbers), "emotion" (classes)
-            or "findings".
+        label_range: Lowest and highest label; of findings, places in their list.
+        family: Which metrics are usual: "mosi", "sims", "meld" (of numbers), "emotion" (classes) or
+            "findings" (any number of them at once).
         split_sizes: Published number of clips of train, valid and test; None without such splits.
         known_bad: Clips that are broken in the release itself, and why; they are left out.
         classes: Its emotions, in the usual order.
-        findings: What its heart records are labelled with, in the usual order.
+        findings: What its heart records may show, in the usual order.
         remarks: What a user should know of every import.
         variants: Other ways to read the release, by name, and what they do.
     """
@@ -53,19 +53,21 @@ class Sample:
 
     `name` is unique in the release ("VIDEO/CLIP", "train/dia0_utt0"), and what `known_bad` and
     notices call it. `video` names the recording that it was cut from, where that is known;
-    `context` holds what was said before it in the same dialogue, the last turn last.
+    `context` holds what was said before it in the same dialogue, the last turn last. A heart record
+    has `findings` in place of a label, and its `speaker` is the patient.
     """
 
     name: str
     path: Path
     split: str
-    label: float
+    label: float | None = None
     text: str | None = None
     subset_labels: dict[str, float] = field(default_factory=dict, hash=False)
     speaker: str | None = None
     video: str | None = None
     emotion: str | None = None
     context: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
