@@ -9,6 +9,7 @@ import typer
 from omni_msa.commands.clips import (
     ClipFlags,
     defer_scorer,
+    for_records,
     gather_inputs,
     print_scores,
     score_clips,
@@ -49,7 +50,8 @@ def ablate(
     ablation, hide = AblationOptions(drop=parse_modalities(drop or [])), frozenset[str]()
     batch.check(show)  # before the model is loaded
     inputs = gather_inputs(clips, batch, show)
-    scorer = defer_scorer(model.options(), media.overrides(), show)
+    options = for_records(model.options(), inputs, show)
+    scorer = defer_scorer(options, media.overrides(), show)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
     print_scores(done, inputs, batch, show, subsets=not drop)

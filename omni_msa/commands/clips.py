@@ -134,6 +134,24 @@ def _with_words(clips: list[Clip], words: str) -> tuple[list[Clip], Sequence[str
     return [replace(clip, transcript_source=transcript.source)], notices
 
 
+def for_records(options: ModelOptions, inputs: Inputs, show: ShowFlags) -> ModelOptions:
+    """The embedded checkpoint of heart records, where they are all there is and no model is named.
+    Beside clips, a record is scored as one of which only the heart is known."""
+    from omni_msa.media.record_files import is_record
+
+    if not options.embedded or options.model is not None:
+        return options
+    are_records = [clip.path is not None and is_record(clip.path) for clip in inputs.clips]
+    if all(are_records):
+        return replace(options, checkpoint="tiny-ecg")
+    if any(are_records):
+        show.note(
+            f"{sum(are_records)} heart records are scored as clips are; give them alone, or "
+            "--checkpoint tiny-ecg, for findings"
+        )
+    return options
+
+
 def load_scorer(
     options: ModelOptions, media: dict[str, Any], show: ShowFlags, beside: Scorer | None = None
 ) -> Scorer:
@@ -179,10 +197,10 @@ def _say_notice(scorer: Scorer) -> None:
     """What the checkpoint says of itself; of the embedded one, what to use in its place."""
     from omni_msa.display.notice import DEMONSTRATION, due_today
     from omni_msa.display.output import say
-    from omni_msa.model.loading import TINY
+    from omni_msa.model.folders import EMBEDDED
 
     folder, own = scorer.checkpoint.folder, scorer.checkpoint.info.notice
-    if folder is not None and folder.parent == TINY:
+    if folder == EMBEDDED["tiny"]:
         own = DEMONSTRATION if due_today(cache_home()) else None
     notice = "; ".join(filter(None, (own, *scorer.remarks)))
     if notice:

@@ -11,6 +11,7 @@ from omni_msa.commands.clips import (
     ClipFlags,
     Inputs,
     defer_scorer,
+    for_records,
     gather_inputs,
     load_scorer,
     print_scores,
@@ -74,13 +75,14 @@ def score(
     batch.check(show)  # before the model is loaded
     collector = _collector(states, batch)
     inputs = gather_inputs(clips, batch, show)
+    options = for_records(model.options(), inputs, show)
 
     def load() -> Scorer:
-        scorer = load_scorer(model.options(), media.overrides(), show)
+        scorer = load_scorer(options, media.overrides(), show)
         scorer.state_collector = collector
         return scorer
 
-    scorer = defer_scorer(model.options(), media.overrides(), show, load)
+    scorer = defer_scorer(options, media.overrides(), show, load)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
     try:

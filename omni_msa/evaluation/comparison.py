@@ -11,9 +11,9 @@ from typing import Any
 from omni_msa.errors import ConfigError
 from omni_msa.evaluation.evaluate import family_of
 from omni_msa.files.labels import LabelSpace, label_space_of
-from omni_msa.model.folders import TINY
 from omni_msa.options import ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, read_info
+from omni_msa.scoring.identity import named_checkpoint
 from omni_msa.values import Clip
 
 # Of a run's record: what may differ between two seeds of the same training.
@@ -75,9 +75,8 @@ def systems(
 
 
 def _system(model: ModelOptions, clips: Sequence[Clip], family: str) -> System:
-    folder = Path(model.checkpoint) if model.checkpoint is not None else TINY / "checkpoint"
-    emotions = family == "emotion"
-    if model.checkpoint is not None or (model.embedded and not emotions):
+    emotions, folder = family == "emotion", named_checkpoint(model)
+    if folder is not None and not (model.embedded and emotions):
         return System(model, read_info(folder).label_space)
     task = "emotion" if emotions else "sentiment"
     space = label_space_of(clips, task, model.label_range)

@@ -42,7 +42,15 @@ def read_record(path: Path, window: Window = (None, None)) -> RecordReading:
     Raises:
         MediaError: it cannot be read, has no lead of a known name, or none that shows anything.
     """
-    raw = read_file(path, window)
+    return clean_record(path, read_file(path, window))
+
+
+def clean_record(path: Path, raw: RawRecord) -> RecordReading:
+    """The leads of what was read of a file.
+
+    Raises:
+        MediaError: it has no lead of a known name, or none that shows anything.
+    """
     leads, warnings = _leads(path, raw)
     length = len(next(iter(leads.values())))
     if length < LEAST_SECONDS * raw.rate:

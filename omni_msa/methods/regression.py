@@ -30,7 +30,7 @@ from omni_msa.model.thinker import Thinker
 
 HEAD_WIDTH = 256
 HEAD_DROPOUT = 0.2
-ECG_WIDTH, ECG_BLOCKS = 64, 2  # of the encoder of heart records
+ECG_WIDTH, ECG_BLOCKS = 32, 2  # of the encoder of heart records
 
 
 def mlp_head(width: int, dropout: float = HEAD_DROPOUT, outputs: int = 1) -> nn.Sequential:

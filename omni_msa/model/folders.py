@@ -11,6 +11,9 @@ from omni_msa.model.shards import thinker_shards
 
 SETTINGS = ("*.json", "*.jinja", "*.txt")
 TINY = Path(__file__).parent / "assets" / "tiny"
+# The embedded checkpoints, by the names that `--checkpoint` knows them by: one of clips, and one of
+# heart records.
+EMBEDDED = {"tiny": TINY / "checkpoint", "tiny-ecg": TINY / "ecg"}
 
 
 def local_folder(name: str) -> Path | None:

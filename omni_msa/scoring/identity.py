@@ -8,9 +8,11 @@ from typing import Any
 
 from omni_msa.media.identity import json_sha256
 from omni_msa.modalities import Subset, in_order, others
-from omni_msa.model.folders import TINY, local_folder
+from omni_msa.model.folders import EMBEDDED, local_folder
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import CheckpointInfo, media_options, read_info
+
+NO_DEVICE = "no medical device: what a model says of a heart is no diagnosis"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ScorerIdentity:
         if self.folder is None:
             return (f"zero-shot: no checkpoint, {self.base} is read by {self.method}",)
         remarks, info = [], self.info
+        if info.label_space.findings:
+            remarks.append(NO_DEVICE)
         if info.hide:
             names = " and ".join(in_order(frozenset(info.hide)))
             remarks.append(f"trained without {names}: the checkpoint is not shown it")
@@ -45,11 +49,11 @@ class ScorerIdentity:
 
     def describe(self) -> dict[str, Any]:
         """The `model` object of a record, without its fingerprint."""
-        embedded = self.folder is not None and self.folder.parent == TINY
         folder = str(self.folder) if self.folder is not None else None
+        own = {str(folder): name for name, folder in EMBEDDED.items()}
         return {
             "base": self.base,
-            "checkpoint": "tiny" if embedded else folder,
+            "checkpoint": own.get(folder, folder) if folder is not None else None,
             "readout": self.method,
             "quantize": self.quantize,
         }
@@ -85,9 +89,8 @@ def unused_of(info: CheckpointInfo) -> Subset:
 
 def named_checkpoint(options: ModelOptions) -> Path | None:
     """The checkpoint that the options mean; None for a bare base."""
-    if options.checkpoint is not None:
-        return Path(options.checkpoint)
-    return TINY / "checkpoint" if options.embedded else None
+    name = "tiny" if options.embedded else options.checkpoint
+    return None if name is None else EMBEDDED.get(name, Path(name))
 
 
 def identity_before_loading(
