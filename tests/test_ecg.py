@@ -168,7 +168,13 @@ def test_a_folder_gives_records_and_not_what_lies_beside_clips(clip, tmp_path):
     for name in ("r.hea", "r.dat", "s.edf", "a.ecg.edf", "b.ecg.csv"):
         (tmp_path / name).write_bytes(b"")
     clips, notices = expand_inputs([str(tmp_path)])
-    assert [c.path.name for c in clips] == ["a.mp4", "r.hea", "s.edf"] and not notices
+    assert [c.path.name for c in clips] == ["a.mp4"]
+    assert notices == [
+        f"2 heart records in {tmp_path} skipped: score them without clips beside them"
+    ]
+    clip.path.unlink()
+    clips, notices = expand_inputs([str(tmp_path)])
+    assert [c.path.name for c in clips] == ["r.hea", "s.edf"] and not notices
     clips, _ = expand_inputs([str(tmp_path / "b.ecg.csv")])
     assert [c.path.name for c in clips] == ["b.ecg.csv"]
 

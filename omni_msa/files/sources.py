@@ -30,8 +30,8 @@ _AUDIO = """
     aac ac3 adts aif aifc aiff alac amr ape au awb caf dts ec3 eac3 f4a flac gsm m4a m4b mka mp2 mp3
     mpga oga ogg ogx oma opus ra rf64 snd spx tak tta voc w64 wav wave weba wma wv
 """
-_RECORDS = "edf hea"  # of hearts
-MEDIA_SUFFIXES = frozenset("." + name for name in f"{_VIDEO} {_AUDIO} {_RECORDS}".split())
+RECORD_SUFFIXES = frozenset({".edf", ".hea"})  # of hearts
+MEDIA_SUFFIXES = frozenset("." + name for name in (_VIDEO + _AUDIO).split()) | RECORD_SUFFIXES
 BESIDE_SUFFIXES = (*TRANSCRIPT_SUFFIXES, ".dat")  # of files that belong to a clip
 LIKE_OURS = {  # names that others give to columns of ours
     **dict.fromkeys(("start", "begin", "from", "onset", "start_time"), "start_seconds"),
@@ -210,21 +210,25 @@ def _children(folder: Path, inputs: _Inputs) -> list[Path]:
 
 def _add_media(paths: Iterable[Path], where: str, inputs: _Inputs) -> int:
     """Add files with a media suffix and a notice of those skipped; returns how many were added."""
-    num_clips = 0
+    media: list[Path] = []
     num_by_suffix: Counter[str] = Counter()
     for path in paths:
         suffix, is_sidecar = path.suffix.lower(), path.stem.lower().endswith(".ecg")
         if suffix in MEDIA_SUFFIXES and not is_sidecar and _is_file_or_broken_link(path):
-            inputs.clips.append(Clip(path=path))
-            num_clips += 1
+            media.append(path)
         elif suffix not in BESIDE_SUFFIXES and not is_sidecar:
             num_by_suffix[suffix or "no extension"] += 1
+    clips = [path for path in media if path.suffix.lower() not in RECORD_SUFFIXES] or media
+    inputs.clips += [Clip(path=path) for path in clips]
+    if num_records := len(media) - len(clips):
+        total = _count(num_records, "heart record")
+        inputs.notices.append(f"{total} in {where} skipped: score them without clips beside them")
     if num_by_suffix:
         names = [name for name, _ in num_by_suffix.most_common(_MAX_SUFFIXES_NAMED)]
         names += ["..."] if len(num_by_suffix) > len(names) else []
         total = _count(num_by_suffix.total(), "other file")
         inputs.notices.append(f"{total} in {where} skipped ({', '.join(names)})")
-    return num_clips
+    return len(clips)
 
 
 def _is_file_or_broken_link(path: Path) -> bool:
