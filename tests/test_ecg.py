@@ -301,3 +301,9 @@ def test_a_heart_can_be_left_out_and_what_does_not_look_at_it_keeps_its_fingerpr
     assert identity.hidden == others()
     shown_all = replace(identity, hidden=frozenset())
     assert identity.fingerprint(everything) == shown_all.fingerprint(everything)
+
+
+def test_a_heart_that_a_model_does_not_look_at_is_said(clip, scorer, fused):
+    assert "ecg not looked at: sidecar a.ecg.csv" in scorer.score(clip).warnings
+    record = fused.score(clip)
+    assert record.modalities["ecg"] == "sidecar a.ecg.csv" and not record.warnings

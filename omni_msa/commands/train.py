@@ -250,7 +250,7 @@ def train(
         method = method_named(train.method)
         options = TrainOptions.of(method.recipe, choices)
         own = parse_options(method, options.method_options)
-        unused = method.unused_modalities(own)
+        unused = _unused(method, own, clips, show)
         model = _with_stored_encoders(model, clips, method, own, read.hide, show)
         feeds = [file_feed(space.labelled(split), chosen, read, unused) for split in splits]
         labelled = TrainingData(feeds[0], feeds[1], space, read.hide)
@@ -269,6 +269,20 @@ def train(
             raise
     if world_rank() == 0:
         print_trained(output, info, show.json)
+
+
+def _unused(method: type[Method], options: Any, clips: Sequence[Clip], show: ShowFlags) -> Subset:
+    """The modalities that the method cannot use; hearts that it leaves alone are counted."""
+    from omni_msa.media.ecg import ecg_of
+
+    unused = method.unused_modalities(options)
+    hearts = sum(ecg_of(clip) is not None for clip in clips) if "ecg" in unused else 0
+    if hearts:
+        show.note(
+            f"{hearts} clips have a heart record, which {method.name} does not look at; regression "
+            "does with --set ecg=true"
+        )
+    return unused
 
 
 def _with_stored_encoders(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from omni_msa.errors import MediaError, ModelError
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Ablation, Record
+from omni_msa.media.ecg import ecg_of
 from omni_msa.methods import Reading
 from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
 from omni_msa.options import AblationOptions
@@ -125,6 +126,9 @@ def _record(
     }
     # what the checkpoint is never shown is said by its own remark
     dropped = tuple(f"dropped on request: {m}" for m in MODALITIES if m in hide - scorer.hidden)
+    if "ecg" in scorer.method.unused_modalities(scorer.method.options):
+        if record := ecg_of(content.clip):
+            dropped += (f"ecg not looked at: {record[1]}",)
     words = content.parts["text"] if "text" in shown else None
     text = (words.text or None) if isinstance(words, Transcript | FeatureSequence) else None
     language = other_language(text, scorer.checkpoint.info.languages) if text else ()

@@ -80,9 +80,15 @@ STEPS = (
          "{work}/adapter --base {work}/base --epochs 2 --clips {count:4000} --rated {count:5000} "
          "--varied {count:8000} --spoken {count:2000} --learning-rate 1e-3 " + WORDS + " " + CLIPS,
          ("base",), 2),
+    Step("hearts", "tiny.hearts", "{work}/hearts --train {count:1600} --valid {count:300}"),
+    Step("ecg", "tiny.ecg", "{work}/ecg --base {work}/base --hearts {work}/hearts --epochs 20",
+         ("base", "hearts")),
+    Step("checkpoint", "tiny.clip_hearts",
+         "{work}/checkpoint --base {work}/base --checkpoint {work}/adapter --clips {count:2000} "
+         "--epochs 8 " + CLIPS, ("adapter",), 2),
     Step("measure", "tiny.measure",
-         "--model {work}/base --checkpoint {work}/adapter --corpus {work}/test "
-         "--sentences {sentences}", ("adapter", "test"), 2),
+         "--model {work}/base --checkpoint {work}/checkpoint --corpus {work}/test "
+         "--sentences {sentences}", ("checkpoint", "test"), 2),
     Step("study-words", "tiny.pretrain",
          "{work}/study-words --start {work}/skeleton --answers descriptions --steps {count:800} "
          "--rated 64 --learning-rate 1.5e-3 " + WORDS, ("skeleton",), study=True),
@@ -176,11 +182,11 @@ def show(steps: tuple[Step, ...]) -> None:
 
 
 def install(work: Path) -> None:
-    """Makes base and adapter the package's embedded model."""
-    for source, name in (("base", "base"), ("adapter", "checkpoint")):
-        shutil.rmtree(TINY / name)
+    """Makes base and checkpoints the package's embedded model."""
+    for name in ("base", "checkpoint", "ecg"):
+        shutil.rmtree(TINY / name, ignore_errors=True)
         unwanted = shutil.ignore_patterns("*.state", "run", "*log.jsonl", "*.lock")
-        shutil.copytree(work / source, TINY / name, ignore=unwanted)
+        shutil.copytree(work / name, TINY / name, ignore=unwanted)
         for path in (TINY / name).iterdir():
             path.chmod(0o644)  # safetensors lets its owner alone read what it writes
 
