@@ -124,7 +124,8 @@ CheckpointFolder = Annotated[
         "--checkpoint",
         metavar="DIR",
         panel=_MODEL,
-        help="A trained adapter and readout for that Thinker.",
+        help="A trained adapter and readout for that Thinker; tiny-ecg: the embedded one of heart "
+        "records.",
     ),
 ]
 Quantize = Annotated[

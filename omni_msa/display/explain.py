@@ -25,7 +25,8 @@ checkpoint may use another range: every card, table and record names it. Scores 
 can be compared only if both were trained on the same scale and the same kind of clips.
 
 A checkpoint that was trained on emotions answers with the name of one. The score is then that
-emotion's number in the checkpoint's list, and is no measure of more or less.
+emotion's number in the checkpoint's list, and is no measure of more or less. One that was trained
+on heart records gives the probability of each finding; what it says is no diagnosis.
 
 A score is one number for the whole clip. Somebody who is glad and then sad may get a 0, as may
 somebody who feels nothing. Cut long recordings into utterances first.
@@ -34,7 +35,8 @@ somebody who feels nothing. Cut long recordings into utterances first.
 
 A clip has up to three modalities: `text` (the words), `audio` (the voice) and `video` (the face).
 The model scores the clip with nothing shown, with each modality alone, with each pair and with
-everything: eight scores. `omni-msa ablate` shows them.
+everything: eight scores. `omni-msa ablate` shows them. Where there is a heart record beside a clip,
+`ecg` is a fourth modality, and there are sixteen.
 
 - **With nothing shown** is the model's answer before it has seen the clip.
 - **contribution** is a modality's share of the score: how far it moves the score, averaged over all
