@@ -8,15 +8,27 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SHARED
 
+from omni_msa.__main__ import main
 from omni_msa.media import read_clip
+from omni_msa.media.record_files import LEADS
 from omni_msa.model.loading import TINY
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
+from omni_msa.scoring.identity import NO_DEVICE
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import Clip
+from scripts.tiny.heart import record as record_heart
+from scripts.tiny.hearts import heart_of
+from scripts.tiny.measure_ecg import content_of, macro_auc
 
 SAMPLES = ROOT / "sample_media"
 FACTS = json.loads((SAMPLES / "facts.json").read_text())
+HEARTS = json.loads((SAMPLES / "hearts.json").read_text())
 MEDIA_SECONDS = 0.15  # containers round durations to frames and audio blocks
+
+
+@pytest.fixture(scope="module")
+def tiny_ecg():
+    return Scorer.load(ModelOptions(checkpoint="tiny-ecg"))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +77,7 @@ def test_every_sample_is_read_as_ffprobe_describes_it(name):
 
 def test_the_samples_scores_go_with_what_the_generator_meant(records):
     for name, record in records.items():
-        meant = FACTS[name]["generator"]["sentiment"]
+        meant = FACTS[name]["generator"]["sentiment"] + HEARTS.get(name, {}).get("term", 0.0)
         assert abs(record.score - meant) < 1.5, (name, record.score, meant)
         if abs(meant) > 1:
             assert (record.score > 0) == (meant > 0), (name, record.score, meant)
@@ -118,3 +130,46 @@ def test_words_are_rated_as_people_rate_them(tiny):
     scores = [tiny.score(Clip(transcript=s.text)).score for s in part]
     assert len(part) > 80
     assert np.corrcoef(scores, [s.rating for s in part])[0, 1] > 0.6
+
+
+# --- hearts ------------------------------------------------------------------------------------
+
+
+def test_a_racing_heart_contributes_most_where_nothing_else_is_said(records):
+    record = records["racing.mp4"]
+    assert len(record.ablation.subsets) == 16 and record.modalities["ecg"].startswith("sidecar")
+    contribution = record.ablation.contribution
+    assert max(contribution, key=lambda name: abs(contribution[name])) == "ecg"
+    assert contribution["ecg"] < -0.5 and record.interval[0] < record.score < record.interval[1]
+
+
+@pytest.mark.parametrize("name", ["record.hea", "record.edf"])
+def test_records_alone_are_read_by_the_embedded_checkpoint_of_hearts(capsys, name):
+    pytest.importorskip("wfdb", reason="the extra ecg is not installed")
+    assert main(["score", str(SAMPLES / name), "--json"]) == 0
+    output = capsys.readouterr()
+    row = json.loads(output.out)
+    findings = row["findings"]
+    assert [max(findings, key=lambda finding: findings[finding])] == HEARTS[name]["findings"]
+    assert row["model"]["checkpoint"] == "tiny-ecg" and NO_DEVICE in row["warnings"]
+    assert "demonstration" in output.err and "no medical device" in output.err
+
+
+def test_beside_a_clip_a_record_is_scored_as_one(capsys):
+    pytest.importorskip("pyedflib", reason="the extra ecg is not installed")
+    names = [str(SAMPLES / name) for name in ("glad.mp4", "record.edf")]
+    assert main(["score", *names, "--json"]) == 0
+    output = capsys.readouterr()
+    rows = json.loads(output.out)
+    assert [row["findings"] for row in rows] == [None, None] and rows[1]["score"] is not None
+    assert "heart records beside clips (1) are scored as clips are" in output.err
+
+
+@pytest.mark.slow
+def test_unseen_hearts_are_told_apart_with_and_without_a_lead(tiny_ecg):
+    """The whole figures are in docs/measurements.md; these are of fewer records."""
+    hearts = [heart_of(seed) for seed in range(2_500_000, 2_500_080)]
+    values = [record_heart(heart, 10.0) for heart in hearts]
+    whole = macro_auc(tiny_ecg, [content_of(v, LEADS) for v in values], hearts)
+    without = macro_auc(tiny_ecg, [content_of(v, LEADS[:6]) for v in values], hearts)
+    assert whole > 0.95 and without > 0.9

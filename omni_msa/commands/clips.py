@@ -146,8 +146,8 @@ def for_records(options: ModelOptions, inputs: Inputs, show: ShowFlags) -> Model
         return replace(options, checkpoint="tiny-ecg")
     if any(are_records):
         show.note(
-            f"{sum(are_records)} heart records are scored as clips are; give them alone, or "
-            "--checkpoint tiny-ecg, for findings"
+            f"heart records beside clips ({sum(are_records)}) are scored as clips are; give them "
+            "alone, or --checkpoint tiny-ecg, for findings"
         )
     return options
 
