@@ -238,3 +238,8 @@ def test_the_scope_is_the_methods_own_unless_it_is_given(capsys, more, scope):
     command = ["plan", "--model", "7b", "--task", "train", "--method", "lrcmt", "--seconds", "5"]
     assert main([*command, *more, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["holding"]["lora_scope"] == scope
+
+
+def test_what_looks_at_nothing_of_a_clip_is_not_planned():
+    with pytest.raises(ConfigError, match="ecg-mamba looks at no text or audio or video"):
+        make_plan("7b", Workload(8.0, method="ecg-mamba"), Holding())

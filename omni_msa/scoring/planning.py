@@ -154,12 +154,17 @@ def make_plan(
         budget_bytes: memory of the device; a twentieth of it is kept free.
 
     Raises:
-        ConfigError: nothing fits, or there is no such size.
+        ConfigError: nothing fits, there is no such size, or the method looks at nothing of it.
         ModelError: there is no such folder.
     """
     config, prompt = describe_model(model)
     size = model_size(config)
     method = method_named(workload.method)
+    if not method.modalities(method.Options()) & workload.modalities:
+        raise ConfigError(
+            f"{method.name} looks at no {' or '.join(in_order(workload.modalities))}, and leaves "
+            "the base alone: there is nothing to plan; give --model tiny to train it"
+        )
     holding = _resolved(holding, size, method)
     if budget_bytes is not None:
         workload = fit(budget_bytes, size, workload, holding, prompt)
