@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omni_msa.commands.clips import (
     ClipFlags,
-    Inputs,
     defer_scorer,
     for_records,
     gather_inputs,
@@ -26,11 +24,11 @@ from omni_msa.commands.flags import (
     parse_modalities,
     takes_flags,
 )
+from omni_msa.commands.score_files import FileFlags
 from omni_msa.options import AblationOptions
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Scorer
-    from omni_msa.scoring.states import StateCollector
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -51,15 +49,7 @@ def score(
     ablate: Annotated[
         bool, typer.Option(help="Also say what each modality contributed, in the same pass.")
     ] = True,
-    states: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Also write each scored clip's state: the final layer's output at the last token, "
-            "with all that is shown, which a head reads the score off. An .npz or .parquet file of "
-            "clip [N], states [N, H] in float32, and score [N], in the order of the clips.",
-        ),
-    ] = None,
+    files: FileFlags,
     model: ModelFlags,
     media: MediaFlags,
     batch: BatchFlags,
@@ -73,8 +63,9 @@ def score(
     """
     ablation, hide = AblationOptions(enabled=ablate), parse_modalities(drop or [])
     batch.check(show)  # before the model is loaded
-    collector = _collector(states, batch)
+    collector = files.collector(batch)
     inputs = gather_inputs(clips, batch, show)
+    files.check_trace(inputs.clips)
     options = for_records(model.options(), inputs, show)
 
     def load() -> Scorer:
@@ -83,32 +74,15 @@ def score(
         return scorer
 
     scorer = defer_scorer(options, media.overrides(), show, load)
+    files.check_model(scorer, hide)
     keep = inputs.are_shown(batch, show)
     done = score_clips(scorer, inputs.clips, ablation, hide, batch, show, keep)
     try:
         print_scores(done, inputs, batch, show)
     finally:  # at the end: if the disk is full, the scores are printed
-        if states is not None and collector is not None:
-            _write_states(states, collector, inputs, show)
-
-
-def _collector(path: Path | None, batch: BatchFlags) -> StateCollector | None:
-    """What keeps the states for a file, if one was named and can be written."""
-    if path is None:
-        return None
-    from omni_msa.files.states_file import check_states_file
-    from omni_msa.scoring.states import StateCollector
-
-    check_states_file(path, batch.file, batch.fresh)
-    return StateCollector()
-
-
-def _write_states(path: Path, collector: StateCollector, inputs: Inputs, show: ShowFlags) -> None:
-    from omni_msa.files.states_file import write_states
-
-    clips, states, scores = collector.table([clip.name for clip in inputs.clips])
-    if not clips:
-        show.note(f"{path}: not written, there is no state of any clip")
-        return
-    write_states(path, clips, states, scores)
-    show.note(f"{path}: the states of {len(clips)} clips, {states.shape[1]} numbers each")
+        if collector is not None:
+            show.note(files.write_states(collector, inputs.clips))
+        if files.trace is not None and done.failed_in_all:
+            show.note(f"{files.trace}: not drawn, the clip could not be scored")
+        elif files.trace is not None:
+            show.note(files.draw_trace(scorer, inputs.clips[0], hide, batch, show))

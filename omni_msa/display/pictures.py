@@ -40,15 +40,23 @@ def new_figure(height_inches: float = WIDTH_INCHES, width_inches: float = WIDTH_
     return Figure(figsize=(width_inches, height_inches), layout="constrained")
 
 
-def save_picture(figure: Figure, path: Path, flag: str = "-o") -> None:
-    """Writes it; the name says the format.
+def save_picture(figure: Figure, path: Path, flag: str = "-o", description: str = "") -> None:
+    """Writes it; the name says the format. Of an .svg, its text stays text.
+
+    Args:
+        flag: by which it was named.
+        description: of what it shows, for those who cannot see it; kept in the file.
 
     Raises:
         ConfigError: it cannot be written.
     """
+    from matplotlib import rc_context
+
+    kind = path.suffix.lower().removeprefix(".")
+    about = {"Title": figure.get_suptitle(), "Description": description}
+    about = {name: text for name, text in about.items() if text}
     try:
-        with replacing(path) as temporary:
-            kind = path.suffix.lower().removeprefix(".")
-            figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH)
+        with replacing(path) as temporary, rc_context({"svg.fonttype": "none"}):
+            figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=about)
     except OSError as error:
         raise ConfigError(f"{flag} {path}: cannot be written ({error.strerror})") from error
