@@ -17,7 +17,7 @@ from rich.text import Text
 from omni_msa.display.output import line, signed, to_stdout, until_reader_leaves
 from omni_msa.display.rounding import RoundedScore, rounded
 from omni_msa.files.record import Record
-from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name, tokens
+from omni_msa.modalities import MODALITIES, all_subsets, in_order, others, subset_name, tokens
 
 BAR_CELLS = 8  # each way
 SOURCE_CELLS = 24  # what 80 columns leave for where a modality came from
@@ -144,7 +144,8 @@ def _modalities(record: Record, numbers: RoundedScore) -> Padding:
     if without:
         table.add_column("without it", justify="right", no_wrap=True)
         table.add_column("adds", justify="right", no_wrap=True)
-    usual = [name for name in MODALITIES if name in tokens() or record.modalities.get(name)]
+    present = {name for name, source in record.modalities.items() if source}
+    usual = [m for m in MODALITIES if m in (present if present <= others() else present | tokens())]
     for name in dict.fromkeys((*usual, *without)):  # several together: `text+audio`
         source = record.modalities.get(name) if name in MODALITIES else ""
         cells = [line(name), line("none" if source is None else _short(source, record.clip))]

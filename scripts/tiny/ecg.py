@@ -25,7 +25,7 @@ from omni_msa.training.data import TrainingData
 from omni_msa.training.trainer import Trainer
 from scripts.tiny.adapter import Progress
 
-NOTICE = "tiny-ecg is a small demonstration made from synthetic heart records: no medical device"
+NOTICE = "tiny-ecg is a small demonstration made from synthetic heart records"
 SIZES = {"width": 32, "blocks": 2}
 
 
