@@ -19,6 +19,7 @@ from omni_msa.files.sources import expand_inputs
 from omni_msa.media import read_clip
 from omni_msa.media.cache import ContentCache
 from omni_msa.media.identity import clip_sha256
+from omni_msa.media.readers import ClipReaders
 from omni_msa.methods import make_method
 from omni_msa.methods.layers.ecg import EcgEncoder, drop_leads
 from omni_msa.modalities import all_subsets, others, subset_name
@@ -307,3 +308,14 @@ def test_a_heart_that_a_model_does_not_look_at_is_said(clip, scorer, fused):
     assert "ecg not looked at: sidecar a.ecg.csv" in scorer.score(clip).warnings
     record = fused.score(clip)
     assert record.modalities["ecg"] == "sidecar a.ecg.csv" and not record.warnings
+
+
+def test_reading_a_heart_leaves_a_reader_memory_for_clips(clip, tmp_path):
+    """What reads tables reserved so much of a reader's memory that no later picture decoded."""
+    big = write_media(tmp_path / "b.mp4", num_frames=24, size=(1280, 720), sound=tone(3.0))
+    clips = [clip, Clip(big), replace(clip, start_seconds=0.5), Clip(big)]
+    with ClipReaders(OPTIONS, 1) as readers:
+        contents = dict(readers.read(clips))
+    assert [sorted(contents[i].present) for i in range(4)] == [
+        ["audio", "ecg", "text", "video"], ["audio", "video"],
+    ] * 2  # fmt: skip

@@ -5,6 +5,7 @@ It imports no torch, so that it starts quickly and uses little memory.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -20,6 +21,8 @@ MAX_BYTES = 1_350 * 1024**2  # of memory, beside the libraries' own code
 def limit_memory() -> None:
     """From here on, allocating more than `MAX_BYTES` fails in this process, where the system has
     such a limit."""
+    # Arrow, which reads tables, would reserve a gigabyte of it for an allocator of its own.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         import resource
     except ImportError:
