@@ -76,16 +76,16 @@ def test_a_window_and_a_start_move_together(clip):
     """The heart's peaks grow with time, so that their height tells which of them were read."""
     heights = {}
     for name, changes in {
-        "start": {"end_seconds": 2.5},
+        "start": {"end_seconds": 2.5},  # shorter than 3 s, which are read
         "window": {"start_seconds": 0.5, "end_seconds": 3.0},
-        "later": {"end_seconds": 2.5, "ecg_start_seconds": 3.0},
-        "both": {"start_seconds": 0.5, "end_seconds": 3.0, "ecg_start_seconds": 3.0},
+        "later": {"end_seconds": 2.5, "ecg_start_seconds": 2.5},
+        "both": {"start_seconds": 0.5, "end_seconds": 3.0, "ecg_start_seconds": 2.5},
     }.items():
         _, heart = heart_of(clip, **changes)
-        assert heart.duration_seconds == pytest.approx(2.5, abs=0.02)
+        assert heart.duration_seconds == pytest.approx(3.0, abs=0.02)
         heights[name] = float(heart.values[:, 1].max())
     assert heights["start"] < heights["later"] and heights["window"] < heights["both"]
-    assert heights["later"] - heights["start"] == pytest.approx(0.3, abs=0.12)
+    assert heights["later"] - heights["start"] == pytest.approx(0.25, abs=0.12)
 
 
 def test_the_manifest_names_a_heart_and_where_the_clip_begins_in_it(clip, tmp_path):
@@ -113,7 +113,10 @@ def test_a_heart_that_cannot_be_read_costs_no_clip_its_row(clip, tmp_path):
     [
         ({"ecg_start_seconds": 4.0}, "ecg covers 2.0 of 3.0 s"),
         ({"ecg_start_seconds": 9.0}, "scored without ecg: "),
-        ({"start_seconds": 1.5}, "scored without ecg: "),  # 1.5 s are too short
+        (
+            {"ecg_start_seconds": 5.0},
+            "scored without ecg: ",
+        ),  # one second is too short
     ],
 )
 def test_what_a_heart_does_not_cover_is_said(clip, changes, words):

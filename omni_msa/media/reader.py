@@ -45,6 +45,7 @@ from omni_msa.values import (
 
 FRAME_READERS: dict[str, Callable[..., Any]] = {"pyav": read_frames, "decord": read_frames_decord}
 
+FEWEST_SECONDS = 3.0  # of a heart: of a shorter clip, it is read beyond the clip's end
 COVERED = 0.9  # of a clip's time, by its heart record: less is said
 NO_WORDS = (
     "no words: they go in a .txt or .srt file beside the clip, in a manifest's text column, or in "
@@ -312,7 +313,7 @@ def read_ecg(source: OpenClip) -> Traces | None:
     if end is None:
         end = max(source.ends_seconds, default=None)
     limit = source.options.max_audio_seconds
-    last = start + limit if end is None else min(end, start + limit)
+    last = start + limit if end is None else min(max(end, start + FEWEST_SECONDS), start + limit)
     offset = clip.ecg_start_seconds
     try:
         reading = read_record(path, (start + offset, last + offset))
