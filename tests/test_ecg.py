@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,11 @@ from conftest import MEDIA, make_content
 from media_files import tone, write_media
 from pyarrow import csv
 
-from omni_msa.errors import MediaError
+from omni_msa.errors import ManifestError, MediaError
 from omni_msa.files.manifest import read_manifest
+from omni_msa.files.results import open_results
 from omni_msa.files.sources import expand_inputs
+from omni_msa.files.splits import SplitOptions, split_manifest
 from omni_msa.media import read_clip
 from omni_msa.media.cache import ContentCache
 from omni_msa.media.identity import clip_sha256
@@ -128,6 +131,7 @@ def test_a_long_heart_is_cut_as_sound_is(tmp_path):
     path = write_heart(tmp_path / "a.ecg.csv", 8.0)
     content = read_clip(Clip(path), replace(OPTIONS, max_audio_seconds=5.0))
     assert content.parts["ecg"].duration_seconds == pytest.approx(5.0)
+    assert content.warnings == ("ecg truncated: beyond 5 s nothing is shown",)
 
 
 def test_a_record_alone_is_a_clip(tmp_path):
@@ -322,3 +326,47 @@ def test_reading_a_heart_leaves_a_reader_memory_for_clips(clip, tmp_path):
     assert [sorted(contents[i].present) for i in range(4)] == [
         ["audio", "ecg", "text", "video"], ["audio", "video"],
     ] * 2  # fmt: skip
+
+
+def test_what_is_dropped_does_not_make_the_heart_longer(clip):
+    content = read_clip(clip, OPTIONS, frozenset({"audio", "video", "text"}))
+    assert content.parts["ecg"].duration_seconds == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".hea", ".edf", ".csv"])
+def test_a_pipe_beside_a_clip_is_not_waited_for(clip, tmp_path, suffix):
+    (tmp_path / "a.ecg.csv").unlink()
+    os.mkfifo(tmp_path / f"a.ecg{suffix}")
+    assert clip_sha256(clip) is not None
+    content, heart = heart_of(clip)
+    assert heart is None and any(w.startswith("scored without ecg: ") for w in content.warnings)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"clip": "a.mp4", "ecg": "h.edf", "ecg_start_seconds": -1}, "is negative"),
+        ({"clip": "a.hea", "ecg": "h.edf"}, "the clip is one itself"),
+    ],
+)
+def test_hearts_that_cannot_be_are_refused_with_the_manifest(tmp_path, row, words):
+    (tmp_path / "m.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ManifestError, match=words):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_manifest_keeps_its_hearts_wherever_it_goes(clip, tmp_path, scorer):
+    """Split into another folder, and from the rows of results."""
+    row = {"clip": "a.mp4", "ecg": "a.ecg.csv"}
+    rows = [json.dumps(row | {"speaker": name, "end_seconds": 2.5}) for name in "xyz"]
+    (tmp_path / "m.jsonl").write_text("\n".join(rows))
+    row, *_ = read_manifest(tmp_path / "m.jsonl")
+    results = tmp_path / "deep" / "r.jsonl"
+    results.parent.mkdir()
+    with open_results(results, scorer.fingerprint(AblationOptions())) as file:
+        file.write(scorer.score(row))
+    (again,) = read_manifest(results)
+    assert again.ecg is not None and again.ecg.samefile(row.ecg)
+    ids = tmp_path / "deep" / "s.jsonl"
+    split_manifest(tmp_path / "m.jsonl", ids, SplitOptions())
+    assert read_manifest(ids)[0].ecg.samefile(row.ecg)

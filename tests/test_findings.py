@@ -13,7 +13,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from omni_msa.__main__ import main
 from omni_msa.errors import ConfigError, ManifestError
-from omni_msa.evaluation.evaluate import scored_clips
+from omni_msa.evaluation.constant import constant_answer
+from omni_msa.evaluation.evaluate import family_of, scored_clips
 from omni_msa.evaluation.metrics import findings_family
 from omni_msa.evaluation.presence import TITLES, measure_presence
 from omni_msa.files.columns import flatten, unflatten
@@ -121,11 +122,26 @@ def test_the_likeliest_finding_is_right_where_it_is_one_of_several():
         Clip("b.hea", label=0.0, findings=("NORM",)),
     ]
     scored, failed = scored_clips(clips, [RECORD, replace(RECORD, score=1.0)], SPACE)
-    assert not failed and [clip.label for clip in scored] == [6.0, 1.0]  # 2 + 4, and 1
-    measure = findings_family(NAMES).measure
+    assert not failed and [clip.label for clip in scored] == [0.0, 1.0]  # which record
+    measure = findings_family([SPACE.presence(clip) for clip in clips]).measure
     labels = np.array([clip.label for clip in scored])
     assert measure(np.array([1.0, 1.0]), labels) == {"accuracy": 0.5}
     assert measure(np.array([2.0, 0.0]), labels) == {"accuracy": 1.0}
+
+
+def test_of_many_findings_none_is_lost_and_the_most_frequent_is_the_baseline():
+    names = tuple(f"F{i}" for i in range(71))
+    space = LabelSpace.of_findings(names)
+    clips = [Clip("a.hea", label=0.0, findings=("F0", "F70")), Clip("b.hea", label=70.0,
+             findings=("F70",))]  # fmt: skip
+    scored, _ = scored_clips(clips, [replace(RECORD, score=s) for s in (70.0, 0.0)], space)
+    family, _ = family_of(clips, "auto", space)
+    scores, labels = ([getattr(c, n) for c in scored] for n in ("score", "label"))
+    assert family.measure(np.array(scores), np.array(labels)) == {"accuracy": 0.5}
+    value, words = constant_answer(clips, scored, space.names)
+    assert value == 70.0 and words.startswith("always F70 (most frequent of these labels")
+    train = [replace(clips[0], split="train"), replace(clips[1], findings=("F3",))]
+    assert constant_answer(train, scored, space.names)[1].startswith("always F0 (most frequent of")
 
 
 def test_a_record_keeps_its_findings():

@@ -252,3 +252,40 @@ def test_a_file_of_another_kind(tmp_path):
         read_record(tmp_path / "a.txt")
     with pytest.raises(MediaError, match="no such file"):
         read_record(tmp_path / "none.edf")
+
+
+@pytest.mark.parametrize("label", ["MLII", "ECG lead II", "ekg_II", "Lead II", "II-Ref"])
+def test_a_lead_has_many_names(label):
+    assert lead_of(label) == "II"
+
+
+def test_an_edf_file_says_what_else_it_holds(tmp_path):
+    record = read_file(write_edf(tmp_path, names=["ECG II", "Resp"]))
+    assert [c.name for c in record.channels] == ["ECG II"] and "Resp" in str(record.warnings)
+    only = read_file(write_edf(tmp_path, names=["EEG Fpz", "ECG"], rates=[RATE, RATE / 2]))
+    assert [c.name for c in only.channels] == ["ECG"] and "EEG Fpz" in str(only.warnings)
+
+
+def test_a_unit_stands_behind_a_name(tmp_path):
+    signals = 1000 * wave()
+    path = write_table(tmp_path, signals, names=["II uV", "V1_uV"])
+    record = read_file(path)
+    assert [c.name for c in record.channels] == ["II", "V1"]
+    assert np.abs(record.channels[0].millivolts - signals[:, 0] / 1000).max() < 1e-6
+
+
+@pytest.mark.parametrize(("rate", "digits"), [(360.0, 3), (500.0, 3), (128.0, 4)])
+def test_times_may_be_rounded_and_not_skip(tmp_path, rate, digits):
+    time = np.round(np.arange(round(6 * rate)) / rate, digits)
+    path = write_table(tmp_path, wave(rate=rate), rate, time=time)
+    assert read_file(path).rate == pytest.approx(rate, rel=1e-3)
+    time[100:] += 1 / rate  # a row is missing
+    with pytest.raises(MediaError, match="not even"):
+        read_file(write_table(tmp_path, wave(rate=rate), rate, time=time))
+
+
+def test_a_lead_without_a_number_is_as_long_as_the_others(tmp_path):
+    signals = wave(seconds=336 / 128, rate=128.0)
+    signals[:, 0] = np.nan
+    reading = read_record(write_table(tmp_path, signals, 128.0))
+    assert reading.traces.values.shape[1] == 2 and not reading.traces.values[:, 0].any()

@@ -169,13 +169,13 @@ class _Job:
         self, model: ModelOptions, media: MediaFlags, batch: CachedBatchFlags, show: ShowFlags
     ) -> tuple[Evaluation, list[ScoredClip]]:
         """Scores the clips with one checkpoint, and measures it."""
+        from omni_msa.evaluation.constant import constant_answer
+        from omni_msa.evaluation.evaluate import evaluate as measure
         from omni_msa.evaluation.evaluate import (
-            constant_answer,
             family_of,
             protocol_of,
             scored_clips,
         )
-        from omni_msa.evaluation.evaluate import evaluate as measure
 
         settings = media.overrides()
         scorer = defer_scorer(model, settings, show, lambda: self._load(model, settings, show))

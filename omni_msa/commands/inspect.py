@@ -26,13 +26,15 @@ def inspect(
     from omni_msa.display.output import print_json
     from omni_msa.display.progress import working
     from omni_msa.scoring.checkpoint import read_info
+    from omni_msa.scoring.identity import named_checkpoint
 
-    read_info(Path(checkpoint))  # what is no checkpoint is said at once
+    options = replace(base.options(), checkpoint=checkpoint)
+    # what is no checkpoint is said at once
+    read_info(named_checkpoint(options) or Path(checkpoint))
     with working("loading the model ...", show.quiet):
         from omni_msa.scoring.inspection import inspect_checkpoint
 
-        model = replace(base.options(), checkpoint=checkpoint)
-        inspection = inspect_checkpoint(model)
+        inspection = inspect_checkpoint(options)
     if show.json:
         print_json(inspection.to_json())
     else:

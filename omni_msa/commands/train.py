@@ -250,7 +250,7 @@ def train(
         method = method_named(train.method)
         options = TrainOptions.of(method.recipe, choices)
         own = parse_options(method, options.method_options)
-        unused = _unused(method, own, clips, show)
+        unused = _unused(method, own, clips, read.hide, show)
         model = _with_stored_encoders(model, clips, method, own, read.hide, show)
         feeds = [file_feed(space.labelled(split), chosen, read, unused) for split in splits]
         labelled = TrainingData(feeds[0], feeds[1], space, read.hide)
@@ -271,10 +271,19 @@ def train(
         print_trained(output, info, show.json)
 
 
-def _unused(method: type[Method], options: Any, clips: Sequence[Clip], show: ShowFlags) -> Subset:
-    """The modalities that the method cannot use; hearts that it leaves alone are counted."""
+def _unused(
+    method: type[Method], options: Any, clips: Sequence[Clip], hide: Subset, show: ShowFlags
+) -> Subset:
+    """The modalities that the method cannot use; hearts that it leaves alone are counted.
+
+    Raises:
+        ConfigError: all that it can use is dropped.
+    """
     from omni_msa.media.ecg import ecg_of
 
+    if method.modalities(options) <= hide:
+        names = ",".join(in_order(method.modalities(options)))
+        raise ConfigError(f"--drop {names} leaves nothing to score; leave one of them out")
     unused = method.unused_modalities(options)
     hearts = sum(ecg_of(clip) is not None for clip in clips) if "ecg" in unused else 0
     if hearts:

@@ -7,6 +7,7 @@ Every figure stands beside that of always answering the training labels' mean.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from omni_msa.evaluation.resampling import (
 from omni_msa.files.importers import DATASETS
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Answer, Record
-from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name
+from omni_msa.modalities import MODALITIES, all_subsets, in_order, subset_name, tokens
 from omni_msa.options import EvaluateOptions
 from omni_msa.values import Clip
 
@@ -189,7 +190,7 @@ def family_of(
     if label_space.classes:
         return emotion_family(label_space.classes), None
     if label_space.findings:
-        return findings_family(label_space.findings), None
+        return findings_family([label_space.presence(clip) for clip in clips]), None
     if name != "auto":
         return FAMILIES[name], None
     of_datasets = {DATASETS[c.dataset].facts.family for c in clips if c.dataset in DATASETS}
@@ -211,15 +212,13 @@ def scored_clips(
 ) -> tuple[list[ScoredClip], int]:
     """Labels beside the records that a batch wrote for the clips; and how many have no score."""
     scored = []
-    for clip, record in zip(clips, records, strict=True):
+    for number, (clip, record) in enumerate(zip(clips, records, strict=True)):
         if record is None or record.score is None or clip.label is None:
             continue
         subsets = record.ablation.subsets if record.ablation else {}
         parts = (subsets, record.answer, record.interval, clip.speaker, clip.video)
-        presence, label = space.presence(clip), clip.label
-        if space.findings:
-            label = sum(2.0**place for place, is_there in enumerate(presence) if is_there)
-        shares = record.emotions or record.findings, presence
+        label = float(number) if space.findings else clip.label
+        shares = record.emotions or record.findings, space.presence(clip)
         scored.append(ScoredClip(clip.name, label, record.score, *parts, *shares))
     if not scored:
         raise MediaError("not one clip could be scored; there is nothing to evaluate")
@@ -314,21 +313,6 @@ def compare_runs(
     return change, units.basis
 
 
-def constant_answer(
-    clips: Sequence[Clip], scored: Sequence[ScoredClip], classes: Sequence[str]
-) -> tuple[float, str]:
-    """What the simplest system always answers, and in words: the mean of the training labels, or
-    their most frequent class; of the measured labels where there are none to train on."""
-    labels = [c.label for c in clips if c.split == "train" and c.label is not None]
-    of = "the training labels" if labels else "these labels"
-    labels = labels or [c.label for c in scored]
-    if classes:
-        most = max(sorted(set(labels)), key=labels.count)
-        return most, f"always {classes[round(most)]} (most frequent of {of})"
-    mean = sum(labels) / len(labels)
-    return mean, f"always {mean:+.2f} (mean of {of})"
-
-
 def over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, tuple[float, float]]:
     """Mean and sample deviation of each metric over checkpoints that differ by their seed."""
     return mean_and_deviation([evaluation.figures.values for evaluation in evaluations])
@@ -359,7 +343,7 @@ def _ablation(
 ) -> tuple[dict[str, Ablated], np.ndarray]:
     """Every subset but the empty one, each on the clips that have all modalities (where one is
     hidden, the subsets of the others), and those clips' labels."""
-    whole = max((name for clip in scored for name in clip.subsets), key=len, default="")
+    whole = _usual_whole(scored)
     complete = [clip for clip in scored if whole in clip.subsets]
     if not whole:
         raise ManifestError("nothing is shown of any clip; there is nothing to ablate")
@@ -375,6 +359,14 @@ def _ablation(
         )
         table[name] = Ablated(_measured(scores, labels, family, options, units), change)
     return table, labels
+
+
+def _usual_whole(scored: Sequence[ScoredClip]) -> str:
+    """Of what clips have, the most tokens' modalities; with the others where most clips have them,
+    so that one heart record does not leave an ablation that one clip."""
+    wholes = Counter(max(clip.subsets, key=len) for clip in scored if clip.subsets)
+    shown = {MODALITIES[name].letter for name in tokens()}
+    return max(wholes, key=lambda name: (len(shown & {*name}), wholes[name]), default="")
 
 
 def _figures(clips: Sequence[ScoredClip], family: Family, options: EvaluateOptions) -> Figures:

@@ -336,21 +336,21 @@ def emotion_family(classes: Sequence[str]) -> Family:
     return _family("emotion", (0.0, len(classes) - 1.0), measure, names)
 
 
-def findings_family(findings: Sequence[str]) -> Family:
+def findings_family(presence: Sequence[Sequence[float]]) -> Family:
     """Whether the likeliest finding of a heart record is one that it is labelled with.
 
-    Predictions are places in `findings`; a label is the set of a record's findings, as the sum of
-    2 to the power of their places.
+    Predictions are places among E findings; a label is the number of a record, whose row in
+    `presence` [N, E] says which findings it has.
     """
+    table = np.array(presence, dtype=np.float64)
     title = "Share of records whose likeliest finding is one of their own"
     names: Names = {"accuracy": ("Accuracy", title)}
-    return _family("findings", (0.0, len(findings) - 1.0), _measure_likeliest, names)
 
+    def measure(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        predictions, labels = vectors(predictions=predictions, labels=labels)
+        return {"accuracy": float(table[labels.astype(int), predictions.astype(int)].mean())}
 
-def _measure_likeliest(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    predictions, labels = vectors(predictions=predictions, labels=labels)
-    hits = labels.astype(np.int64) >> predictions.astype(np.int64) & 1
-    return {"accuracy": float(hits.mean())}
+    return _family("findings", (0.0, table.shape[1] - 1.0), measure, names)
 
 
 def mean_and_deviation(runs: Sequence[dict[str, float]]) -> dict[str, tuple[float, float]]:

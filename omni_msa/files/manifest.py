@@ -39,10 +39,12 @@ from omni_msa.files.manifest_rows import (
     manifest_rows,
 )
 from omni_msa.foreign import parse_json
+from omni_msa.media.record_files import is_record
 from omni_msa.modalities import MODALITIES, all_subsets, subset_name
 from omni_msa.values import Clip
 
 MAX_PROBLEMS_SHOWN = 20
+FILE_COLUMNS = ("clip", "ecg")
 SPLIT_SYNONYMS = {"val": "valid", "dev": "valid", "validation": "valid", "training": "train"}
 
 
@@ -82,13 +84,14 @@ def read_manifest(
 
 
 def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a manifest that was checked, with all their columns, under our names; `clip` is
-    the path as seen from here."""
+    """The rows of a manifest that was checked, with all their columns, under our names; paths are
+    as seen from here."""
     rows = []
     for line in manifest_rows(path, columns or {}):
         row = _Row(path, line)
-        media = row.media_path()
-        rows.append(dict(row.columns) | ({} if media is None else {"clip": str(media)}))
+        paths = {name: row.file(name) for name in FILE_COLUMNS}
+        texts = {name: str(path) for name, path in paths.items() if path is not None}
+        rows.append(dict(row.columns) | texts)
     return rows
 
 
@@ -159,7 +162,8 @@ class _Row:
         if isinstance(self.row.columns, str):
             self.problems.append(f"line {self.row.line_number}: {self.row.columns}")
             return None
-        media, words = self.media_path(), self._text("text")
+        media, words, heart = self.media_path(), self._text("text"), self.file("ecg")
+        self._check_heart(media, heart)
         start, end = self._window(media)
         label, split = self._number("label"), self._text("split") or ""
         labels_by_subset = {
@@ -186,7 +190,7 @@ class _Row:
             split=split_name(split),
             emotions=self._emotions(),
             findings=self._findings(),
-            ecg=self._file("ecg"),
+            ecg=heart,
             ecg_start_seconds=self._number("ecg_start_seconds") or 0.0,
             row_id=self._name(self.id_column),
             extra=self._extra(),
@@ -200,8 +204,11 @@ class _Row:
         return self.row.result_name or f"{self.path}:{self.row.line_number}"
 
     def _extra(self) -> dict[str, Any]:
+        """As it stands there; a path is as seen from here, since rows may be read elsewhere."""
         names = [name for name in self.columns if name not in NOT_EXTRA | {self.id_column}]
-        return {name: value for name in names if (value := self._value(name)) is not None}
+        extra = {name: value for name in names if (value := self._value(name)) is not None}
+        heart = self.file("ecg")
+        return extra if heart is None else extra | {"ecg": str(heart)}
 
     def _problem(self, column: str, message: str) -> None:
         self.problems.append(f"line {self.row.line_number}, {column}: {message}")
@@ -262,6 +269,13 @@ class _Row:
         )
         return None
 
+    def _check_heart(self, media: Path | None, heart: Path | None) -> None:
+        """The heart record that is named beside a clip."""
+        if (start := self._number("ecg_start_seconds")) is not None and start < 0:
+            self._problem("ecg_start_seconds", f"{start} is negative; a record's times start at 0")
+        if heart is not None and media is not None and is_record(media):
+            self._problem("ecg", "names a heart record, and the clip is one itself; leave one out")
+
     def _number(self, column: str) -> float | None:
         value = self._value(column)
         if value is None:
@@ -277,9 +291,10 @@ class _Row:
 
     def media_path(self) -> Path | None:
         """Where the clip's file is, as seen from here."""
-        return self._file("clip")
+        return self.file("clip")
 
-    def _file(self, column: str) -> Path | None:
+    def file(self, column: str) -> Path | None:
+        """A file that a column names, as seen from here."""
         value = self._text(column)
         if value is None:
             return None

@@ -15,7 +15,7 @@ from typing import Any
 
 from omni_msa.errors import ConfigError, ManifestError
 from omni_msa.files.atomic import replacing
-from omni_msa.files.manifest import read_manifest, read_rows
+from omni_msa.files.manifest import FILE_COLUMNS, read_manifest, read_rows
 
 PARTS = ("train", "valid", "test")
 SHARES = (0.7, 0.1, 0.2)
@@ -135,17 +135,22 @@ def _assign(
     return parts
 
 
+def _seen_from(folder: str, path: Any) -> Any:
+    """A path of a row, relative to a folder; links to folders are followed, since `..` does not
+    lead back over one."""
+    if not isinstance(path, str) or not path.strip():
+        return path
+    parent, name = os.path.split(path)
+    return os.path.relpath(os.path.join(os.path.realpath(parent), name), folder)
+
+
 def _write(
     output: Path, rows: Sequence[Row], groups: Sequence[str], splits: Sequence[str]
 ) -> SplitFile:
     folder, lines = os.path.realpath(output.parent), []
     for row, split in zip(rows, splits, strict=True):
-        media = row.get("clip")
-        if isinstance(media, str) and media.strip():
-            # links to folders are followed, since `..` does not lead back over one
-            parent, name = os.path.split(media)
-            media = os.path.relpath(os.path.join(os.path.realpath(parent), name), folder)
-        lines.append(json.dumps(row | {"clip": media, "split": split}, ensure_ascii=False) + "\n")
+        paths = {name: _seen_from(folder, row[name]) for name in FILE_COLUMNS if row.get(name)}
+        lines.append(json.dumps(row | paths | {"split": split}, ensure_ascii=False) + "\n")
     try:
         with replacing(output) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")

@@ -310,8 +310,8 @@ def read_ecg(source: OpenClip) -> Traces | None:
         return None
     path, where = record
     start, end = clip.start_seconds or 0.0, clip.end_seconds
-    if end is None:
-        end = max(source.ends_seconds, default=None)
+    if end is None and source.facts is not None:
+        end = max(source.ends_seconds, default=_end_of(source.facts))
     limit = source.options.max_audio_seconds
     last = start + limit if end is None else min(max(end, start + FEWEST_SECONDS), start + limit)
     offset = clip.ecg_start_seconds
@@ -327,11 +327,18 @@ def read_ecg(source: OpenClip) -> Traces | None:
     seconds = reading.traces.duration_seconds
     if end is not None and end - start > limit:
         source.warnings.append(f"ecg truncated: {limit:g} of {end - start:.1f} s shown")
+    elif end is None and seconds >= limit:
+        source.warnings.append(f"ecg truncated: beyond {limit:g} s nothing is shown")
     elif path != clip.path and end is not None and seconds < COVERED * (end - start):
         source.warnings.append(f"ecg covers {seconds:.1f} of {end - start:.1f} s")
     if path == clip.path:
         source.media |= {"duration_seconds": round(seconds, 3), "container": path.suffix[1:]}
     return replace(reading.traces, source=where)
+
+
+def _end_of(facts: MediaFacts) -> float | None:
+    """When a clip ends of which neither picture nor sound was read."""
+    return facts.video.end_seconds if facts.video else facts.duration_from_header_seconds
 
 
 @dataclass(frozen=True)

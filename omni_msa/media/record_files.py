@@ -32,7 +32,7 @@ MAX_SAMPLES = 100_000_000  # of all channels of a file, before anything is read
 MAX_SIGNALS = 512  # of an EDF file
 MAX_TABLE_BYTES = 512 * 1024**2
 MAT_RATE = 500.0  # Hz: a .mat file does not say it
-UNEVEN = 0.01  # how far the steps of a table's time may be from even, as a share
+UNEVEN = 0.3  # steps that a table's time may be off an even grid
 TABLES = (".csv", ".parquet")
 TIME_NAMES = ("time", "time_s", "seconds", "t")
 EXTRA = "pip install 'omni-msa[ecg]'"
@@ -49,7 +49,7 @@ _LEADS = {lead.lower(): lead for lead in LEADS}
 
 def lead_of(label: str) -> str | None:
     """The lead that a file's label means (`ECG II`, `MLII`, `avr`, `V1-Ref`), if it is one."""
-    words = re.sub(r"^(ecg|ekg|lead)[\s:_-]*|[\s:_-]+(ref|le|lead)$", "", label.strip().lower())
+    words = re.sub(r"^((ecg|ekg|lead)[\s:_-]*)+|[\s:_-]+(ref|le|lead)$", "", label.strip().lower())
     return _LEADS.get(re.sub(r"^ml(?=i)", "", words))
 
 
@@ -159,7 +159,7 @@ def _check_size(path: Path, samples: int) -> None:
 def _samples(window: Window, rate: float, length: int, path: Path) -> tuple[int, int]:
     """The window as sample numbers."""
     start, end = window
-    first = round((start or 0.0) * rate)
+    first = max(0, round((start or 0.0) * rate))
     last = length if end is None else min(length, round(end * rate))
     if first >= last:
         raise _error(
@@ -227,7 +227,7 @@ def read_edf(path: Path, window: Window) -> RawRecord:
         lengths, labels = file.getNSamples(), file.getSignalLabels()
         rates = [float(file.getSampleFrequency(i)) for i in range(len(labels))]
         _check_size(path, int(sum(lengths)))
-        leads = [i for i, label in enumerate(labels) if lead_of(label)] or list(range(len(labels)))
+        leads = _hearts(labels)
         rate = max(rates[i] for i in leads)
         at_rate = [i for i in leads if rates[i] == rate]
         first, last = _samples(window, _check_rate(path, rate), int(lengths[at_rate[0]]), path)
@@ -236,10 +236,18 @@ def read_edf(path: Path, window: Window) -> RawRecord:
             for i in at_rate
         ]
     channels, warnings = _voltages(rows)
-    left_out = [labels[i] for i in leads if i not in at_rate]
+    left_out = [printable(label) for i, label in enumerate(labels) if i not in at_rate]
     if left_out:
-        warnings += (f"channels at lower rates were left out: {', '.join(left_out)}",)
+        remark = "channels at lower rates, or of no heart, were left out"
+        warnings += (f"{remark}: {', '.join(left_out)}",)
     return RawRecord(rate, channels, "edf", warnings)
+
+
+def _hearts(labels: list[str]) -> list[int]:
+    """Which channels are leads; else those that are called ECG; else all."""
+    leads = [i for i, label in enumerate(labels) if lead_of(label)]
+    candidates = [i for i, label in enumerate(labels) if re.match("e[ck]g", label.strip().lower())]
+    return leads or candidates or list(range(len(labels)))
 
 
 def _check_edf_size(path: Path) -> None:
@@ -307,14 +315,15 @@ def _rate_of(path: Path, time: np.ndarray) -> float:
     if len(steps) < 1 or not np.isfinite(steps).all() or steps.min() <= 0:
         raise _error(path, "its time does not rise from row to row, in seconds")
     step = (time[-1] - time[0]) / len(steps)
-    if np.abs(steps - step).max() > max(UNEVEN * step, 2e-3 * step + 1e-6):
+    grid = time[0] + step * np.arange(len(time))
+    if np.abs(time - grid).max() > UNEVEN * step:  # times are rounded, often to milliseconds
         raise _error(path, "its time is not even; resample it to one rate")
     return round(1 / step, 3)
 
 
 def _with_unit(name: str) -> tuple[str, str]:
     """`V1_uV` -> V1 and uV; millivolts where no unit is named."""
-    match = re.match(r"^(.+?)(?:_|\s*[(\[])([mnuµμ]?[Vv])[)\]]?$", name.strip())
+    match = re.match(r"^(.+?)(?:_|\s+|\s*[(\[])([mnuµμ]?[Vv])[)\]]?$", name.strip())
     return (match[1], match[2]) if match else (name.strip(), "mV")
 
 

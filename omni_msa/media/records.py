@@ -133,7 +133,7 @@ def _clean(values: np.ndarray, rate: float) -> np.ndarray:
 
     holes = ~np.isfinite(values)
     if holes.all():
-        return np.zeros(max(1, round(len(values) * TRACE_RATE / rate)), dtype=np.float32)
+        return soxr.resample(np.zeros(len(values), dtype=np.float32), rate, TRACE_RATE)
     places = np.arange(len(values))
     whole = np.interp(places, places[~holes], values[~holes])
     even = soxr.resample(whole - np.median(whole), rate, TRACE_RATE)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from omni_msa.errors import MediaError
 from omni_msa.foreign import printable, read_limited
+from omni_msa.media.container import check_regular
 
 MAX_BYTES = 1_000_000
+USUAL_RATE = 250.0  # of a header that has none, by the format
 # Of a sample in a signal file, by its format; of those that are packed, nothing is known.
 SAMPLE_BYTES = {
     "8": 1.0, "16": 2.0, "24": 3.0, "32": 4.0, "61": 2.0, "80": 1.0, "160": 2.0, "212": 1.5,
@@ -57,12 +59,13 @@ def read_header(path: Path) -> WfdbHeader:
     MediaError: it is larger than any header, or of a record that is made of segments.
     ValueError, LookupError, OSError: it cannot be read.
     """
+    check_regular(path)
     text = read_limited(path, MAX_BYTES, MediaError).decode("latin-1")
     lines = [line.split() for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
     name, num_signals, *rest = lines[0]
     if "/" in name:
         raise MediaError(f"{path}: is made of segments; give the header of one", code="unsupported")
-    rate = float(rest[0].split("/")[0])
+    rate = float(rest[0].split("/")[0]) if rest else USUAL_RATE
     length = int(rest[1]) if len(rest) > 1 else 0
     if len(lines) - 1 != int(num_signals):
         raise ValueError(f"{len(lines) - 1} signals, where it says {num_signals}")

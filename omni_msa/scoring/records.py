@@ -12,12 +12,12 @@ from omni_msa.files.labels import LabelSpace
 from omni_msa.files.record import Ablation, Record
 from omni_msa.media.ecg import ecg_of
 from omni_msa.methods import Reading
-from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
+from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name, tokens
 from omni_msa.options import AblationOptions
 from omni_msa.scoring.ablation import emotion_shares, subsets_to_score, summarise
 from omni_msa.scoring.intervals import interval_of
 from omni_msa.scoring.languages import other_language
-from omni_msa.values import FeatureSequence, Transcript
+from omni_msa.values import Clip, FeatureSequence, Transcript
 
 if TYPE_CHECKING:
     from omni_msa.scoring.scorer import Prepared, Scorer
@@ -126,9 +126,7 @@ def _record(
     }
     # what the checkpoint is never shown is said by its own remark
     dropped = tuple(f"dropped on request: {m}" for m in MODALITIES if m in hide - scorer.hidden)
-    if "ecg" in scorer.method.unused_modalities(scorer.method.options):
-        if record := ecg_of(content.clip):
-            dropped += (f"ecg not looked at: {record[1]}",)
+    dropped += _left_alone(content.clip, scorer.method.unused_modalities(scorer.method.options))
     words = content.parts["text"] if "text" in shown else None
     text = (words.text or None) if isinstance(words, Transcript | FeatureSequence) else None
     language = other_language(text, scorer.checkpoint.info.languages) if text else ()
@@ -152,6 +150,16 @@ def _record(
         emotion=space.text(scores[shown]) if space.classes else None,
         **{"findings" if space.findings else "emotions": probabilities or None},
     )
+
+
+def _left_alone(clip: Clip, unused: Subset) -> tuple[str, ...]:
+    """What a clip may have and the method cannot use."""
+    heart = ecg_of(clip)
+    if "ecg" in unused and heart is not None:
+        return (f"ecg not looked at: {heart[1]}",)
+    if unused >= tokens() and (heart is None or heart[0] != clip.path):
+        return ("only the heart is looked at: words, voice and face are not",)
+    return ()
 
 
 def _ablation(

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omni_msa.errors import ConfigError, MediaError
+from omni_msa.evaluation.constant import constant_answer
 from omni_msa.evaluation.evaluate import (
     Evaluation,
     ScoredClip,
     compare_runs,
-    constant_answer,
     evaluate,
     over_seeds,
     scored_clips,
