@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import make_content
 from sklearn.metrics import f1_score, roc_auc_score
 
 from omni_msa.__main__ import main
-from omni_msa.errors import ConfigError, ManifestError
+from omni_msa.errors import ConfigError, ManifestError, MediaError
 from omni_msa.evaluation.constant import constant_answer
-from omni_msa.evaluation.evaluate import family_of, scored_clips
+from omni_msa.evaluation.evaluate import family_of, require_labels, scored_clips
 from omni_msa.evaluation.metrics import findings_family
 from omni_msa.evaluation.presence import TITLES, measure_presence
 from omni_msa.files.columns import flatten, unflatten
@@ -24,9 +25,14 @@ from omni_msa.files.record import Record
 from omni_msa.methods import METHODS, make_method
 from omni_msa.methods.heads import head_losses, reading_of
 from omni_msa.methods.method import Labels
-from omni_msa.options import ModelOptions
+from omni_msa.modalities import tokens
+from omni_msa.options import MediaOptions, ModelOptions
+from omni_msa.scoring.checkpoint import Checkpoint
 from omni_msa.scoring.identity import NO_DEVICE, named_checkpoint
+from omni_msa.scoring.last_states import last_states
+from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import Clip
+from scripts.memory_feed import MemoryFeed
 from scripts.tiny.hearts import FINDINGS, write_corpus
 
 NAMES = ("NORM", "AF", "LBBB")
@@ -189,3 +195,21 @@ def test_records_are_trained_on_scored_and_evaluated(tmp_path, base_folder, caps
     assert "auc" in capsys.readouterr().out
     assert main(["inspect", str(out), "-q"]) == 0
     assert "AF, LBBB" in capsys.readouterr().out
+
+
+def test_what_has_no_heart_is_said_to_have_none(thinker):
+    method = make_method("ecg-mamba", thinker, SPACE, {"width": "16", "blocks": "1"})
+    with pytest.raises(MediaError, match="has no ecg, and nothing else is looked at"):
+        method.builder(thinker).build(make_content(), MediaOptions(), tokens())
+
+
+def test_findings_without_a_checkpoint_for_them_are_not_evaluated():
+    with pytest.raises(ManifestError, match="give --checkpoint of one that gives them"):
+        require_labels([Clip("a.hea", findings=("AF",))])
+
+
+def test_there_are_no_states_where_features_are_looked_at(scorer):
+    method = make_method("ecg-mamba", scorer.thinker, SPACE, {"width": "16", "blocks": "1"})
+    checkpoint = Checkpoint(None, scorer.checkpoint.info, method)
+    with pytest.raises(ConfigError, match="ecg-mamba looks at features: it has no states"):
+        last_states(Scorer(scorer.thinker, checkpoint, scorer.media), MemoryFeed([]))

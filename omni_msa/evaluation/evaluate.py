@@ -161,9 +161,11 @@ def require_labels(clips: Sequence[Clip]) -> None:
     """
     bare = [clip for clip in clips if clip.label is None]
     if bare:
+        is_hearts = any(clip.findings for clip in bare)
+        hint = "; of findings, give --checkpoint of one that gives them" if is_hearts else ""
         raise ManifestError(
             f"{len(bare)} of {len(clips)} clips have no label, such as {bare[0].name}; "
-            "evaluation needs one each"
+            f"evaluation needs one each{hint}"
         )
 
 

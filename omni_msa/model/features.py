@@ -177,6 +177,12 @@ class FeatureBuilder:
                 raise MediaError(f"{content.clip.name}: {error}", code=error.code) from error
             lengths[modality] = part.size
             warnings += remarks
+        if not items and not hide & self.encoders.keys():
+            missing = " and no ".join(self.encoders)
+            raise MediaError(
+                f"{content.clip.name}: has no {missing}, and nothing else is looked at",
+                code="nothing_to_score",
+            )
         check_something_left(content.clip.name, items, hide)
         return FeatureInputs(items, lengths, tuple(warnings))
 

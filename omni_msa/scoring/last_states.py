@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from omni_msa.errors import OmniMSAError
+from omni_msa.errors import ConfigError, OmniMSAError
 from omni_msa.media.feed import Feed
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
@@ -32,7 +32,16 @@ def last_states(
     hide: Subset = frozenset(),
     progress: Callable[[int, str | None], None] = lambda *_: None,
 ) -> LastStates:
-    """Those of whole clips; clips that cannot be read are left out."""
+    """Those of whole clips; clips that cannot be read are left out.
+
+    Raises:
+        ConfigError: the method looks at features, and not at the Thinker's states.
+    """
+    if model.method.features is not None:
+        raise ConfigError(
+            f"{model.name} looks at features: it has no states of the Thinker to read; take a "
+            "readout's checkpoint (regression, verbalizer, probe, generative)"
+        )
     states: list[torch.Tensor] = []
     labels: list[float] = []
     shown: list[Subset] = []
