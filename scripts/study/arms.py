@@ -21,7 +21,7 @@ from omni_msa.methods import (
     method_named,
     parse_options,
 )
-from omni_msa.modalities import MODALITIES, Subset, in_order, subset_name
+from omni_msa.modalities import Subset, in_order, subset_name, tokens
 from omni_msa.options import TrainOptions
 
 ZERO_SHOT = "zero-shot"
@@ -49,8 +49,8 @@ class Run:
 
     @property
     def hide(self) -> Subset:
-        """The modalities that it never sees."""
-        return frozenset(MODALITIES) - self.shown
+        """What the Thinker is never shown."""
+        return tokens() - self.shown
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from omni_msa.evaluation.resampling import check_units
 from omni_msa.files.labels import label_space_of
 from omni_msa.files.locks import OutputLock
 from omni_msa.files.manifest import read_manifest
-from omni_msa.modalities import MODALITIES, Subset
+from omni_msa.modalities import MODALITIES, Subset, in_order, tokens
 from omni_msa.options import (
     INTERVAL_UNITS,
     METRIC_FAMILIES,
@@ -50,6 +50,7 @@ from scripts.study.running import LOG, Workshop
 from scripts.study.tables import cells, markdown, write_results
 
 _STUDY = "Study"
+LETTERS = {MODALITIES[name].letter: name for name in in_order(tokens())}  # what runs differ by
 OF_AN_ARM = ("method", "head", "settings", "head_dropout", "start", "seed")
 
 
@@ -89,10 +90,10 @@ class StudyFlags:
             metavar="SUBSET,...",
             panel=_STUDY,
             help="What is shown, by letters: "
-            + ", ".join(f"{row.letter} {name}" for name, row in MODALITIES.items())
+            + ", ".join(f"{letter} {name}" for letter, name in LETTERS.items())
             + ". A row each.",
         ),
-    ] = "".join(row.letter for row in MODALITIES.values())
+    ] = "".join(LETTERS)
     retrain: Annotated[
         bool,
         option(
@@ -235,10 +236,9 @@ def _words(text: str) -> list[str]:
 
 def _subset(letters: str) -> Subset:
     """`TA` -> text and audio."""
-    names = {row.letter: name for name, row in MODALITIES.items()}
-    if not letters or set(letters) - names.keys() or len(set(letters)) < len(letters):
-        raise ConfigError(f"--modalities {letters}: use each of {', '.join(names)} at most once")
-    return frozenset(names[letter] for letter in letters)
+    if not letters or set(letters) - LETTERS.keys() or len(set(letters)) < len(letters):
+        raise ConfigError(f"--modalities {letters}: use each of {', '.join(LETTERS)} at most once")
+    return frozenset(LETTERS[letter] for letter in letters)
 
 
 def _seed(text: str) -> int:

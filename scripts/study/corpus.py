@@ -11,7 +11,7 @@ from omni_msa.commands.flags import ShowFlags
 from omni_msa.commands.labelled import ReadFlags
 from omni_msa.files.labels import LabelSpace
 from omni_msa.files.manifest import read_manifest
-from omni_msa.modalities import MODALITIES
+from omni_msa.modalities import tokens
 from omni_msa.options import EvaluateOptions, ModelOptions
 from scripts.study.arms import Arm
 from scripts.study.plan import Study
@@ -19,7 +19,7 @@ from scripts.study.running import Workshop
 from scripts.tiny.pretrain import media_options
 
 ROOT = Path(__file__).parents[2]
-SHOWN = frozenset(MODALITIES)
+SHOWN = tokens()
 
 
 class Splits(Protocol):
