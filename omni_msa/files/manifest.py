@@ -162,7 +162,7 @@ class _Row:
         if isinstance(self.row.columns, str):
             self.problems.append(f"line {self.row.line_number}: {self.row.columns}")
             return None
-        media, words, heart = self.media_path(), self._text("text"), self.file("ecg")
+        media, words, heart = self.file("clip"), self._text("text"), self.file("ecg")
         self._check_heart(media, heart)
         start, end = self._window(media)
         label, split = self._number("label"), self._text("split") or ""
@@ -288,10 +288,6 @@ class _Row:
             return number
         self._problem(column, f"{reprlib.repr(value)} is not a finite number")
         return None
-
-    def media_path(self) -> Path | None:
-        """Where the clip's file is, as seen from here."""
-        return self.file("clip")
 
     def file(self, column: str) -> Path | None:
         """A file that a column names, as seen from here."""

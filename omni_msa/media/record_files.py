@@ -63,7 +63,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class RawRecord:
-    """A file's channels that are voltages, at their own rate in Hz, from `start_seconds` on."""
+    """A file's channels that are voltages, at their own rate in Hz."""
 
     rate: float
     channels: tuple[Channel, ...]
@@ -99,16 +99,6 @@ def check_file(path: Path) -> None:
         _guarded(path, lambda: _header(path))
     else:
         read_file(path)
-
-
-def signal_file(path: Path) -> Path:
-    """Where the samples of a record are: of WFDB, in the first file that its header names."""
-    if path.suffix.lower() != ".hea":
-        return path
-    try:
-        return _guarded(path, lambda: _header(path)).first_file
-    except MediaError:
-        return path
 
 
 def _reader(path: Path) -> Callable[[Path, Window], RawRecord]:

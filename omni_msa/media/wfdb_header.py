@@ -33,10 +33,6 @@ class WfdbHeader:
     num_signals: int
     file_bytes: dict[str, int]
 
-    @property
-    def first_file(self) -> Path:
-        return self.path.with_name(next(iter(self.file_bytes)))
-
     def check_files(self) -> None:
         """Raises:
         MediaError: a signal file is not in the header's folder.

@@ -12,8 +12,9 @@ from omni_msa.files.importers.release import Progress, Release
 from omni_msa.files.leaks import shared_clips, shared_clips_line
 from omni_msa.files.manifest import MAX_PROBLEMS_SHOWN
 from omni_msa.media.container import enough_memory
+from omni_msa.media.ecg import files_of
 from omni_msa.media.probe import probe
-from omni_msa.media.record_files import check_file, is_record, signal_file
+from omni_msa.media.record_files import check_file, is_record
 from omni_msa.values import Clip, MediaFacts
 
 LONG_SECONDS = 60.0  # an utterance that lasts longer is often cut wrongly
@@ -97,7 +98,8 @@ def _duration_seconds(facts: MediaFacts) -> float:
 
 def report_duplicates(release: Release) -> Release:
     """Adds a notice of clips in several splits with the same bytes: test clips seen in training."""
-    clips = [Clip(path=signal_file(s.path), id=s.name, split=s.split) for s in release.samples]
+    # of a WFDB record, the samples: headers always differ
+    clips = [Clip(path=files_of(s.path)[-1], id=s.name, split=s.split) for s in release.samples]
     pairs = shared_clips(clips)
     return release.revise(notices=[shared_clips_line(pairs)] if pairs else [])
 
