@@ -114,8 +114,7 @@ class VideoTrack:
 
     `pts_seconds` [N] are the presentation times of the frames that a player shows, sorted,
     measured from the start of the presentation; `end_seconds` is when the last one ends. `width`
-    and `height` are as displayed: after rotation and sample aspect ratio. `keyframe_seconds` are
-    the times of the packets at which decoding can begin.
+    and `height` are as displayed: after rotation and sample aspect ratio.
     """
 
     index: int
@@ -125,7 +124,6 @@ class VideoTrack:
     rotation_degrees: int
     pts_seconds: np.ndarray
     end_seconds: float
-    keyframe_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def num_frames(self) -> int:
@@ -144,6 +142,15 @@ class AudioTrack:
 
 
 @dataclass(frozen=True)
+class SubtitleTrack:
+    """The words of a subtitle stream inside the file, with their times."""
+
+    index: int
+    cues: tuple[Cue, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class MediaFacts:
     """The result of probing one file. A track is None when the file has none that decodes."""
 
@@ -151,7 +158,7 @@ class MediaFacts:
     container: str
     video: VideoTrack | None
     audio: AudioTrack | None
-    subtitle_index: int | None
+    subtitles: SubtitleTrack | None
     duration_from_header_seconds: float | None
     warnings: tuple[str, ...] = ()
 

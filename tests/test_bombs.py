@@ -21,7 +21,7 @@ from omni_msa.errors import ManifestError, MediaError, OmniMSAError, TranscriptE
 from omni_msa.files.importers.tables import read_table
 from omni_msa.files.manifest import read_manifest
 from omni_msa.foreign import MAX_COLUMNS, MAX_ROW_BYTES, MAX_TABLE_BYTES, MAX_TEXT_BYTES
-from omni_msa.media import probe, pyav, pyav_sound, read_clip, sound
+from omni_msa.media import probe, pyav_sound, read_clip, sound, subtitles
 from omni_msa.media.readers import ClipReaders
 from omni_msa.media.transcripts import read_transcript_file
 from omni_msa.options import MediaOptions
@@ -124,12 +124,12 @@ def test_packets_of_sound_are_read_to_a_limit(tmp_path, monkeypatch):
 def test_subtitles_are_read_to_a_limit(tmp_path, monkeypatch):
     cues = [(n / 10, n / 10 + 0.1, f"word{n}") for n in range(10)]
     path = write_media(tmp_path / "a.mkv", 8, 8, subtitle=cues)
-    monkeypatch.setattr(pyav, "MAX_CUES", 3)
+    monkeypatch.setattr(subtitles, "MAX_CUES", 3)
     content = read(path)
     assert content.parts["text"].text == "word0 word1 word2"
     assert any("subtitles truncated: the first are used" in text for text in content.warnings)
-    monkeypatch.setattr(pyav, "MAX_TEXT_BYTES", 4)
-    pyav._read_cues.cache_clear()  # the file is the same, and what was read of it is remembered
+    monkeypatch.setattr(subtitles, "MAX_TEXT_BYTES", 4)
+    probe._memory.clear()  # the file is the same, and what was read of it is remembered
     assert "text" not in read(path).parts
 
 
@@ -138,7 +138,7 @@ def test_an_animation_is_decoded_to_a_limit(tmp_path, monkeypatch):
     bomb_files.write_png(path, 64, frames=6, claimed=2**31 - 1)
     assert "video" in read(path).parts
     monkeypatch.setattr(probe, "MAX_ANIMATED_PIXELS", 5 * 64 * 64)
-    probe._probe.cache_clear()
+    probe._memory.clear()
     with pytest.raises(MediaError, match="6 frames of 64 x 64 pixels; at most 20,480") as error:
         read(path)
     assert error.value.code == "too_large"

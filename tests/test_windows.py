@@ -15,8 +15,9 @@ import soundfile
 
 from omni_msa.errors import MediaError
 from omni_msa.media import probe as probing
-from omni_msa.media import pyav, pyav_sound, transcripts
+from omni_msa.media import pyav, pyav_sound, subtitles, transcripts
 from omni_msa.media.container import Deadline
+from omni_msa.media.packets import Packets, StreamIndex
 from omni_msa.media.reader import read_clip
 from omni_msa.media.sampling import plan_frames
 from omni_msa.options import MediaOptions
@@ -82,9 +83,23 @@ def write(path: Path, kind: str) -> Path:
     return path
 
 
-def read(path: Path, window: tuple[float, float], monkeypatch, gap: float) -> ClipContent:
-    for module in (pyav, pyav_sound):
-        monkeypatch.setattr(module, "SEEK_GAP_SECONDS", gap)
+WAYS = ("through", "in memory", "sought")
+
+
+def go(way: str, monkeypatch) -> None:
+    """Has what follows decode all that comes before a window, or only what its file's packets say
+    is needed: those in memory, or those that are sought in the file, as in a large one."""
+    probing._memory.clear()
+    runs = (lambda *_: None) if way == "through" else RUNS
+    monkeypatch.setattr(StreamIndex, "runs", runs)
+    monkeypatch.setattr(pyav_sound, "SEEK_GAP_SECONDS", inf if way == "through" else 4.0)
+    monkeypatch.setattr(probing, "MAX_KEPT_BYTES", 0 if way == "sought" else 10**9)
+
+
+RUNS = StreamIndex.runs
+
+
+def read(path: Path, window: tuple[float, float]) -> ClipContent:
     return read_clip(Clip(path, start_seconds=window[0], end_seconds=window[1]), MediaOptions())
 
 
@@ -102,24 +117,28 @@ QUICK = ("open groups of pictures.mp4", "sound.wav", "sound.flac")
 def test_a_window_is_what_decoding_from_the_start_gives(tmp_path, monkeypatch, kind):
     path = write(tmp_path / kind, kind)
     for window in WINDOWS:
-        through = read(path, window, monkeypatch, inf)
-        sought = read(path, window, monkeypatch, 4.0)
-        assert sought.parts.keys() == through.parts.keys() and sought.warnings == through.warnings
-        if "video" in through.parts:
-            a, b = through.parts["video"], sought.parts["video"]
-            np.testing.assert_array_equal(a.rgb, b.rgb)
-            assert a.pts_seconds == b.pts_seconds
-        a, b = through.parts["audio"].samples, sought.parts["audio"].samples
-        assert len(a) == len(b) == round((window[1] - window[0]) * 16_000)
-        # libav's decoder of mp2 dithers by what it has decoded
-        np.testing.assert_allclose(a, b, atol=1e-4 if path.suffix == ".mpg" else 1e-5)
+        contents = []
+        for way in WAYS:
+            go(way, monkeypatch)
+            contents.append(read(path, window))
+        through, *others = contents
+        for other in others:
+            assert other.parts.keys() == through.parts.keys()
+            assert other.warnings == through.warnings
+            if "video" in through.parts:
+                a, b = through.parts["video"], other.parts["video"]
+                np.testing.assert_array_equal(a.rgb, b.rgb)
+                assert a.pts_seconds == b.pts_seconds
+            a, b = through.parts["audio"].samples, other.parts["audio"].samples
+            assert len(a) == len(b) == round((window[1] - window[0]) * 16_000)
+            # libav's decoder of mp2 dithers by what it has decoded
+            np.testing.assert_allclose(a, b, atol=1e-4 if path.suffix == ".mpg" else 1e-5)
 
 
-def frames_in(path: Path, window: tuple[float, float], monkeypatch, gap: float):
-    monkeypatch.setattr(pyav, "SEEK_GAP_SECONDS", gap)
-    track = probing.probe(path).video
-    plan = plan_frames(track, MediaOptions(), *window)
-    return pyav.read_frames(path, track, plan, Deadline(path, 60.0))
+def frames_in(path: Path, window: tuple[float, float]):
+    with probing.open_media(path) as media:
+        plan = plan_frames(media.facts.video, MediaOptions(), *window)
+        return pyav.read_frames(media, plan, Deadline(path, 60.0))
 
 
 @pytest.mark.parametrize(
@@ -137,11 +156,14 @@ def test_every_second_shows_its_own_frames(tmp_path, monkeypatch, kind, starts):
     path = write(tmp_path / kind, kind)
     for start in starts:
         window = float(start), float(start) + 1.0
-        through = frames_in(path, window, monkeypatch, inf)
-        sought = frames_in(path, window, monkeypatch, 4.0)
-        assert sought.pts_seconds == through.pts_seconds and sought.warnings == through.warnings
-        np.testing.assert_array_equal(sought.rgb, through.rgb)
-        assert window[0] - 1e-3 <= min(sought.pts_seconds) <= max(sought.pts_seconds) < window[1]
+        go("through", monkeypatch)
+        through = frames_in(path, window)
+        for way in WAYS[1:]:
+            go(way, monkeypatch)
+            other = frames_in(path, window)
+            assert other.pts_seconds == through.pts_seconds and other.warnings == through.warnings
+            np.testing.assert_array_equal(other.rgb, through.rgb)
+            assert window[0] - 1e-3 <= min(other.pts_seconds) <= max(other.pts_seconds) < window[1]
 
 
 def heard_hertz(samples: np.ndarray) -> float:
@@ -153,12 +175,10 @@ def heard_hertz(samples: np.ndarray) -> float:
 @pytest.mark.parametrize(
     "kind", ["gap.mp4", *(pytest.param(k, marks=pytest.mark.slow) for k in ("gap.mkv", "gap.webm"))]
 )
-def test_a_gap_of_the_sound_is_silent_and_what_follows_is_heard_in_time(
-    tmp_path, monkeypatch, kind
-):
+def test_a_gap_of_the_sound_is_silent_and_what_follows_is_heard_in_time(tmp_path, kind):
     path = write(tmp_path / kind, kind)
     for start, stop in ((3.0, 20.0), (4.5, 20.0), (16.0, 20.0), (7.0, 9.0)):
-        content = read(path, (start, stop), monkeypatch, 4.0)
+        content = read(path, (start, stop))
         samples = content.parts["audio"].samples
         assert len(samples) == round((stop - start) * 16_000)
         (warning,) = [w for w in content.warnings if "gaps" in w] or [""]
@@ -210,16 +230,15 @@ def test_a_window_after_the_end_of_a_picture_without_sound_has_its_own_code(tmp_
 @pytest.mark.slow
 def test_a_late_window_decodes_a_group_of_pictures_and_not_the_recording(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4", "open groups of pictures.mp4")
-    counts = []
-    decode = pyav._FrameDecoder.next
-
-    def counted(self):
-        counts.append(1)
-        return decode(self)
-
-    monkeypatch.setattr(pyav._FrameDecoder, "next", counted)
-    read(path, (36.0, 37.0), monkeypatch, 4.0)
-    assert len(counts) < 60 + 4 * FPS < SECONDS * FPS / 2
+    decode, counts = Packets.decode, list[int]()
+    monkeypatch.setattr(Packets, "decode", lambda *a: counts.append(1) or decode(*a))
+    for way in WAYS[1:]:
+        go(way, monkeypatch)
+        counts.clear()
+        with probing.open_media(path) as media:
+            plan = plan_frames(media.facts.video, MediaOptions(), 36.0, 37.0)
+            pyav.read_frames(media, plan, Deadline(path, 60.0))
+        assert 4 < len(counts) < 60 + 2 * FPS < SECONDS * FPS / 2
 
 
 @pytest.mark.slow
@@ -229,10 +248,10 @@ def test_the_windows_of_a_file_are_scanned_for_once(tmp_path, monkeypatch):
     scan = probing._scan
     monkeypatch.setattr(probing, "_scan", lambda *a: scans.append(1) or scan(*a))
     for start in (0.0, 10.0, 30.0):
-        read(path, (start, start + 2.0), monkeypatch, 4.0)
+        read(path, (start, start + 2.0))
     assert len(scans) == 1
     path.write_bytes(path.read_bytes() + b"\0" * 8)
-    read(path, (0.0, 2.0), monkeypatch, 4.0)
+    read(path, (0.0, 2.0))
     assert len(scans) == 2  # another file now
 
 
@@ -245,9 +264,9 @@ def test_the_words_of_a_recording_are_parsed_once_for_its_windows(tmp_path, monk
         "1\n00:00:00,100 --> 00:00:00,900\none\n\n2\n00:00:01,100 --> 00:00:01,900\ntwo\n"
     )
     reads = []
-    parse, dialogues = transcripts._parse, pyav._dialogues
+    parse, dialogues = transcripts._parse, subtitles._dialogues
     monkeypatch.setattr(transcripts, "_parse", lambda *a: reads.append("beside") or parse(*a))
-    monkeypatch.setattr(pyav, "_dialogues", lambda *a: reads.append("inside") or dialogues(*a))
+    monkeypatch.setattr(subtitles, "_dialogues", lambda *a: reads.append("inside") or dialogues(*a))
     for path in (inside, beside):
         for start, words in ((0.0, "one"), (1.0, "two"), (0.0, "one")):
             clip = Clip(path, start_seconds=start, end_seconds=start + 1.0)

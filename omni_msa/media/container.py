@@ -36,6 +36,7 @@ DEMUXERS = (
     "truehd,mlp,loas,latm,shn,tak,voc,oma,qcp,gsm,sln,sbc,spdif,xwma,dsf,iff,"
     "gif,apng,png_pipe,jpeg_pipe,jpegxl_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
 )
+DECODER_THREADS = 2  # a process; many clips in parallel beat many threads a clip
 MAX_PIXELS = 8192 * 4352  # of a frame: 8K video
 MAX_STREAMS = 64
 MAX_CHANNELS = 16
@@ -134,6 +135,8 @@ def _check_limits(path: Path, container: Any) -> None:
         if context is None:
             continue
         if stream.type == "video":
+            stream.thread_type = "AUTO"
+            context.thread_count = DECODER_THREADS
             context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
             if context.width * context.height > MAX_PIXELS:
                 raise _too_large(path, f"{context.width} x {context.height} pixels")

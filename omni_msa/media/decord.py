@@ -12,15 +12,15 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from omni_msa.errors import MediaError
 from omni_msa.media.container import Deadline
+from omni_msa.media.probe import Media
 from omni_msa.media.pyav import FrameReading, read_frames
 from omni_msa.media.sampling import frame_indices_at
-from omni_msa.values import FramePlan, VideoTrack
+from omni_msa.values import FramePlan
 
 DEADLINE_SHARE = 0.25  # of the clip's deadline: then PyAV still has time to read it
 
@@ -35,17 +35,17 @@ class Request:
     height: int
 
 
-def read_frames_decord(
-    path: Path, track: VideoTrack, plan: FramePlan, deadline: Deadline
-) -> FrameReading:
+def read_frames_decord(media: Media, plan: FramePlan, deadline: Deadline) -> FrameReading:
     """Like `pyav.read_frames`; falls back to it with a warning when decord fails or is slow."""
+    track = media.facts.video
+    assert track is not None
     indices = frame_indices_at(track.pts_seconds, np.array(plan.times_seconds))
     # decord turns frames upright by itself, and then scales them.
-    request = Request(str(path), tuple(indices.tolist()), plan.width, plan.height)
+    request = Request(str(media.facts.path), tuple(indices.tolist()), plan.width, plan.height)
     try:
         frames = _run_child(request, DEADLINE_SHARE * deadline.seconds)
     except MediaError as error:
-        reading = read_frames(path, track, plan, deadline)
+        reading = read_frames(media, plan, deadline)
         fallback = f"decoder replaced: PyAV read the frames, decord {error}"
         return replace(reading, warnings=(fallback, *reading.warnings))
     return FrameReading(frames, tuple(track.pts_seconds[indices].tolist()), "decord")

@@ -6,9 +6,9 @@ decoded frame.
 
 from __future__ import annotations
 
-from array import array
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,15 @@ from omni_msa.media.container import (
     open_container,
     reason,
 )
+from omni_msa.media.layers import layer_reader
+from omni_msa.media.packets import OpenedStream, Packets, StreamIndex
+from omni_msa.media.subtitles import CueScan
 from omni_msa.media.versions import FileVersion
 from omni_msa.values import AudioTrack, MediaFacts, VideoTrack
 
+MAX_FILES = 16  # files of which facts are remembered
+MAX_KEPT_BYTES = 64 * 2**20  # of a file's packets; else they are read again
+PACKET_BYTES = 500  # that keeping a packet takes beside its data
 MAX_PACKETS = 1_000_000  # that are looked at: four hours of video at 60 frames a second
 # Where no frame can be sought, and how much is decoded at most: ten seconds of 1080p.
 ANIMATIONS = ("gif", "apng", "webp_anim", "webp")
@@ -40,64 +46,110 @@ DEFAULT_FRAME_RATE = 25.0  # frames a second, for raw streams without timestamps
 
 
 @dataclass(frozen=True)
-class PacketTimes:
-    """Presentation times of one stream's packets, in seconds of the file's own clock."""
+class Media:
+    """An open file: its facts, and the packets of the streams that are read, by their numbers."""
 
-    pts_seconds: np.ndarray  # sorted
-    end_seconds: float
-    keyframe_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    facts: MediaFacts
+    packets: Mapping[int, Packets]
+
+
+@dataclass(frozen=True)
+class _Knowledge:
+    """What stays known of a file when it is closed."""
+
+    facts: MediaFacts
+    indexes: Mapping[int, StreamIndex]
+
+
+_memory: dict[FileVersion, _Knowledge] = {}  # the oldest first
 
 
 def probe(path: Path, deadline: Deadline | None = None) -> MediaFacts:
     """Scans one file: which tracks a player would use, and when each frame is shown.
 
-    The last files are remembered, so that the windows of a long recording are scanned for once.
+    Raises:
+        MediaError: not a media file, no track in it could be used at all, or the deadline passed.
+    """
+    with open_media(path, deadline) as media:
+        return media.facts
+
+
+@contextmanager
+def open_media(path: Path, deadline: Deadline | None = None) -> Iterator[Media]:
+    """A file, scanned from end to end: facts, and packets to decode.
+
+    What was learnt of the last files is remembered, so that a long recording is scanned once for
+    all of its windows; their packets are then sought in it.
 
     Raises:
         MediaError: not a media file, no track in it could be used at all, or the deadline passed.
     """
     check_regular(path)
-    version = FileVersion.of(path, deadline)
+    version = FileVersion.of(path)
     if version.size == 0:
         raise MediaError(explain(path, OSError()))
-    return _probe(version)
+    opened: dict[int, OpenedStream] = {}
+    with ExitStack() as files:
+        if (knowledge := _memory.get(version)) is None:
+            container = files.enter_context(open_container(path))
+            knowledge, opened = _learn(path, container, deadline)
+            _memory[version] = knowledge
+            while len(_memory) > MAX_FILES:
+                _memory.pop(next(iter(_memory)), None)
+        packets = {
+            number: Packets(path, number, index, files, opened.get(number))
+            for number, index in knowledge.indexes.items()
+        }
+        yield Media(knowledge.facts, packets)
 
 
-@lru_cache(maxsize=16)
-def _probe(file: FileVersion) -> MediaFacts:
-    path, warnings = file.path, list[str]()
-    with open_container(path) as container:
-        video_stream = _pick_video(container, warnings)
-        audio_stream = _pick_audio(container, warnings)
-        subtitle = next((s.index for s in container.streams.subtitles), None)
-        name = container.format.name
-        duration = container.duration / av.time_base if container.duration else None
-        scans = [
-            _Scan(stream, limit)
-            for stream, limit in ((video_stream, MAX_PACKETS + 1), (audio_stream, SOUND_PACKETS))
-            if stream is not None
-        ]
-        _scan(container, scans, file.deadline, warnings)
-        times = {scan.stream.index: scan.times() for scan in scans}
-        starts = [t.pts_seconds[0] for t in times.values() if len(t.pts_seconds)]
-        origin = min(starts, default=0.0)
-        video: VideoTrack | None = None
-        audio: AudioTrack | None = None
-        for scan in scans:
-            if scan.stream is video_stream:
-                video = _video_track(scan, times[scan.stream.index], origin, warnings)
-            else:
-                audio = _audio_track(scan, times[scan.stream.index], origin, warnings)
+def _learn(
+    path: Path, container: Any, deadline: Deadline | None
+) -> tuple[_Knowledge, dict[int, OpenedStream]]:
+    """What one scan tells, and the streams where their packets are few enough to be kept."""
+    warnings = list[str]()
+    video_stream = _pick_video(container, warnings)
+    audio_stream = _pick_audio(container, warnings)
+    scans = []
+    if video_stream is not None:
+        scans.append(_Scan(video_stream))
+    if audio_stream is not None:
+        scans.append(_Scan(audio_stream, enough=SOUND_PACKETS))
+    words = next(iter(container.streams.subtitles), None)
+    cues = None if words is None else CueScan(words)
+    is_whole = _scan(container, scans, cues, deadline, warnings)
+    name = container.format.name
+    seconds = {scan.stream.index: scan.index.seconds() for scan in scans}
+    played = [seconds[s.index] for s in (video_stream, audio_stream) if s is not None]
+    origin = min((pts[0] for pts, _ in played if len(pts)), default=0.0)
+    video: VideoTrack | None = None
+    audio: AudioTrack | None = None
+    for scan in scans:
+        pts_seconds, end_seconds = seconds[scan.stream.index]
+        if scan.stream is video_stream:
+            video = _video_track(scan, pts_seconds - origin, end_seconds - origin, warnings)
+        elif scan.stream is audio_stream:
+            audio = _audio_track(scan, pts_seconds - origin, warnings)
     if video is not None and name in ANIMATIONS:
         _check_animation(path, video)
-    if video is None and audio is None and subtitle is None:
+        next(s for s in scans if s.stream is video_stream).index.can_jump = False
+    if video is None and audio is None and cues is None:
         description = _describe_tracks(video_stream, audio_stream, name)
         reasons = f" ({'; '.join(warnings)})" if warnings else ""
         raise MediaError(
             f"{path}: {description}{reasons}; a clip needs a picture or sound that decodes, "
             "not encrypted and not cut off"
         )
-    return MediaFacts(path, name, video, audio, subtitle, duration, tuple(warnings))
+    duration = container.duration / av.time_base if container.duration else None
+    subtitles = None if cues is None else cues.track()
+    facts = MediaFacts(path, name, video, audio, subtitles, duration, tuple(warnings))
+    knowledge = _Knowledge(facts, {scan.stream.index: scan.index for scan in scans})
+    opened = {
+        scan.stream.index: OpenedStream(scan.stream, scan.packets, scan.decoded)
+        for scan in scans
+        if is_whole
+    }
+    return knowledge, opened
 
 
 def _check_animation(path: Path, video: VideoTrack) -> None:
@@ -148,94 +200,92 @@ def _pick_audio(container: Any, warnings: list[str]) -> Any:
 
 
 class _Scan:
-    """What is learnt of one stream from its packets: their times, and the first frame."""
+    """What is learnt of one stream from its packets: where they are, and the first frame."""
 
-    def __init__(self, stream: Any, max_times: int) -> None:
+    def __init__(self, stream: Any, enough: int = MAX_PACKETS) -> None:
         self.stream = stream
         self.codec = stream.codec_context.name if stream.codec_context else "unknown"
+        self.index = StreamIndex(stream.time_base, _frame_rate_from_header(stream))
+        self.packets: list[Any] = []
+        self.decoded: dict[Any, list[Any] | BaseException] = {}
         self.first_frame: Any = None
-        self._max_times = max_times
-        self._num_packets = self._num_failed = 0
+        self._enough = enough
+        self._num_failed = 0
         self._is_decoding = stream.codec_context is not None
-        # in ticks of the stream's clock, and seconds only at the end: there may be millions
-        self._stamps, self._ends, self._keyframes = array("q"), array("q"), array("q")
-        self._num_stamps = 0
+        self._layer = layer_reader(stream.codec_context)
 
     @property
     def is_complete(self) -> bool:
         """Whether more packets tell nothing more."""
-        return not self._is_decoding and self._num_stamps >= self._max_times
+        return not self._is_decoding and len(self.index) >= self._enough
 
-    def add(self, packet: Any) -> None:
+    def add(self, packet: Any, is_kept: bool) -> None:
         """One packet of the stream, in the order of the file; an empty one is the end's."""
         if self._is_decoding:
             self._decode(packet)
-        if packet.size == 0 or packet.is_discard or self._num_stamps >= self._max_times:
-            return
-        self._num_stamps += 1
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None:
-            self._stamps.append(stamp)
-            self._ends.append(stamp + (packet.duration or 0))
-            if packet.is_keyframe:
-                self._keyframes.append(stamp)
+        if packet.size:
+            self.index.add(packet, self._layer(packet))
+        if is_kept:
+            self.packets.append(packet)
 
     def _decode(self, packet: Any) -> None:
         try:
-            self.first_frame = next(iter(packet.decode()), None)
+            frames = self.decoded[packet] = packet.decode()
+            self.first_frame = next(iter(frames), None)
         except MemoryError:
             raise
-        except LIBAV_ERRORS:
+        except LIBAV_ERRORS as error:
+            self.decoded[packet] = error
             self._num_failed += 1
-        self._num_packets += 1
         self._is_decoding = (
             self.first_frame is None
             and self._num_failed <= MAX_FAILED_PACKETS
-            and self._num_packets < MAX_SILENT_PACKETS
+            and len(self.decoded) < MAX_SILENT_PACKETS
         )
-
-    def times(self) -> PacketTimes:
-        """Sorted times; a stream without any is played at its stated rate from zero."""
-        tick, rate = self.stream.time_base, _frame_rate_from_header(self.stream)
-        pts, keyframes = (
-            np.sort(np.array(stamps, np.float64)) * tick.numerator / tick.denominator
-            for stamps in (self._stamps, self._keyframes)
-        )
-        end = max(self._ends, default=0) * tick.numerator / tick.denominator
-        all_equal = len(pts) > 1 and pts[0] == pts[-1]
-        if len(pts) < self._num_stamps / 2 or all_equal:
-            pts, end = np.arange(self._num_stamps) / rate, 0.0
-        if not len(pts):
-            return PacketTimes(pts, 0.0)
-        steps = np.diff(pts)
-        usual_step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0 / rate
-        end = end if end > pts[-1] else float(pts[-1]) + usual_step
-        return PacketTimes(pts, end, keyframes)
 
 
 def _scan(
-    container: Any, scans: list[_Scan], deadline: Deadline | None, warnings: list[str]
-) -> None:
-    """Reads the packets of the streams, and decodes them up to the first frame of each."""
+    container: Any,
+    scans: list[_Scan],
+    cues: CueScan | None,
+    deadline: Deadline | None,
+    warnings: list[str],
+) -> bool:
+    """Reads the packets of the streams, and decodes them up to the first frame of each.
+
+    Returns:
+        whether they keep all of them; else they keep none.
+    """
     by_index = {scan.stream.index: scan for scan in scans}
-    if not scans:
-        return
+    streams = [scan.stream for scan in scans] + ([] if cues is None else [cues.stream])
+    if not streams:
+        return True
+    num_bytes, is_whole = 0, True
     try:
-        for number, packet in enumerate(container.demux([scan.stream for scan in scans])):
-            by_index[packet.stream.index].add(packet)
+        for number, packet in enumerate(container.demux(streams)):
+            num_bytes += packet.size + PACKET_BYTES
+            if is_whole and num_bytes > MAX_KEPT_BYTES:
+                is_whole = False
+                for scan in scans:
+                    scan.packets.clear()
+            if cues is not None and packet.stream.index == cues.stream.index:
+                cues.add(packet)
+            else:
+                by_index[packet.stream.index].add(packet, is_whole)
             if number % CHECK_PACKETS:
                 continue
             if deadline is not None:
                 deadline.check()
             if number >= MAX_PACKETS:
                 warnings.append(f"file truncated: its first {MAX_PACKETS:,} packets are used")
-                return
-            if all(scan.is_complete for scan in scans):
-                return
+                return False
+            if cues is None and all(scan.is_complete for scan in scans):
+                return False
     except NOT_DAMAGE:
         raise
     except LIBAV_ERRORS as error:
         warnings.append(f"file breaks off: what came before is used ({reason(error)})")
+    return is_whole
 
 
 def _frame_rate_from_header(stream: Any) -> float:
@@ -244,15 +294,18 @@ def _frame_rate_from_header(stream: Any) -> float:
 
 
 def _video_track(
-    scan: _Scan, times: PacketTimes, origin: float, warnings: list[str]
+    scan: _Scan, pts_seconds: np.ndarray, end_seconds: float, warnings: list[str]
 ) -> VideoTrack | None:
     """Facts of the picture from its first frame that decodes; None when none does."""
     stream, frame = scan.stream, scan.first_frame
-    if frame is None or not len(times.pts_seconds):
+    if frame is None or not len(pts_seconds):
         warnings.append(
             f"scored without video: no frame of track {stream.index} ({scan.codec}) decodes"
         )
         return None
+    # frames that are stored in another order, in a container that has no times for that (AVI)
+    scan.index.is_timed = scan.index.is_reordered or not stream.codec_context.has_b_frames
+    scan.index.has_fields = bool(frame.interlaced_frame)
     width, height = _display_size(stream, frame)
     rotation = int(round(frame.rotation / 90)) * 90 % 360
     if rotation in (90, 270):
@@ -263,9 +316,8 @@ def _video_track(
         width,
         height,
         rotation,
-        times.pts_seconds - origin,
-        times.end_seconds - origin,
-        times.keyframe_seconds - origin,
+        pts_seconds,
+        end_seconds,
     )
 
 
@@ -278,13 +330,11 @@ def _display_size(stream: Any, frame: Any) -> tuple[int, int]:
     return width, frame.height
 
 
-def _audio_track(
-    scan: _Scan, times: PacketTimes, origin: float, warnings: list[str]
-) -> AudioTrack | None:
+def _audio_track(scan: _Scan, pts_seconds: np.ndarray, warnings: list[str]) -> AudioTrack | None:
     """Facts of the sound from its first frame that decodes; None when none does."""
     index, frame = scan.stream.index, scan.first_frame
     if frame is None or not frame.sample_rate:
         warnings.append(f"scored without audio: no sound of track {index} ({scan.codec}) decodes")
         return None
-    start = float(times.pts_seconds[0]) - origin if len(times.pts_seconds) else 0.0
+    start = float(pts_seconds[0]) if len(pts_seconds) else 0.0
     return AudioTrack(index, scan.codec, frame.sample_rate, len(frame.layout.channels), start)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from math import gcd
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from omni_msa.media.container import (
     SEEK_BACK_SECONDS,
     SEEK_GAP_SECONDS,
     Deadline,
-    open_container,
 )
+from omni_msa.media.packets import Packets
 from omni_msa.values import SAMPLE_RATE
 
 MAX_BLOCKS = 100_000  # of one reading: five minutes in packets of three milliseconds
@@ -34,7 +33,7 @@ GAP_SECONDS = 0.1  # of no packets, from which on silence is heard: less is roun
 
 
 def read_sound(
-    path: Path, index: int, deadline: Deadline, start_seconds: float, stop_seconds: float
+    packets: Packets, deadline: Deadline, start_seconds: float, stop_seconds: float
 ) -> tuple[np.ndarray, list[str]]:
     """A track from one moment to another or a little later, counted from its first sample.
 
@@ -48,7 +47,7 @@ def read_sound(
     seeks = (True, False) if start_seconds > SEEK_GAP_SECONDS else (False,)
     for seek in seeks:
         if span is None:
-            span, warnings = _read_span(path, index, deadline, (start_seconds, stop_seconds), seek)
+            span, warnings = _read_span(packets, deadline, (start_seconds, stop_seconds), seek)
     span = span or []
     silent_seconds = sum(
         min(block.end_seconds, stop_seconds) - max(block.begin_seconds, start_seconds)
@@ -62,7 +61,7 @@ def read_sound(
 
 
 def _read_span(
-    path: Path, index: int, deadline: Deadline, span_seconds: tuple[float, float], seek: bool
+    packets: Packets, deadline: Deadline, span_seconds: tuple[float, float], seek: bool
 ) -> tuple[list[_Block] | None, list[str]]:
     """Blocks from shortly before a moment to shortly after another, and warnings.
 
@@ -71,25 +70,24 @@ def _read_span(
     """
     start_seconds = span_seconds[0] - WARM_UP_SECONDS
     stop_seconds = span_seconds[1] + LOOK_AHEAD_SECONDS
-    with open_container(path) as container:
-        decoder = _SoundDecoder(container, container.streams[index], deadline)
-        through = decoder.blocks()
-        if not (head := list(islice(through, HEAD_BLOCKS))):
-            return [], decoder.warnings()
-        clock = _TrackClock.of(head)
-        blocks = decoder.blocks_before(start_seconds, clock) if seek else chain(head, through)
-        if blocks is None:
-            return None, []
-        warnings = []
-        span: list[_Block] = []
-        blocks = _with_silence(blocks, clock, start_seconds, stop_seconds)
-        for block in _without_early(blocks, start_seconds):
-            span.append(block)
-            if block.end_seconds > stop_seconds:
-                break
-            if len(span) >= MAX_BLOCKS:
-                warnings.append(f"audio truncated: its first {MAX_BLOCKS:,} packets heard")
-                break
+    decoder = _SoundDecoder(packets, deadline)
+    through = decoder.blocks(packets.from_start())
+    if not (head := list(islice(through, HEAD_BLOCKS))):
+        return [], decoder.warnings()
+    clock = _TrackClock.of(head)
+    blocks = decoder.blocks_before(start_seconds, clock) if seek else chain(head, through)
+    if blocks is None:
+        return None, []
+    warnings = []
+    span: list[_Block] = []
+    blocks = _with_silence(blocks, clock, start_seconds, stop_seconds)
+    for block in _without_early(blocks, start_seconds):
+        span.append(block)
+        if block.end_seconds > stop_seconds:
+            break
+        if len(span) >= MAX_BLOCKS:
+            warnings.append(f"audio truncated: its first {MAX_BLOCKS:,} packets heard")
+            break
     return span, [*warnings, *decoder.warnings()]
 
 
@@ -180,9 +178,8 @@ def _near_least(values: list[Any], tolerance: float) -> list[Any]:
 class _SoundDecoder:
     """Blocks of sound in order, from the start or from before a moment."""
 
-    def __init__(self, container: Any, stream: Any, deadline: Deadline) -> None:
-        self.container = container
-        self.stream = stream
+    def __init__(self, packets: Packets, deadline: Deadline) -> None:
+        self.packets = packets
         self.deadline = deadline
         self.num_damaged = 0
         self._num_samples = 0
@@ -194,13 +191,10 @@ class _SoundDecoder:
             return None
         for step_back in SEEK_BACK_SECONDS:
             moment = max(seconds - step_back, 0.0) + clock.origin_seconds
-            try:
-                offset = int(moment / self.stream.time_base)
-                self.container.seek(offset, stream=self.stream, backward=True)
-            except LIBAV_ERRORS:
+            if (packets := self.packets.before(moment)) is None:
                 return None
             self.num_damaged = 0
-            blocks = self.blocks(is_sought=True)
+            blocks = self.blocks(packets, is_sought=True)
             tail = list(islice(blocks, HEAD_BLOCKS))
             place = clock.place_of_run(tail)
             if place is None or place > (seconds + WARM_UP_SECONDS / 2) * tail[0].sample_rate:
@@ -213,15 +207,15 @@ class _SoundDecoder:
             return chain(run, blocks)
         return None
 
-    def blocks(self, is_sought: bool = False) -> Iterator[_Block]:
-        """What the container gives from where it stands; after a seek, that may begin within a
-        packet, and what does not decode at first is not damaged."""
+    def blocks(self, packets: Iterator[Any], is_sought: bool = False) -> Iterator[_Block]:
+        """What these packets hold; after a seek, they may begin within a packet, and what does not
+        decode at first is not damaged."""
         is_whole = not is_sought
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in packets:
                 self.deadline.check()
                 try:
-                    frames = packet.decode()
+                    frames = self.packets.decode(packet)
                 except MemoryError:
                     raise
                 except LIBAV_ERRORS:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -17,8 +18,8 @@ from omni_msa.media.ecg import ecg_of
 from omni_msa.media.error_codes import with_error_codes
 from omni_msa.media.features import FeatureFile, is_feature_file, read_features
 from omni_msa.media.identity import clip_sha256, window_of
-from omni_msa.media.probe import probe
-from omni_msa.media.pyav import read_cues, read_frames
+from omni_msa.media.probe import Media, open_media
+from omni_msa.media.pyav import FrameReading, read_frames
 from omni_msa.media.record_files import is_record
 from omni_msa.media.records import read_record
 from omni_msa.media.sampling import plan_frames
@@ -35,6 +36,7 @@ from omni_msa.values import (
     SAMPLE_RATE,
     Clip,
     ClipContent,
+    FramePlan,
     Frames,
     MediaFacts,
     Part,
@@ -43,7 +45,10 @@ from omni_msa.values import (
     Waveform,
 )
 
-FRAME_READERS: dict[str, Callable[..., Any]] = {"pyav": read_frames, "decord": read_frames_decord}
+FRAME_READERS: dict[str, Callable[[Media, FramePlan, Deadline], FrameReading]] = {
+    "pyav": read_frames,
+    "decord": read_frames_decord,
+}
 
 FEWEST_SECONDS = 3.0  # of a heart: of a shorter clip, it is read beyond the clip's end
 COVERED = 0.9  # of a clip's time, by its heart record: less is said
@@ -57,8 +62,8 @@ NO_WORDS = (
 class OpenClip:
     """A clip while it is read: facts about its file, and what its readers add.
 
-    `facts` is None for words alone, for a heart record and for a feature file, of which `features`
-    holds the content.
+    `media_file` is None for words alone, for a heart record and for a feature file, of which
+    `features` holds the content.
     Readers add to `warnings`, to `media` (the record's object of that name) and to `ends_seconds`,
     when each part ends on the presentation's clock.
     """
@@ -66,11 +71,16 @@ class OpenClip:
     clip: Clip
     options: MediaOptions
     deadline: Deadline
-    facts: MediaFacts | None
+    media_file: Media | None = None
     warnings: list[str] = field(default_factory=list)
     media: dict[str, Any] = field(default_factory=dict)
     ends_seconds: list[float] = field(default_factory=list)
     features: FeatureFile | None = None
+
+    @property
+    def facts(self) -> MediaFacts | None:
+        """What probing told of the file."""
+        return self.media_file.facts if self.media_file else None
 
     @property
     def window(self) -> tuple[float | None, float | None]:
@@ -92,17 +102,17 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
         TranscriptError: its transcript file cannot be read.
     """
     start = time.perf_counter()
-    source = _open(clip, options, hide)
     parts: dict[str, Part] = {}
-    for modality, reader in READERS.items():
-        if modality in hide:
-            continue
-        part = reader.read(source)
-        if source.features is not None:
-            part = source.features.part(modality, part)
-        if part is not None:
-            parts[modality] = part
-    _check_window(source, parts)
+    with _open(clip, options, hide) as source:
+        for modality, reader in READERS.items():
+            if modality in hide:
+                continue
+            part = reader.read(source)
+            if source.features is not None:
+                part = source.features.part(modality, part)
+            if part is not None:
+                parts[modality] = part
+        _check_window(source, parts)
     content = ClipContent(
         clip=clip,
         sha256=clip_sha256(clip) or "",
@@ -121,15 +131,24 @@ def read_clip(clip: Clip, options: MediaOptions, hide: Subset = frozenset()) -> 
     return content
 
 
-def _open(clip: Clip, options: MediaOptions, hide: Subset) -> OpenClip:
-    """The clip, probed; of a feature file, with its content."""
-    source = OpenClip(clip, options, Deadline(Path(clip.name), options.deadline_seconds), None)
+@contextmanager
+def _open(clip: Clip, options: MediaOptions, hide: Subset) -> Iterator[OpenClip]:
+    """The clip, opened and probed; of a feature file, with its content."""
+    source = OpenClip(clip, options, Deadline(Path(clip.name), options.deadline_seconds))
     if clip.path is None or is_record(clip.path):
-        return source
-    if not is_feature_file(clip.path):
-        source.facts = probe(clip.path, source.deadline)
-        source.warnings += source.facts.warnings
-        return source
+        yield source
+    elif is_feature_file(clip.path):
+        _add_features(source, hide)
+        yield source
+    else:
+        with open_media(clip.path, source.deadline) as source.media_file:
+            source.warnings += source.media_file.facts.warnings
+            yield source
+
+
+def _add_features(source: OpenClip, hide: Subset) -> None:
+    clip = source.clip
+    assert clip.path is not None
     if window_of(clip):
         raise MediaError(
             f"{clip.name}: features have no times to cut a window by; give the file without "
@@ -139,7 +158,6 @@ def _open(clip: Clip, options: MediaOptions, hide: Subset) -> OpenClip:
     source.features = read_features(clip.path, hide)
     source.warnings += source.features.warnings
     source.media |= source.features.summary()
-    return source
 
 
 def _summary(source: OpenClip) -> dict[str, Any]:
@@ -182,15 +200,15 @@ def _check_window(source: OpenClip, parts: dict[str, Part]) -> None:
 
 def read_video(source: OpenClip) -> Frames | None:
     """Sampled frames; None, with a warning, when they fail and the clip has sound to score."""
-    facts, options = source.facts, source.options
-    if facts is None or (track := facts.video) is None:
+    file, options = source.media_file, source.options
+    if file is None or (track := file.facts.video) is None:
         return None
     source.media["frame_reader"] = options.decoder
     try:
         plan = plan_frames(track, options, *source.window)
-        reading = FRAME_READERS[options.decoder](facts.path, track, plan, source.deadline)
+        reading = FRAME_READERS[options.decoder](file, plan, source.deadline)
     except MediaError as error:
-        if facts.audio is None:
+        if file.facts.audio is None:
             _check_window(source, {})
             raise
         source.warnings.append(f"scored without video: {error}")
@@ -213,11 +231,11 @@ def read_video(source: OpenClip) -> Frames | None:
 
 def read_audio(source: OpenClip) -> Waveform | None:
     """The sound; None when nothing of it decodes."""
-    facts = source.facts
-    if facts is None or (track := facts.audio) is None:
+    file = source.media_file
+    if file is None or (track := file.facts.audio) is None:
         return None
     samples, source.media["audio_reader"], warnings = read_waveform(
-        facts, track, source.options, source.window, source.deadline
+        file, source.options, source.window, source.deadline
     )
     source.warnings += warnings
     if samples is None:
@@ -278,11 +296,10 @@ def _words_inside(source: OpenClip) -> Transcript | None:
     facts = source.facts
     if source.features is not None and source.features.words is not None:
         return Transcript(source.features.words, source.features.source)
-    if facts is None or facts.subtitle_index is None:
+    if facts is None or (track := facts.subtitles) is None:
         return None
-    cues, warnings = read_cues(facts.path, facts.subtitle_index, source.deadline)
-    words = cues_to_text(cues, *source.window)
-    return Transcript(words, f"subtitle track {facts.subtitle_index}", tuple(warnings))
+    words = cues_to_text(list(track.cues), *source.window)
+    return Transcript(words, f"subtitle track {track.index}", track.warnings)
 
 
 def _difference(

@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from omni_msa.media.container import Deadline
+from omni_msa.media.probe import Media
 from omni_msa.media.pyav_sound import (
     LOOK_AHEAD_SECONDS,
     WARM_UP_SECONDS,
@@ -21,7 +22,7 @@ from omni_msa.media.pyav_sound import (
     resample,
 )
 from omni_msa.options import MediaOptions
-from omni_msa.values import SAMPLE_RATE, AudioTrack, MediaFacts
+from omni_msa.values import SAMPLE_RATE
 
 SOUNDFILE_CONTAINERS = frozenset({"wav", "w64", "flac", "ogg", "aiff", "au", "caf"})
 MIN_SAMPLES = 480  # three mel frames: the least that the audio tower turns into one token
@@ -29,8 +30,7 @@ BLOCK_VALUES = 2**18  # numbers of all channels that are read at once; they fit 
 
 
 def read_waveform(
-    facts: MediaFacts,
-    track: AudioTrack,
+    media: Media,
     options: MediaOptions,
     window: tuple[float | None, float | None],
     deadline: Deadline,
@@ -40,11 +40,13 @@ def read_waveform(
     Returns:
         mono samples at 16 kHz, float32 [S]; which library read them; and warnings.
     """
+    facts, track = media.facts, media.facts.audio
+    assert track is not None
     start = max((window[0] or 0.0) - track.start_seconds, 0.0)
     stop = np.inf if window[1] is None else max(window[1] - track.start_seconds, 0.0)
     limit = start + options.max_audio_seconds
     span = start, min(stop, limit + 1.0)
-    samples, reader, warnings = _read_samples(facts, track, span, deadline)
+    samples, reader, warnings = _read_samples(media, span, deadline)
     if np.isfinite(stop):
         samples = samples[: max(round((stop - start) * SAMPLE_RATE), 0)]
     if not len(samples):
@@ -72,15 +74,17 @@ def read_waveform(
 
 
 def _read_samples(
-    facts: MediaFacts, track: AudioTrack, span: tuple[float, float], deadline: Deadline
+    media: Media, span: tuple[float, float], deadline: Deadline
 ) -> tuple[np.ndarray, str, list[str]]:
     """Sound from the start of a span to its stop or a little more, in seconds of the track."""
+    facts = media.facts
     if facts.video is None and facts.container in SOUNDFILE_CONTAINERS:
         try:
             return _read_plain(facts.path, span, deadline), "soundfile", []
         except (soundfile.LibsndfileError, RuntimeError, ValueError):
             pass  # damaged, or a codec that libsndfile lacks: PyAV tries it
-    samples, warnings = read_sound(facts.path, track.index, deadline, *span)
+    assert facts.audio is not None
+    samples, warnings = read_sound(media.packets[facts.audio.index], deadline, *span)
     return samples, "pyav", warnings
 
 

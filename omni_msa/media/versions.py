@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from omni_msa.media.container import Deadline
 
 
 @dataclass(frozen=True)
 class FileVersion:
-    """The key under which facts of a file are remembered; the same whoever waits for them."""
+    """The key under which facts of a file are remembered."""
 
     path: Path
     inode: int
     size: int
     modified_ns: int
-    deadline: Deadline | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, path: Path, deadline: Deadline | None = None) -> FileVersion:
+    def of(cls, path: Path) -> FileVersion:
         """The version that there is now.
 
         Raises:
@@ -30,4 +25,4 @@ class FileVersion:
             ValueError: it is no name of a file.
         """
         status = os.stat(path)
-        return cls(path, status.st_ino, status.st_size, status.st_mtime_ns, deadline)
+        return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
