@@ -3,6 +3,7 @@
 A picture with `nal_ref_idc` 0 (H.264, 7.4.1) is no reference. One of an HEVC type for a sub-layer's
 non-reference pictures (H.265, 7.4.2.2: even and below 16) may still be a reference of higher
 temporal layers. So each packet gets a layer: those of a stream's highest one can be left out.
+Others are needed; an IDR picture is one behind which nothing needs what comes before it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from itertools import islice
 from typing import Any
 
 NEEDED = -1  # by others, or it cannot be told
+RESTART = -2  # needed, but what comes before it is not from there on
 START_CODE = b"\0\0\1"
 MAX_UNITS = 32  # of a packet that are looked at: parameters and messages come before the slices
 
 
 def layer_reader(codec_context: Any) -> Callable[[Any], int]:
-    """A function that gives a packet's layer: 0 or more, or `NEEDED`."""
+    """A function that gives a packet's layer: 0 or more, `NEEDED` or `RESTART`."""
     read_layer = _LAYERS.get(codec_context.name if codec_context is not None else "")
     if read_layer is None:
         return lambda packet: NEEDED
@@ -36,9 +38,11 @@ def layer_reader(codec_context: Any) -> Callable[[Any], int]:
 
 
 def _h264_layer(data: memoryview, place: int) -> int | None:
-    """Of the unit at that place, 0 or NEEDED; None if it is no slice."""
+    """Of the unit at that place; None if it is no slice."""
     kind = data[place] & 31
-    if kind not in (1, 5):
+    if kind == 5:
+        return RESTART
+    if kind != 1:
         return None
     return NEEDED if data[place] >> 5 & 3 else 0
 
@@ -47,6 +51,8 @@ def _hevc_layer(data: memoryview, place: int) -> int | None:
     kind = data[place] >> 1 & 63
     if kind > 31 or place + 1 >= len(data):
         return None
+    if kind in (19, 20):
+        return RESTART
     return NEEDED if kind % 2 or kind >= 16 else (data[place + 1] & 7) - 1
 
 

@@ -26,7 +26,7 @@ from omni_msa.media.container import (
     Deadline,
     open_container,
 )
-from omni_msa.media.layers import NEEDED
+from omni_msa.media.layers import NEEDED, RESTART
 
 NO_STAMP = -(2**63)
 
@@ -135,7 +135,7 @@ class StreamIndex:
     def spare_layer(self) -> int | None:
         """The frames of this layer are needed by no others; None where there is no such layer."""
         layer = max(self.layers, default=NEEDED)
-        return None if layer == NEEDED or self.has_fields else layer
+        return None if layer < 0 or self.has_fields else layer
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Packets:
         self.index = index
         self._path, self._number, self._files = path, number, files
         self._container: Any = None
-        self._is_fresh = True
+        self._is_fresh, self._is_drained = True, False
         self._stream: Any = opened.stream if opened else None
         self._in_memory = opened.packets if opened else None
         self._decoded = dict(opened.decoded) if opened else {}
@@ -183,11 +183,18 @@ class Packets:
         if packet is None:
             outcomes = [frames for frames in self._decoded.values() if isinstance(frames, list)]
             self._decoded.clear()
+            self._is_drained = True
             return [*chain.from_iterable(outcomes), *self._stream.codec_context.decode(None)]
         outcome = self._decoded.pop(packet, None)
         if isinstance(outcome, BaseException):
             raise outcome
         return packet.decode() if outcome is None else outcome
+
+    def joins(self, place: int) -> bool:
+        """Whether the packets from there on can be given to the decoder right behind others, so
+        that it need not be emptied between them."""
+        is_restart = self._in_memory is not None and self.index.layers[place] == RESTART
+        return is_restart and not self._decoded and not self._is_drained
 
     def is_spare(self, place: int, packet: Any) -> bool:
         """Whether a packet can be left out where its own frame is not wanted."""
@@ -210,7 +217,7 @@ class Packets:
         times, and all that are counted from them: one has to have the time it has in the whole.
         """
         if self._in_memory is not None:
-            return self._from_place(place)
+            return self._from_place(place, self.joins(place))
         stamp = self.index.stamps[place]
         for step_back in SEEK_BACK_SECONDS:
             packets = self._sought(stamp * self.index.time_base - step_back)
@@ -230,12 +237,14 @@ class Packets:
         first = np.searchsorted(self.index.stamps, seconds / self.index.time_base, side="right")
         return self._from_place(max(int(first) - 1, 0))
 
-    def _from_place(self, place: int) -> Iterator[Any]:
-        """The decoder is made to forget what it was given, unless that is where this begins."""
+    def _from_place(self, place: int, joins: bool = False) -> Iterator[Any]:
+        """The decoder is made to forget what it was given, unless this goes on from there."""
         assert self._in_memory is not None
         if place or not self._is_fresh:
             self._decoded.clear()
-            self._stream.codec_context.flush_buffers()
+            if not joins:
+                self._stream.codec_context.flush_buffers()
+                self._is_drained = False
         self._is_fresh = False
         return iter(self._in_memory[place:])
 

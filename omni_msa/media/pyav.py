@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from omni_msa.errors import MediaError
 from omni_msa.media.container import DECODER_THREADS, LIBAV_ERRORS, NOT_DAMAGE, Deadline
@@ -47,8 +49,7 @@ def read_frames(media: Media, plan: FramePlan, deadline: Deadline) -> FrameReadi
     packets = media.packets[track.index]
     indices = frame_indices_at(track.pts_seconds, np.array(plan.times_seconds))
 
-    def draw(frame: Any) -> np.ndarray:
-        return to_rgb(frame, plan.height, plan.width, track.rotation_degrees)
+    draw = partial(to_rgb, VideoReformatter(), plan.height, plan.width, track.rotation_degrees)
 
     if (pictures := _read_needed(packets, indices, draw, deadline)) is not None:
         times = track.pts_seconds[indices]
@@ -69,12 +70,19 @@ def _read_needed(
         return None
     stamps = packets.index.shown_stamps[indices].tolist()
     runs = packets.index.runs(set(stamps))
+    if runs is None:
+        return None
+    starts = {packets.index.stamps[first] for first, _ in runs}
     pictures: dict[int, np.ndarray | None] = dict.fromkeys(stamps)
+    latest = -inf
     try:
-        for run in runs or ():
-            for frame in _decode_run(packets, run, pictures.keys(), deadline):
-                if pictures.get(frame.pts, ()) is None:
-                    pictures[frame.pts] = draw(frame)
+        for frame in _decode_runs(packets, runs, pictures.keys(), deadline):
+            is_keyframe = frame.key_frame or frame.pts not in starts
+            if frame.pts is None or frame.pts <= latest or not is_keyframe:
+                return None  # the file's times or keyframes are none
+            latest = frame.pts
+            if pictures.get(frame.pts, ()) is None:
+                pictures[frame.pts] = draw(frame)
     except NOT_DAMAGE:
         raise
     except LIBAV_ERRORS:
@@ -83,26 +91,20 @@ def _read_needed(
     return chosen if len(chosen) == len(stamps) else None
 
 
-def _decode_run(
-    packets: Packets, run: tuple[int, int], stamps: Collection[int], deadline: Deadline
+def _decode_runs(
+    packets: Packets, runs: list[tuple[int, int]], stamps: Collection[int], deadline: Deadline
 ) -> Iterator[Any]:
-    """Frames of the packets between two places, without those that neither are wanted nor needed
-    by others; it ends early where the first is no keyframe after all, or they come out in another
-    order than they are shown."""
-    index, (first, last) = packets.index, run
-    latest = None
-    for place, packet in enumerate(packets.from_keyframe(first, deadline) or (), first):
-        if place > last or not packet.size:
-            break
-        deadline.check()
-        if packets.is_spare(place, packet) and packet.pts not in stamps:
-            continue
-        for frame in packets.decode(packet):
-            is_start = frame.pts == index.stamps[first]
-            if is_start and not frame.key_frame or latest is not None and frame.pts <= latest:
-                return
-            latest = frame.pts
-            yield frame
+    """Frames of the packets between each two places, without those that neither are wanted, by
+    these stamps, nor needed by others."""
+    for number, (first, last) in enumerate(runs):
+        if number and not packets.joins(first):
+            yield from packets.decode(None)
+        for place, packet in enumerate(packets.from_keyframe(first, deadline) or (), first):
+            if place > last or not packet.size:
+                break
+            deadline.check()
+            if packet.pts in stamps or not packets.is_spare(place, packet):
+                yield from packets.decode(packet)
     yield from packets.decode(None)
 
 
@@ -213,14 +215,18 @@ class _FrameDecoder:
             self.num_damaged += 1
 
 
-def to_rgb(frame: Any, height: int, width: int, rotation_degrees: int) -> np.ndarray:
-    """One decoded frame -> uint8 RGB [height, width, 3] as displayed; scaled in the decoder."""
+def to_rgb(
+    reformatter: VideoReformatter, height: int, width: int, rotation_degrees: int, frame: Any
+) -> np.ndarray:
+    """One decoded frame -> uint8 RGB [height, width, 3] as displayed, by libav's own scaler; one
+    is made for all frames of a clip."""
     inner = (width, height) if rotation_degrees in (90, 270) else (height, width)
     has_alpha = frame.format.name.startswith(
         ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya", "pal8")
     )
     try:
-        scaled = frame.reformat(
+        scaled = reformatter.reformat(
+            frame,
             width=inner[1],
             height=inner[0],
             format="rgba" if has_alpha else "rgb24",
