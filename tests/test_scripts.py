@@ -25,6 +25,39 @@ def last_line(monkeypatch, capsys):
     return run
 
 
+def test_a_table_takes_the_place_of_the_one_before_it_and_touches_nothing_else(tmp_path):
+    from scripts.bench.report import write_section
+
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- bench x -->\nold\n<!-- /bench x -->\nb\n")
+    for _ in range(2):
+        write_section("x", ["new", "", "newer"], page)
+        assert page.read_text() == "a\n<!-- bench x -->\nnew\n\nnewer\n<!-- /bench x -->\nb\n"
+    before = page.read_text()
+    with pytest.raises(ValueError, match="bench y"):
+        write_section("y", ["new"], page)
+    assert page.read_text() == before
+
+
+def test_times_are_of_jobs_in_turn_without_the_rounds_that_warm_up():
+    from scripts.bench.report import interleaved
+
+    order: list[str] = []
+    jobs = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = interleaved(jobs, runs=3, warm_up=2)
+    assert order == ["a", "b"] * 5
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_machine_is_named_by_what_it_has_and_not_by_what_it_is_called():
+    import platform
+
+    from scripts.bench.report import machine
+
+    assert "threads" in machine() and "torch" in machine()
+    assert platform.node() not in machine()
+
+
 def test_the_thinker_is_measured_in_every_pass(last_line):
     found = last_line("bench.thinker", "--size", "tiny", "--seconds", "1")
     assert found["parameters"] == 5_418_816 and found["trainable"] > 0
