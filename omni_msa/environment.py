@@ -39,6 +39,42 @@ def prefer_huge_pages() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: those it is bound to, or, in a container, its share."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such share, or "max"
+        return cores
+
+
+def decoder_threads() -> int:
+    """Threads that decode one clip: OMNI_MSA_DECODER_THREADS, else one a core, four at most."""
+    try:
+        return max(1, int(os.environ["OMNI_MSA_DECODER_THREADS"]))
+    except (KeyError, ValueError):
+        return min(usable_cores(), 4)
+
+
+def reader_environment(num_readers: int) -> dict[str, str]:
+    """The environment of processes that read clips side by side: their threads fit the cores."""
+    threads = max(1, min(usable_cores() // num_readers, 4))
+    return {"OMP_NUM_THREADS": "1", "OMNI_MSA_DECODER_THREADS": str(threads)} | dict(os.environ)
+
+
+def wait_passively() -> None:
+    """Has OpenMP's threads sleep while they wait, unless OMP_WAIT_POLICY says otherwise.
+
+    By default they spin, which takes the cores from readers and from other programs: beside one
+    busy process a folder was scored at a quarter of its rate. Has no effect once torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def world_size() -> int:
     """How many processes `accelerate launch` (or torchrun) has started for one run."""
     return int(os.environ.get("WORLD_SIZE", "1"))

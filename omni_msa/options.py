@@ -23,7 +23,7 @@ MOST = {
     "max_text_tokens": 32_768,
     "deadline_seconds": 86_400,
 }
-DECODERS = ("pyav", "decord")
+DECODERS = ("pyav", "decord", "torchcodec")
 DENOISERS = ("none", "spectral", "deepfilternet")
 # --detail: the fewest and the most pixels of a frame. `reference` are qwen-omni-utils' own limits.
 DETAILS = {

@@ -349,6 +349,18 @@ def test_reading_gives_up_at_the_deadline(tmp_path):
         read(path, MediaOptions(deadline_seconds=1e-6))
 
 
+def test_torchcodec_reads_the_frames_or_leaves_them_to_pyav_and_says_so(tmp_path):
+    path = write_media(tmp_path / "a.mp4", 24, 8)
+    content = read(path, MediaOptions(decoder="torchcodec"))
+    fallbacks = [w for w in content.warnings if w.startswith("decoder replaced: PyAV read the")]
+    reader = content.media["frame_reader"]
+    assert (reader, len(fallbacks)) in [("torchcodec", 0), ("pyav", 1)]
+    by_pyav = read(path, MediaOptions())
+    assert content.parts["video"].pts_seconds == by_pyav.parts["video"].pts_seconds
+    levels = (frames.parts["video"].rgb.mean(axis=(1, 2, 3)) for frames in (content, by_pyav))
+    np.testing.assert_allclose(*levels, atol=2)
+
+
 def test_decord_that_cannot_read_leaves_it_to_pyav_and_says_so(tmp_path):
     path = write_media(tmp_path / "a.mp4", 24, 8)
     # far too little time for a process to start: it is killed, as one that spins would be

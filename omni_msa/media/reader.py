@@ -24,6 +24,7 @@ from omni_msa.media.record_files import is_record
 from omni_msa.media.records import read_record
 from omni_msa.media.sampling import plan_frames
 from omni_msa.media.sound import read_waveform
+from omni_msa.media.torchcodec import read_frames_torchcodec
 from omni_msa.media.transcripts import (
     clean_words,
     cues_to_text,
@@ -48,6 +49,7 @@ from omni_msa.values import (
 FRAME_READERS: dict[str, Callable[[Media, FramePlan, Deadline], FrameReading]] = {
     "pyav": read_frames,
     "decord": read_frames_decord,
+    "torchcodec": read_frames_torchcodec,
 }
 
 FEWEST_SECONDS = 3.0  # of a heart: of a shorter clip, it is read beyond the clip's end

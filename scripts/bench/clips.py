@@ -18,6 +18,7 @@ from scripts.tiny.clips import SPEECH_RATE, draw_spec, encode, perform
 SEED = 5  # of the person, the place and the words
 RATE = 25  # frames a second
 GRAIN = 3.0  # standard deviation of the sensor's noise, of 255 levels
+NUM_PEOPLE = 20  # in a folder of short clips
 NUM_GRAINS = 7  # noise pictures, taken in turn and shifted
 CODECS = {
     "h264": ("libx264", {"preset": "medium", "crf": "23", "sc_threshold": "0"}),
@@ -47,10 +48,10 @@ class Film:
 class _Filmed(Sequence[np.ndarray]):
     """The frames of a clip of any length, made as they are encoded."""
 
-    def __init__(self, take: Sequence[np.ndarray], num_frames: int) -> None:
+    def __init__(self, take: Sequence[np.ndarray], num_frames: int, seed: int = 0) -> None:
         self._take = take
         self._num_frames = num_frames
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(seed)
         shape = (*take[0].shape[:2], 1)
         self._grains = [rng.normal(0, GRAIN, shape).astype(np.int16) for _ in range(NUM_GRAINS)]
 
@@ -91,3 +92,26 @@ def _take(height: int) -> tuple[list[np.ndarray], np.ndarray]:
     width = round(height * 16 / 9 / 2) * 2
     take = perform(draw_spec(SEED, "glad", "both"), (width, height), RATE)
     return take.frames, take.sound
+
+
+def make_short_films(folder: Path, count: int) -> None:
+    """That many talking heads of 3 to 5 seconds, 360p in H.264, with a transcript each, as a corpus
+    of utterances has them; of `NUM_PEOPLE` people, each time with another grain and length."""
+    folder.mkdir(parents=True, exist_ok=True)
+    codec, options = CODECS["h264"]
+    for person in range(NUM_PEOPLE):
+        numbers = range(person, count, NUM_PEOPLE)
+        paths = [folder / f"{number:04}.mp4" for number in numbers]
+        if all(path.exists() for path in paths):
+            continue
+        spec = draw_spec(person, "independent", "both")
+        take = perform(spec, (640, 360), RATE)
+        for number, path in zip(numbers, paths, strict=True):
+            num_frames = 3 * RATE + 7 * number % (2 * RATE)
+            samples = np.resize(take.sound, round(num_frames / RATE * SPEECH_RATE))
+            picture = codec, _Filmed(take.frames, num_frames, number)
+            unfinished = path.with_stem("unfinished")
+            quick = options | {"preset": "veryfast"}
+            encode(unfinished, picture, RATE, ("aac", samples, 44_100), quick)
+            path.with_suffix(".txt").write_text(spec.text)
+            unfinished.replace(path)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements.md"
@@ -61,6 +62,13 @@ def interleaved(
             if round_number >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> tuple[float, ...]:
+    """How many times as long as another job one takes, round by round: lower quartile, median and
+    upper quartile. A busy moment lengthens both."""
+    rounds = zip(seconds[name], seconds[base], strict=True)
+    return tuple(float(x) for x in np.quantile([a / b for a, b in rounds], (0.25, 0.5, 0.75)))
 
 
 def write_section(name: str, lines: Sequence[str], page: Path = MEASUREMENTS) -> None:
