@@ -1,4 +1,4 @@
-"""Frames through TorchCodec, where it is installed with FFmpeg's libraries (`omni-msa[torchcodec]`).
+"""Frames through TorchCodec, where it and FFmpeg are installed (`omni-msa[torchcodec]`).
 
 It imports torch, which makes a reading process start later and take more memory.
 """
@@ -18,7 +18,7 @@ from omni_msa.values import FramePlan
 
 
 def read_frames_torchcodec(media: Media, plan: FramePlan, deadline: Deadline) -> FrameReading:
-    """Like `pyav.read_frames`; falls back to it with a warning where TorchCodec is missing or fails.
+    """Like `pyav.read_frames`; where TorchCodec is missing or fails, PyAV reads, with a warning.
 
     It scales bilinearly, so that its frames differ a little from PyAV's.
     """
