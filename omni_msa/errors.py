@@ -6,7 +6,7 @@ command line ends with, and reads as one line: what was given, what is allowed, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 # What `error.code` of a record, and the attribute `code` of an error, can be.
 ERROR_CODES = {
@@ -55,6 +55,24 @@ class MediaError(OmniMSAError, ValueError):
     code = "damaged"
 
 
+class DecodeTimeout(MediaError):
+    """Reading a clip took longer than `MediaOptions.deadline_seconds`."""
+
+    code = "timeout"
+
+
+class DecodeCrash(MediaError):
+    """The process that read a clip ended."""
+
+    code = "crashed"
+
+
+class DecodeMemory(MediaError):
+    """Reading a clip took more memory than there is."""
+
+    code = "memory"
+
+
 class TranscriptError(OmniMSAError, ValueError):
     """A transcript file was named or found but could not be read."""
 
@@ -98,8 +116,15 @@ class TrainingError(OmniMSAError, ArithmeticError):
 
 def code_of_class(name: str) -> str:
     """The code of a class of errors by its name; of one that is none of ours, that of a bug."""
-    codes = {error.__name__: error.code for error in OmniMSAError.__subclasses__()}
+    codes = {kind.__name__: kind.code for kind in _subclasses(OmniMSAError)}
     return codes.get(name, OmniMSAError.code)
+
+
+def _subclasses(kind: type[OmniMSAError]) -> Iterator[type[OmniMSAError]]:
+    """All of them, at any depth."""
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def check_choice(option: str, name: object, choices: Iterable[str]) -> None:

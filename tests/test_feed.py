@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from conftest import make_content
 from media_files import tone, write_media
@@ -185,9 +186,9 @@ def test_leaving_early_ends_the_processes(clips, monkeypatch):
 
     class Closing(ClipReaders):
         def close(self):
-            processes = [reader.process for reader in self._readers]
+            processes = psutil.Process().children()
             super().close()
-            closed.extend(process.poll() is not None for process in processes)
+            closed.extend(not process.is_running() for process in processes)
 
     monkeypatch.setattr(feed_module, "ClipReaders", Closing)
     fed = FileFeed(clips, OPTIONS, 2).read([SEEN, HEARD] * 4)

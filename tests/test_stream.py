@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,20 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import failing_readers
 import pytest
 from sounds import write_wav
 
 import omni_msa
 from omni_msa import errors
-from omni_msa.errors import ERROR_CODES, ConfigError, MediaError, OmniMSAError
+from omni_msa.errors import (
+    ERROR_CODES,
+    ConfigError,
+    DecodeTimeout,
+    MediaError,
+    OmniMSAError,
+    code_of_class,
+)
 from omni_msa.media import readers
 from omni_msa.modalities import MODALITIES
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
@@ -122,22 +129,16 @@ def test_a_pipe_costs_one_record_whatever_reads_it(impatient, folder):
 
 def test_a_reader_that_hangs_is_a_timeout(impatient, folder, monkeypatch):
     """A process that is stopped stands for one that hangs where no check can run."""
-    start = readers._start_reader
-
-    def start_stopped():
-        reader = start()
-        os.kill(reader.process.pid, signal.SIGSTOP)
-        return reader
-
     monkeypatch.setattr(readers, "GRACE_SECONDS", 0.2)
-    monkeypatch.setattr(readers, "_start_reader", start_stopped)
-    (record,) = impatient.score_many([folder / "0.wav"])
-    assert record.error["code"] == "timeout" and "gave no result within" in record.error["message"]
+    failing_readers.install(monkeypatch)
+    (record,) = impatient.score_many([folder / "stops.wav"])
+    assert record.error["type"] == "DecodeTimeout" and record.error["code"] == "timeout"
+    assert "gave no result within" in record.error["message"]
 
 
 def test_a_reading_that_notices_its_limit_is_a_timeout(scorer, folder, monkeypatch):
     late = replace(scorer.media, deadline_seconds=1e-9)
-    with pytest.raises(MediaError) as caught:
+    with pytest.raises(DecodeTimeout) as caught:
         omni_msa.media.read_clip(Clip(folder / "0.wav"), late)
     assert caught.value.code == "timeout"
 
@@ -192,12 +193,14 @@ def test_all_error_classes_are_exported_and_survive_a_process():
         value for value in vars(errors).values()
         if isinstance(value, type) and issubclass(value, OmniMSAError)
     ]  # fmt: skip
-    assert len(classes) == 8
+    assert len(classes) == 11
     for error_class in classes:
         assert getattr(omni_msa, error_class.__name__) is error_class
         assert error_class.code in ERROR_CODES
-        copy = pickle.loads(pickle.dumps(error_class("why", code="timeout")))
-        assert (str(copy), copy.code) == ("why", "timeout")
+        for error in (error_class("why"), error_class("why", code="timeout")):
+            copy = pickle.loads(pickle.dumps(error))
+            assert (type(copy), str(copy), copy.code) == (error_class, "why", error.code)
+        assert code_of_class(error_class.__name__) == error_class.code
     assert set(omni_msa.__all__) == {"__version__", *omni_msa._HOMES}
 
 

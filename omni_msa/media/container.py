@@ -17,7 +17,7 @@ from typing import Any
 
 import av
 
-from omni_msa.errors import MediaError
+from omni_msa.errors import DecodeMemory, DecodeTimeout, MediaError
 
 av.logging.set_level(None)  # libav's own messages would appear in the user's terminal
 
@@ -56,7 +56,8 @@ class Deadline:
 
     def check(self) -> None:
         if time.monotonic() > self.end_time:
-            raise MediaError(f"{self.path}: reading took longer than {self.seconds:g} s, given up")
+            message = f"{self.path}: reading took longer than {self.seconds:g} s, given up"
+            raise DecodeTimeout(message)
 
 
 @contextmanager
@@ -64,13 +65,13 @@ def enough_memory(name: object) -> Iterator[None]:
     """Reading that runs out of memory ends as an error of the clip.
 
     Raises:
-        MediaError: it did.
+        DecodeMemory: it did.
     """
     try:
         yield
     except MemoryError as error:
         message = f"{name}: reading it takes too much memory; the clip is skipped, check the file"
-        raise MediaError(message, code="memory") from error
+        raise DecodeMemory(message) from error
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def denoise(name: str, samples: np.ndarray, deadline: Deadline) -> np.ndarray:
 
     Raises:
         ConfigError: the denoiser's package is not installed.
-        MediaError: it took too long.
+        DecodeTimeout: it took too long.
     """
     require_denoiser(name)
     return _DENOISERS[name](samples, deadline)

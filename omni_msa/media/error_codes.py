@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar, cast
@@ -24,14 +23,12 @@ def with_error_codes(read: ReadClip) -> ReadClip:
     def read_with_codes(
         clip: Clip, options: MediaOptions, hide: Subset = frozenset()
     ) -> ClipContent:
-        start = time.monotonic()
         try:
             with enough_memory(clip.name):
                 return read(clip, options, hide)
         except MediaError as error:
             if error.code == MediaError.code:
-                is_late = time.monotonic() - start >= options.deadline_seconds
-                error.code = "timeout" if is_late else code_of(clip, error)
+                error.code = code_of(clip, error)
             raise
         except OSError as error:  # a name that is too long, or a loop of links
             message = f"{clip.name}: cannot be read ({error.strerror})"
