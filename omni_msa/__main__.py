@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from omni_msa.environment import wait_passively
 from omni_msa.errors import OmniMSAError
 from omni_msa.foreign import printable_message
 
@@ -30,6 +31,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; a bug keeps its traceback."""
+    wait_passively()
 
     def load() -> Callable[..., object]:
         from omni_msa.commands.app import app

@@ -63,7 +63,8 @@ def decoder_threads() -> int:
 def reader_environment(num_readers: int) -> dict[str, str]:
     """The environment of processes that read clips side by side: their threads fit the cores."""
     threads = max(1, min(usable_cores() // num_readers, 4))
-    return {"OMP_NUM_THREADS": "1", "OMNI_MSA_DECODER_THREADS": str(threads)} | dict(os.environ)
+    threads_each = {"OMNI_MSA_DECODER_THREADS": str(threads)} | dict(os.environ)
+    return threads_each | {"OMP_NUM_THREADS": "1"}
 
 
 def wait_passively() -> None:

@@ -199,7 +199,7 @@ def test_one_file_is_read_in_a_process_too_and_words_alone_are_not(scorer, clips
         readers_made.append(arguments)
         return ClipReaders(*arguments)
 
-    monkeypatch.setattr("omni_msa.scoring.batch.ClipReaders", readers)
+    monkeypatch.setattr("omni_msa.media.feed.ClipReaders", readers)
     assert run_batch([Clip(transcript="so good")], scorer, ablation=FAST).scored == 1
     assert not readers_made
     assert run_batch(clips[:1], scorer, ablation=FAST).scored == 1

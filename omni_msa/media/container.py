@@ -17,6 +17,7 @@ from typing import Any
 
 import av
 
+from omni_msa.environment import decoder_threads
 from omni_msa.errors import DecodeMemory, DecodeTimeout, MediaError
 
 av.logging.set_level(None)  # libav's own messages would appear in the user's terminal
@@ -36,7 +37,7 @@ DEMUXERS = (
     "truehd,mlp,loas,latm,shn,tak,voc,oma,qcp,gsm,sln,sbc,spdif,xwma,dsf,iff,"
     "gif,apng,png_pipe,jpeg_pipe,jpegxl_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe"
 )
-DECODER_THREADS = 2  # a process; many clips in parallel beat many threads a clip
+DECODER_THREADS = decoder_threads()
 MAX_PIXELS = 8192 * 4352  # of a frame: 8K video
 MAX_STREAMS = 64
 MAX_CHANNELS = 16

@@ -66,6 +66,24 @@ class FileFeed:
         self.cache = cache
         self.hide = hide
         self._keys: dict[int, str | None] = {}
+        self._readers: ClipReaders | None = None
+
+    def close(self) -> None:
+        """Ends what is being read, and whoever waits for it."""
+        if self._readers is not None:
+            self._readers.close()
+
+    def read_any(self) -> Iterator[tuple[int, FeedItem]]:
+        """Every clip with its place, as soon as it is read; with a cache, in their order."""
+        if self.cache is not None:
+            yield from enumerate(self.read(range(len(self.clips))))
+            return
+        with self._start_readers() as readers:
+            yield from readers.read(self.clips, self.hide)
+
+    def _start_readers(self) -> ClipReaders:
+        self._readers = ClipReaders(self.options, self.workers)
+        return self._readers
 
     def sizes(self) -> list[int]:
         """Bytes of the file, or a share of them for a window; words count little."""
@@ -76,7 +94,7 @@ class FileFeed:
         in_cache = [self._has(key) for key in keys]
         places_to_read = [place for place, is_cached in enumerate(in_cache) if not is_cached]
         results_by_place: dict[int, FeedItem] = {}
-        with ClipReaders(self.options, self.workers) as readers:
+        with self._start_readers() as readers:
             stream = readers.read([self.clips[order[place]] for place in places_to_read], self.hide)
             for place, index in enumerate(order):
                 if in_cache[place]:

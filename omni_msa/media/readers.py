@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from pebble import ProcessExpired, ProcessPool, concurrent
 
+from omni_msa.environment import reader_environment
 from omni_msa.errors import DecodeCrash, DecodeMemory, DecodeTimeout, OmniMSAError
 from omni_msa.media.denoise import require_denoiser
 from omni_msa.media.reader import read_clip
@@ -41,6 +42,7 @@ class ClipReaders:
         self.options = options
         self.workers = workers
         self._taking = threading.Lock()
+        self._taking_threads = threading.Lock()
         self._room = threading.Semaphore(0)
         self._closing: Future[None] = Future()
         self._threads: list[Future[None]] = []
@@ -54,11 +56,12 @@ class ClipReaders:
 
     def close(self) -> None:
         """Ends every thread and process, whatever they are doing."""
-        if self._threads:
+        with self._taking_threads:
+            threads, self._threads = self._threads, []
+        if threads:
             self._closing.set_result(None)
             self._room.release(self.workers)
-            wait(self._threads)
-            self._threads.clear()
+            wait(threads)
             atexit.unregister(self._abandon)
 
     def _abandon(self) -> None:
@@ -78,13 +81,14 @@ class ClipReaders:
         self._room = threading.Semaphore(self.workers + MAX_WAITING_RESULTS)
         atexit.register(self._abandon)
         serve = concurrent.thread(self._serve)
-        self._threads = [serve(numbered_clips, hide, results) for _ in range(self.workers)]
+        threads = [serve(numbered_clips, hide, results) for _ in range(self.workers)]
+        self._threads = threads
         try:
             for _ in range(self.workers):
                 while (result := results.get()) is not None:
                     self._room.release()
                     yield result
-            for thread in self._threads:
+            for thread in threads:
                 thread.result()  # raises what ended it
         finally:
             self.close()
@@ -132,7 +136,8 @@ class ClipReaders:
 
     def _start_pool(self) -> ProcessPool:
         """A pool of one process: what a crash leaves in a pool's pipe is then nobody else's."""
-        pool = ProcessPool(1, CLIPS_A_PROCESS, prepare, context=cast(Any, CleanContext()))
+        context = cast(Any, CleanContext(reader_environment(self.workers)))
+        pool = ProcessPool(1, CLIPS_A_PROCESS, prepare, context=context)
         self._pools.add(pool)
         return pool
 

@@ -49,9 +49,9 @@ class CleanProcess:
     daemon = True
     _process: subprocess.Popen[bytes]
 
-    def __init__(self, target: Callable[..., object], name: str, args: tuple, kwargs: dict) -> None:
+    def __init__(self, environment: dict[str, str], name: str, work: tuple) -> None:
         self.name = name
-        self._work = target, args, kwargs
+        self._environment, self._work = environment, work
 
     def start(self) -> None:
         work = io.BytesIO()
@@ -61,7 +61,7 @@ class CleanProcess:
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             pass_fds=pickler.numbers,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=self._environment,
             process_group=0,  # Ctrl-C is for the parent alone, also while this one starts
         )
         assert self._process.stdin is not None
@@ -115,8 +115,16 @@ class CleanContext:
     """What a pool of one process asks of a multiprocessing context."""
 
     Pipe = staticmethod(Pipe)
-    Process = CleanProcess
     RLock = _NoLock
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    def Process(
+        self, target: Callable[..., object], name: str, args: tuple, kwargs: dict
+    ) -> CleanProcess:
+        """A process that is not started yet."""
+        return CleanProcess(self._environment, name, (target, args, kwargs))
 
     def get_start_method(self) -> str:
         return "spawn"

@@ -1,8 +1,9 @@
 """Many clips, each of which ends as exactly one row, whatever happens to the others.
 
-The idea: other processes read clips (one that hangs can be killed), this one prepares and scores
-them; clips that are alike wait for one another, within bounds, to share a forward pass; a row is
-written as soon as it is known. So a run can be stopped at any moment, and memory stays flat.
+The idea: other processes read clips (one that hangs can be killed), a thread prepares what they
+read, and the model scores what is prepared, all at the same time; clips that are alike wait for one
+another, within bounds, to share a forward pass; a row is written as soon as it is known. So a run
+can be stopped at any moment, and memory stays flat.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from omni_msa.errors import OmniMSAError
 from omni_msa.files.record import Record
 from omni_msa.files.results import Results
 from omni_msa.media.cache import ContentCache
 from omni_msa.media.feed import FileFeed
 from omni_msa.media.identity import clip_sha256
-from omni_msa.media.readers import ClipReaders
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions, BatchOptions, checked_modalities
+from omni_msa.scoring.ahead import ahead
 from omni_msa.scoring.grouping import Grouping
 from omni_msa.scoring.guarded import GuardedScorer
-from omni_msa.values import Clip, ClipContent
+from omni_msa.values import Clip
 
 if TYPE_CHECKING:
     from omni_msa.scoring.deferred import DeferredScorer
     from omni_msa.scoring.scorer import Prepared, Scorer
 
+MAX_PREPARED = 2  # clips that wait for the model, besides those that wait for one another
 RATE_SECONDS = 5.0  # of scoring, before it is said how long the rest will take
 
 logger = logging.getLogger(__name__)
@@ -146,9 +147,9 @@ def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) 
     """Read clips in other processes, and score those that are alike in one pass."""
     grouping: Grouping[Prepared] = Grouping(options.batch_size)
     clips = [batch.clips[index] for index in todo]
-    for position, content in _read(batch.guarded, clips, options):
+    feed = _feed(batch.guarded, clips, options)
+    for position, outcome in ahead(_prepare(batch.guarded, feed), MAX_PREPARED, feed.close):
         index = todo[position]
-        outcome = batch.guarded.prepare(batch.clips[index], content)
         if isinstance(outcome, Record):
             batch.finish(index, outcome)
         else:
@@ -159,19 +160,17 @@ def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) 
         batch.score(group)
 
 
-def _read(
-    guarded: GuardedScorer, clips: Sequence[Clip], options: BatchOptions
-) -> Iterator[tuple[int, ClipContent | OmniMSAError]]:
-    """Clips as they are read, each with its place; with a cache, in their order."""
+def _feed(guarded: GuardedScorer, clips: Sequence[Clip], options: BatchOptions) -> FileFeed:
+    """Clips as they are read."""
     scorer, workers = guarded.scorer, min(options.workers, len(clips))
-    hide = guarded.hide | scorer.hidden
-    if options.cache is None:
-        with ClipReaders(scorer.media, workers) as readers:
-            yield from readers.read(clips, hide)
-        return
-    cache = ContentCache(options.cache, options.cache_bytes)
-    feed = FileFeed(clips, scorer.media, workers, cache, hide)
-    yield from enumerate(feed.read(range(len(clips))))
+    cache = ContentCache(options.cache, options.cache_bytes) if options.cache else None
+    return FileFeed(clips, scorer.media, workers, cache, guarded.hide | scorer.hidden)
+
+
+def _prepare(guarded: GuardedScorer, feed: FileFeed) -> Iterator[tuple[int, Prepared | Record]]:
+    """Clips as model inputs, or as rows where that fails, each with its place."""
+    for position, content in feed.read_any():
+        yield position, guarded.prepare(feed.clips[position], content)
 
 
 @dataclass
