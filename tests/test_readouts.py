@@ -20,7 +20,7 @@ from omni_msa.modalities import all_subsets
 from omni_msa.model.identity import base_sha256
 from omni_msa.model.loading import load_thinker
 from omni_msa.model.lora import LoraSettings, add_lora
-from omni_msa.model.packing import Continuation, collate, grow, last_attended, pack
+from omni_msa.model.packing import Continuation, collate, grow, pack
 from omni_msa.model.prompt import question
 from omni_msa.options import AblationOptions, MediaOptions, ModelOptions
 from omni_msa.scoring.checkpoint import Checkpoint, CheckpointInfo, save_checkpoint
@@ -151,7 +151,7 @@ def test_steps_with_a_cache_equal_one_pass_over_the_grown_tree(asked, clip):
     batch = asked.batch([clip], [subsets])
     first = asked.states(batch, cache)
     torch.testing.assert_close(first, asked.states(batch), atol=TOLERANCE, rtol=0)
-    start = batch.positions[:, :, last_attended(batch.paths)[0]]
+    start = batch.positions[:, :, batch.leaves[0]]
     seen = batch.paths
     for depth in (1, 2):
         seen = torch.cat([seen, torch.eye(len(subsets), dtype=torch.bool)[None]], dim=-1)

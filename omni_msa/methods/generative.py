@@ -15,7 +15,7 @@ from omni_msa.files.labels import LabelSpace
 from omni_msa.methods.method import ONE_LABEL, Labels, Method, NoOptions, Reading, TrainedBy
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
-from omni_msa.model.packing import Continuation, PackedBatch, collate, grow, last_attended, pack
+from omni_msa.model.packing import Continuation, PackedBatch, collate, grow, pack
 from omni_msa.model.thinker import Thinker, take
 
 MAX_NEW_TOKENS = 8
@@ -91,13 +91,13 @@ def greedy(thinker: Thinker, batch: PackedBatch, end: int) -> tuple[torch.Tensor
     from transformers import DynamicCache
 
     cache = DynamicCache(config=thinker.config.text_config)
-    leaves = last_attended(batch.paths).clamp(min=0)  # [B, K]
+    leaves = batch.leaves.clamp(min=0)  # [B, K]
     states = hidden = take(thinker.states(batch, cache), leaves.to(thinker.device))
     start = batch.positions.gather(2, leaves.expand(3, -1, -1))  # [3, B, K]
     allowed = batch.paths  # [B, K, what each leaf may look at so far]
     own = torch.eye(leaves.shape[1], dtype=torch.bool).expand(len(leaves), -1, -1)
     answer_ids: list[torch.Tensor] = []
-    ended = ~batch.paths.any(-1)  # rows that are no subset of their clip
+    ended = batch.leaves < 0  # rows that are no subset of their clip
     for depth in range(1, MAX_NEW_TOKENS + 1):
         token_ids = thinker.logits(hidden).argmax(-1).cpu()
         answer_ids.append(token_ids.masked_fill(ended, end))

@@ -219,11 +219,12 @@ def _activation_bytes(
 ) -> int:
     """Peak of what one pass holds beside weights and adapter.
 
-    Towers and language model run one after the other. The attention bias is B x L x L, and so are
-    the booleans that it was made from.
+    Towers and language model run one after the other. What the tokens behind the whole clip see is
+    B x (packed - whole) x packed booleans, and a bias made from them.
     """
     stages = _stages(size, holding, tokens, batch_size, training)
-    bias = batch_size * tokens.packed**2 * (holding.element_bytes + 1)
+    behind = tokens.packed - tokens.total
+    bias = batch_size * behind * tokens.packed * (holding.element_bytes + 1)
     until_backward = sum(stage.kept(holding.checkpointing) for stage in stages)
     return until_backward + max(stage.peak(holding.checkpointing) for stage in stages) + bias
 

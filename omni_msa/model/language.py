@@ -17,7 +17,7 @@ from omni_msa.model.features import FeatureEncoder
 from omni_msa.model.identity import folder_sha256
 from omni_msa.model.limits import check_files, check_weights, read_settings
 from omni_msa.model.loading import UNLOADABLE, quantization_config, quiet_loading
-from omni_msa.model.packing import tree_attention
+from omni_msa.model.packing import chain_numbers, looks_at
 from omni_msa.model.prompt import (
     QUESTION,
     PromptFrame,
@@ -168,7 +168,8 @@ class ThinkerLanguage(Language):
     def states(self, embeddings: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
         new = embeddings.shape[1]
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -new:].expand(3, -1, -1)
-        allowed = tree_attention(mask[:, None])[:, :, -new:]  # [R, 1, new, all]
+        enter, exits = chain_numbers(mask)
+        allowed = looks_at(enter[:, -new:], enter, exits)[:, None]  # [R, 1, new, all]
         return self.thinker.continue_with(embeddings, allowed, positions, cache)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

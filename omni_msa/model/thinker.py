@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from omni_msa.modalities import Subset
+from omni_msa.model.attention import attend_along_trees
 from omni_msa.model.encoders import ENCODERS
 from omni_msa.model.inputs import InputBuilder, ThinkerInputs
-from omni_msa.model.packing import PackedBatch, collate, last_attended, pack, tree_attention
+from omni_msa.model.packing import PackedBatch, collate, looks_at, pack
 from omni_msa.model.prompt import QUESTION
 from omni_msa.options import LANGUAGE
 
@@ -77,6 +78,7 @@ class Thinker:
 
     def __init__(self, model: Any, processor: Any, base: LoadedBase) -> None:
         self.shared = SharedModel(model)
+        attend_along_trees(self.core.model.language_model)
         self.processor = processor
         self.base = base
         self.config = model.config
@@ -150,16 +152,18 @@ class Thinker:
         does not have (see `PackedBatch`) hold nothing of use.
         """
         hidden = self.states(batch)
-        leaves = last_attended(batch.paths.to(self.device)).clamp(min=0)  # [B, K]
-        return take(hidden, leaves)
+        return take(hidden, batch.leaves.to(self.device).clamp(min=0))
 
     def states(self, batch: PackedBatch, cache: Any = None) -> torch.Tensor:
         """Hidden states of every token of the trees, in one pass: [B, L, H].
 
         With a transformers cache, keys and values are kept for `step`.
         """
-        allowed = tree_attention(batch.paths.to(self.device))  # [B, 1, L, L]
-        return self.continue_with(self.embed(batch), allowed, batch.positions, cache)
+        enter, exits = batch.enter.to(self.device), batch.exit.to(self.device)
+        allowed = looks_at(enter[:, batch.trunk :], enter, exits)[:, None]
+        return self.continue_with(
+            self.embed(batch), allowed, batch.positions, cache, trunk=batch.trunk
+        )
 
     def step(
         self, token_ids: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor, cache: Any
@@ -175,24 +179,30 @@ class Thinker:
         return head(hidden.to(head.weight.dtype)).float()
 
     def continue_with(
-        self, embeddings: torch.Tensor, allowed: torch.Tensor, positions: torch.Tensor, cache: Any
+        self,
+        embeddings: torch.Tensor,
+        allowed: torch.Tensor,
+        positions: torch.Tensor,
+        cache: Any,
+        trunk: int = 0,
     ) -> torch.Tensor:
         """Final states [B, N, H] of N embeddings [B, N, H], behind the L tokens that a cache holds.
 
         Args:
-            allowed: which tokens each of them sees, [B, 1, N, L + N] bool.
+            allowed: which tokens each of them sees, [B, 1, N - trunk, L + N] bool.
             positions: [3, B, N].
+            trunk: so many of the first see every one before them; only where L is 0.
         """
         self.shared.activate(self.adapter)
-        allowed = allowed.to(self.device)
-        bias = torch.zeros(allowed.shape, dtype=embeddings.dtype, device=self.device)
-        bias = bias.masked_fill(~allowed, torch.finfo(embeddings.dtype).min)
+        # as a dict it is taken as it is (see `attention.py`)
+        mask = allowed.to(self.device) if allowed.shape[2] else None
         return self.core.model.language_model(
             inputs_embeds=embeddings,
-            attention_mask=bias,
+            attention_mask={"full_attention": mask},
             position_ids=positions.to(self.device),
             past_key_values=cache,
             use_cache=cache is not None,
+            trunk=trunk,
         ).last_hidden_state
 
     def embed(self, batch: PackedBatch) -> torch.Tensor:
@@ -201,7 +211,11 @@ class Thinker:
         token_ids = batch.token_ids.to(self.device)
         embeddings = self.core.get_input_embeddings()(token_ids)
         for modality, encoder in ENCODERS.items():
-            shown = [b for b, clip in enumerate(batch.clips) if modality in clip.features]
+            shown = [
+                b
+                for b, (clip, subsets) in enumerate(zip(batch.clips, batch.subsets, strict=True))
+                if modality in clip.features and any(modality in subset for subset in subsets)
+            ]
             if encoder.embed is None or not shown:
                 continue
             token_id = getattr(self.config, encoder.placeholder)

@@ -26,7 +26,7 @@ from omni_msa.methods import make_method
 from omni_msa.modalities import Subset
 from omni_msa.model.inputs import ThinkerInputs
 from omni_msa.model.loading import load_thinker
-from omni_msa.model.packing import TokenTree, collate, last_attended, pack
+from omni_msa.model.packing import Continuation, TokenTree, collate, grow, pack
 from omni_msa.model.thinker import Thinker
 from omni_msa.options import MediaOptions
 from omni_msa.values import ClipContent
@@ -57,17 +57,12 @@ def with_answers(tree: TokenTree, answers: Sequence[Sequence[Answer]], thinker: 
 
     `targets[i]` is what token i should predict next; weight 0 where nothing is asked.
     """
-    ids, positions, paths, targets, weights = (
-        [tree.token_ids],
-        [tree.positions],
-        [tree.paths],
-        {},
-        {},
-    )
-    leaves = last_attended(tree.paths)
+    targets: dict[int, int] = {}
+    weights: dict[int, float] = {}
+    lines: list[Continuation] = []
     length = len(tree.token_ids)
-    for k, turns in enumerate(answers):
-        previous, position = int(leaves[k]), int(tree.positions[:, leaves[k]].max()) + 1
+    for leaf, turns in zip(tree.leaves.tolist(), answers, strict=True):
+        previous, line = leaf, []
         for turn in turns:
             tokens = thinker.processor.tokenizer(turn.text, add_special_tokens=False)["input_ids"]
             place = turn.text.rfind("assistant\n")
@@ -80,15 +75,10 @@ def with_answers(tree: TokenTree, answers: Sequence[Sequence[Answer]], thinker: 
                     targets[previous] = token
                     weights[previous] = turn.weight / (len(tokens) - skip)
                 previous = length + j
-            ids.append(torch.tensor(tokens))
-            steps = torch.arange(position, position + len(tokens))
-            positions.append(steps.expand(3, -1))
-            row = torch.zeros(len(tree.subsets), len(tokens), dtype=torch.bool)
-            row[k] = True
-            paths.append(row)
+            line += tokens
             length += len(tokens)
-            position += len(tokens)
-    grown = TokenTree(torch.cat(ids), torch.cat(positions, 1), torch.cat(paths, 1), tree.subsets)
+        lines.append(Continuation.chain(line))
+    grown, _ = grow(tree, lines)
     target = torch.zeros(length, dtype=torch.long)
     weight = torch.zeros(length)
     for i, token in targets.items():
@@ -139,10 +129,14 @@ def sentence_tree(
         ids.append(alone.token_ids[start:])
         positions.append(alone.positions[:, start:])
         spans.append(len(ids[-1]))
-    paths = torch.eye(len(part), dtype=torch.bool).repeat_interleave(torch.tensor(spans), dim=1)
-    paths = torch.cat([torch.ones(len(part), start, dtype=torch.bool), paths], dim=1)
+    ends = start - 1 + torch.tensor(spans).cumsum(0)  # place of each sentence's last token
     tree = TokenTree(
-        torch.cat(ids), torch.cat(positions, 1), paths, (frozenset({"text"}),) * len(part)
+        token_ids=torch.cat(ids),
+        positions=torch.cat(positions, 1),
+        enter=torch.arange(start + sum(spans)),
+        exit=torch.cat([ends[-1:].expand(start), ends.repeat_interleave(torch.tensor(spans))]),
+        leaves=ends,
+        subsets=(frozenset({"text"}),) * len(part),
     )
     answers = [next(iter(example.answers.values())) for _, example in part]
     grown, target, weight = with_answers(tree, answers, thinker)
