@@ -67,6 +67,14 @@ def test_the_thinker_is_measured_in_every_pass(last_line):
     assert clip["tokens_packed"] == clip["planned_tokens_packed"] > clip["tokens"]
 
 
+def test_subsets_are_measured_in_model_time_and_from_file_to_record(last_line):
+    found = last_line("bench.ablate", "--video-tokens", "64", "--runs", "2")
+    assert found["video_tokens"] == 64 and found["tokens_ablate"] > found["tokens_score"]
+    for name in ("ablate_to_score", "ablate_end_to_end", "separate_to_score"):
+        low, high = found["quartiles"][f"{name}_ratio"]
+        assert 0 < low <= found[f"{name}_ratio"] <= high
+
+
 def test_the_scan_is_measured_beside_the_loop_and_attention(last_line):
     found = last_line("bench.scan", "--steps", "64", "--longest", "1024", "--runs", "1")
     assert found["scan"]["largest_difference"] < 1e-4
