@@ -75,6 +75,13 @@ def test_subsets_are_measured_in_model_time_and_from_file_to_record(last_line):
         assert 0 < low <= found[f"{name}_ratio"] <= high
 
 
+def test_the_start_of_a_program_is_measured_beside_its_imports(last_line):
+    found = last_line("bench.startup", "sample_media/glad.mp4", "--runs", "1")
+    assert 0 < found["help_seconds"] < found["import_seconds"]
+    beyond = found["cold_score_seconds"] - found["import_seconds"]
+    assert found["cold_score_beyond_imports_seconds"] == pytest.approx(beyond, abs=0.002)
+
+
 def test_the_scan_is_measured_beside_the_loop_and_attention(last_line):
     found = last_line("bench.scan", "--steps", "64", "--longest", "1024", "--runs", "1")
     assert found["scan"]["largest_difference"] < 1e-4

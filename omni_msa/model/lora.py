@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -35,6 +36,27 @@ ENCODER_TARGETS = (
 )
 
 
+def import_peft() -> Any:
+    """PEFT, without the compiler that it would load.
+
+    It imports bitsandbytes, which hands four of its functions to `torch.compile` at once, and that
+    alone imports a compiler for seconds. Here they stay as they are written, unless weights were
+    quantized before: then bitsandbytes is there already.
+    """
+    compile_function = torch.compile
+    torch.compile = _leave_as_it_is  # type: ignore[assignment]
+    try:
+        import peft
+    finally:
+        torch.compile = compile_function
+    return peft
+
+
+def _leave_as_it_is(function: Any = None, **_: Any) -> Any:
+    """In the place of `torch.compile`, called or as a decorator with options."""
+    return function if function is not None else _leave_as_it_is
+
+
 @dataclass(frozen=True)
 class LoraSettings:
     """Of a fresh adapter; `scope` is a key of `LORA_TARGETS`."""
@@ -46,9 +68,7 @@ class LoraSettings:
 
     def config(self, targets: list[str] | str) -> Any:
         """As PEFT takes them."""
-        from peft import LoraConfig
-
-        return LoraConfig(
+        return import_peft().LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets
         )
 
@@ -81,9 +101,7 @@ def load_adapter(folder: Path, thinker: Thinker) -> None:
     """
     try:
         with quiet_loading():
-            from peft import LoraConfig
-
-            config = LoraConfig(**_adapter_settings(folder), inference_mode=True)
+            config = import_peft().LoraConfig(**_adapter_settings(folder), inference_mode=True)
             _put_on(thinker, config)
             set_adapter(folder, thinker)
     except UNLOADABLE as error:
@@ -103,12 +121,10 @@ def _adapter_settings(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: a setting cannot be, or is not of an adapter that training writes.
     """
-    from peft import LoraConfig
-
     name, path = f"checkpoint {folder}", folder / ADAPTER_FILES[1]
     settings = read_settings(name, path)
     own = {key: settings.get(key) for key in ("r", "lora_alpha", "lora_dropout", "target_modules")}
-    plain = LoraConfig().to_dict()
+    plain = import_peft().LoraConfig().to_dict()
     free = {*own, "base_model_name_or_path", "auto_mapping", "inference_mode", "megatron_core"}
     odd = [k for k in plain if k in settings and k not in free and settings[k] != plain[k]]
     targets = own["target_modules"]
@@ -158,10 +174,10 @@ def save_adapter(folder: Path, thinker: Thinker, base: str) -> None:
 
 def set_adapter(folder: Path, thinker: Thinker) -> None:
     """Every adapter tensor of the folder goes to its place, and every place gets one."""
-    from peft import set_peft_model_state_dict
-
     tensors = load_file(folder / ADAPTER_FILES[0])
-    result: Any = set_peft_model_state_dict(thinker.model, tensors, thinker.adapter or "default")
+    result: Any = import_peft().set_peft_model_state_dict(
+        thinker.model, tensors, thinker.adapter or "default"
+    )
     # the other adapters of a base that is shared are not in this folder
     own = [k for k in result.missing_keys if "lora_" in k and f".{thinker.adapter}." in k]
     wrong = own + list(result.unexpected_keys)
@@ -186,8 +202,6 @@ def _put_on(thinker: Thinker, config: Any) -> None:
 
     The first is called as PEFT calls it, so that a folder holds it under PEFT's own names.
     """
-    from peft import get_peft_model
-
     shared = thinker.shared
     if hasattr(shared.model, "peft_config"):
         name = f"adapter{len(shared.model.peft_config)}"
@@ -195,6 +209,6 @@ def _put_on(thinker: Thinker, config: Any) -> None:
         shared.activate(name)
     else:
         name = "default"
-        shared.model = get_peft_model(shared.model, config, name)
+        shared.model = import_peft().get_peft_model(shared.model, config, name)
         shared.active = name
     thinker.adapter = name

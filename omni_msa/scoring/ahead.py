@@ -4,27 +4,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterator[T], size: int, stop: Callable[[], None]) -> Iterator[T]:
-    """The same items, made by a thread while the caller works on those before.
+class Ahead(Generic[T]):
+    """A context manager of the same items, made by a thread from now on, while the caller does
+    something else or works on those before.
 
     Args:
         items: made in that thread; an exception that ends them ends these too.
         size: how many may be made and wait.
-        stop: called when no more are wanted; ends what making one may be waiting for.
+        stop: called at the end; ends what making one may be waiting for.
     """
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(next, items, _END) for _ in range(size))
-        try:
-            while (item := waiting.popleft().result()) is not _END:
-                waiting.append(thread.submit(next, items, _END))
-                yield item  # type: ignore[misc]
-        finally:
-            thread.shutdown(wait=False, cancel_futures=True)
-            stop()
+
+    def __init__(self, items: Iterator[T], size: int, stop: Callable[[], None]) -> None:
+        self._items = items
+        self._stop = stop
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[Any]] = deque(self._make() for _ in range(size))
+
+    def _make(self) -> Future[Any]:
+        return self._thread.submit(next, self._items, _END)
+
+    def __enter__(self) -> Iterator[T]:
+        return self._take()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._stop()
+        self._thread.shutdown()
+
+    def _take(self) -> Iterator[T]:
+        while (item := self._waiting.popleft().result()) is not _END:
+            self._waiting.append(self._make())
+            yield item

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from omni_msa.files.record import Record
 from omni_msa.files.results import Results
 from omni_msa.media.cache import ContentCache
-from omni_msa.media.feed import FileFeed
+from omni_msa.media.feed import FeedItem, FileFeed
 from omni_msa.media.identity import clip_sha256
 from omni_msa.modalities import Subset
 from omni_msa.options import AblationOptions, BatchOptions, checked_modalities
-from omni_msa.scoring.ahead import ahead
+from omni_msa.scoring.ahead import Ahead
 from omni_msa.scoring.grouping import Grouping
 from omni_msa.scoring.guarded import GuardedScorer
 from omni_msa.values import Clip
@@ -124,10 +124,9 @@ def run_batch(
     batch = _Batch(clips, guarded, results, progress, keep_records)
     todo = batch.leave_out_done()
     logger.info("batch of %d clips: %d to score, %d done", len(clips), len(todo), batch.skipped)
-    if any(_may_be_scored(clips[index]) for index in todo):
-        guarded.scorer = scorer.loaded()  # what is wrong with the model is no clip's failure
     if len(clips) == 1 and clips[0].path is None:  # nothing is opened, so nothing can go wrong
         for index in todo:
+            _load(guarded, clips)
             batch.finish(index, guarded.score(clips[index]))
     elif todo:
         _score_in_groups(batch, todo, options)
@@ -136,6 +135,12 @@ def run_batch(
     seconds = time.perf_counter() - batch.started_seconds
     logger.info("batch: %d scored, %d failed in %.1f s", batch.scored, batch.failed, seconds)
     return batch.summary()
+
+
+def _load(guarded: GuardedScorer, clips: Sequence[Clip]) -> None:
+    """Loads the model, if a clip may need it: what is wrong with it is no clip's failure."""
+    if any(_may_be_scored(clip) for clip in clips):
+        guarded.scorer = guarded.scorer.loaded()
 
 
 def _may_be_scored(clip: Clip) -> bool:
@@ -148,13 +153,17 @@ def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) 
     grouping: Grouping[Prepared] = Grouping(options.batch_size)
     clips = [batch.clips[index] for index in todo]
     feed = _feed(batch.guarded, clips, options)
-    for position, outcome in ahead(_prepare(batch.guarded, feed), MAX_PREPARED, feed.close):
-        index = todo[position]
-        if isinstance(outcome, Record):
-            batch.finish(index, outcome)
-        else:
-            grouping.add(index, outcome)
-            batch.score(grouping.ready())
+    with Ahead(feed.read_any(), 1, feed.close) as contents:
+        _load(batch.guarded, clips)  # meanwhile
+        prepared = _prepare(batch.guarded, clips, contents)
+        with Ahead(prepared, MAX_PREPARED, feed.close) as outcomes:
+            for position, outcome in outcomes:
+                index = todo[position]
+                if isinstance(outcome, Record):
+                    batch.finish(index, outcome)
+                else:
+                    grouping.add(index, outcome)
+                    batch.score(grouping.ready())
     # the last clips wait for nobody
     while group := grouping.oldest():
         batch.score(group)
@@ -167,10 +176,12 @@ def _feed(guarded: GuardedScorer, clips: Sequence[Clip], options: BatchOptions) 
     return FileFeed(clips, scorer.media, workers, cache, guarded.hide | scorer.hidden)
 
 
-def _prepare(guarded: GuardedScorer, feed: FileFeed) -> Iterator[tuple[int, Prepared | Record]]:
+def _prepare(
+    guarded: GuardedScorer, clips: Sequence[Clip], contents: Iterator[tuple[int, FeedItem]]
+) -> Iterator[tuple[int, Prepared | Record]]:
     """Clips as model inputs, or as rows where that fails, each with its place."""
-    for position, content in feed.read_any():
-        yield position, guarded.prepare(feed.clips[position], content)
+    for position, content in contents:
+        yield position, guarded.prepare(clips[position], content)
 
 
 @dataclass
