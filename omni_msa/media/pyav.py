@@ -5,7 +5,9 @@ Shapes: F sampled frames, h x w the planned size.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -21,6 +23,7 @@ from omni_msa.media.probe import Media
 from omni_msa.media.sampling import frame_indices_at
 from omni_msa.values import FramePlan, MediaFacts, VideoTrack
 
+MAX_WAITING_FRAMES = 2  # of full size, to be scaled
 HD_HEIGHT = 720  # untagged video this tall is BT.709, smaller BT.601, as players assume
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
@@ -73,22 +76,26 @@ def _read_needed(
     if runs is None:
         return None
     starts = {packets.index.stamps[first] for first, _ in runs}
-    pictures: dict[int, np.ndarray | None] = dict.fromkeys(stamps)
+    pictures: dict[int, Future[np.ndarray]] = {}
+    waiting: deque[Future[np.ndarray]] = deque()
     latest = -inf
     try:
-        for frame in _decode_runs(packets, runs, pictures.keys(), deadline):
-            is_keyframe = frame.key_frame or frame.pts not in starts
-            if frame.pts is None or frame.pts <= latest or not is_keyframe:
-                return None  # the file's times or keyframes are none
-            latest = frame.pts
-            if pictures.get(frame.pts, ()) is None:
-                pictures[frame.pts] = draw(frame)
+        with ThreadPoolExecutor(1) as scaler:  # while the next ones are decoded
+            for frame in _decode_runs(packets, runs, set(stamps), deadline):
+                is_keyframe = frame.key_frame or frame.pts not in starts
+                if frame.pts is None or frame.pts <= latest or not is_keyframe:
+                    return None  # the file's times or keyframes are none
+                latest = frame.pts
+                if frame.pts in stamps:
+                    pictures[frame.pts] = scaler.submit(draw, frame)
+                    waiting.append(pictures[frame.pts])
+                    if len(waiting) > MAX_WAITING_FRAMES:
+                        waiting.popleft().result()
+        return [pictures[stamp].result() for stamp in stamps]
     except NOT_DAMAGE:
         raise
-    except LIBAV_ERRORS:
+    except (KeyError, *LIBAV_ERRORS):  # a frame did not come out, or did not decode
         return None
-    chosen = [picture for stamp in stamps if (picture := pictures[stamp]) is not None]
-    return chosen if len(chosen) == len(stamps) else None
 
 
 def _decode_runs(
@@ -232,7 +239,7 @@ def to_rgb(
             format="rgba" if has_alpha else "rgb24",
             src_colorspace=_matrix(frame),
             interpolation=SCALING,
-            threads=DECODER_THREADS,  # not one a core: each takes memory for its stack
+            threads=1,  # beside the decoder's
         )
     except BlockingIOError as error:  # a thread could not be started
         raise MemoryError from error

@@ -236,7 +236,8 @@ class _SoundDecoder:
         rate = frame.sample_rate
         if self._sample_rate not in (0, rate):  # what comes before, in samples of this rate
             self._num_samples = round(self._num_samples * rate / self._sample_rate)
-        seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
+        tick = frame.time_base  # of integers, one division rounds as a fraction would
+        seconds = None if frame.pts is None else frame.pts * tick.numerator / tick.denominator
         block = _Block(self._num_samples, rate, _mono(frame), seconds)
         self._num_samples += len(block.samples)
         self._sample_rate = rate
@@ -266,7 +267,7 @@ def _with_silence(
                 silence = np.zeros(min(end, last) - first, np.float32)
                 yield _Block(first, rate, silence, is_gap=True)
             begin = end
-        yield replace(block, place=begin)
+        yield block if block.place == begin else replace(block, place=begin)
         block = following
 
 
