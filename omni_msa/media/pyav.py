@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from omni_msa.errors import MediaError
-from omni_msa.media.container import DECODER_THREADS, LIBAV_ERRORS, NOT_DAMAGE, Deadline
+from omni_msa.media.container import LIBAV_ERRORS, NOT_DAMAGE, Deadline
 from omni_msa.media.packets import Packets
 from omni_msa.media.probe import Media
 from omni_msa.media.sampling import frame_indices_at

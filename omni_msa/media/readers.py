@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import atexit
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from multiprocessing import Pipe
 from queue import SimpleQueue
-from typing import Any, cast
-
-from pebble import ProcessExpired, ProcessPool, concurrent
 
 from omni_msa.environment import reader_environment
 from omni_msa.errors import DecodeCrash, DecodeMemory, DecodeTimeout, OmniMSAError
 from omni_msa.media.denoise import require_denoiser
 from omni_msa.media.reader import read_clip
-from omni_msa.media.worker import CleanContext, prepare
 from omni_msa.modalities import Subset
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip, ClipContent
@@ -42,11 +40,11 @@ class ClipReaders:
         self.options = options
         self.workers = workers
         self._taking = threading.Lock()
-        self._taking_threads = threading.Lock()
+        self._killing = threading.Lock()
         self._room = threading.Semaphore(0)
-        self._closing: Future[None] = Future()
-        self._threads: list[Future[None]] = []
-        self._pools: set[ProcessPool] = set()
+        self._closing = False
+        self._threads: list[threading.Thread] = []
+        self._readers: set[_Reader] = set()
 
     def __enter__(self) -> ClipReaders:
         return self
@@ -55,110 +53,124 @@ class ClipReaders:
         self.close()
 
     def close(self) -> None:
-        """Ends every thread and process, whatever they are doing."""
-        with self._taking_threads:
-            threads, self._threads = self._threads, []
-        if threads:
-            self._closing.set_result(None)
-            self._room.release(self.workers)
-            wait(threads)
-            atexit.unregister(self._abandon)
+        """Ends every process, whatever it is doing, and every thread."""
+        self._kill()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        atexit.unregister(self._abandon)
 
     def _abandon(self) -> None:
-        """At exit, ends the processes alone: a thread may wait for a clip that never comes."""
+        """At exit, waits for no thread: the source of its next clip may never give one."""
         self._threads.clear()
-        for pool in self._pools.copy():
-            self._end(pool)
+        self._kill()
+
+    def _kill(self) -> None:
+        with self._killing:
+            self._closing = True
+            for reader in self._readers:
+                reader.process.kill()
+        self._room.release(self.workers)
 
     def read(self, clips: Iterable[Clip], hide: Subset = frozenset()) -> Iterator[Result]:
         """Reads every clip; yields (its place in `clips`, content or error) in order of completion.
 
         Only a few clips are in memory at a time, however slowly the caller takes the results.
         """
-        results: SimpleQueue[Result | None] = SimpleQueue()
-        numbered_clips = enumerate(clips)
-        self._closing = Future()
+        results: SimpleQueue[Result | BaseException | None] = SimpleQueue()
+        work = enumerate(clips), hide, results
+        self._closing = False
         self._room = threading.Semaphore(self.workers + MAX_WAITING_RESULTS)
         atexit.register(self._abandon)
-        serve = concurrent.thread(self._serve)
-        threads = [serve(numbered_clips, hide, results) for _ in range(self.workers)]
-        self._threads = threads
+        for _ in range(self.workers):
+            self._threads.append(threading.Thread(target=self._serve, args=work, daemon=True))
+            self._threads[-1].start()
         try:
             for _ in range(self.workers):
                 while (result := results.get()) is not None:
+                    if isinstance(result, BaseException):
+                        raise result
                     self._room.release()
                     yield result
-            for thread in threads:
-                thread.result()  # raises what ended it
         finally:
             self.close()
 
     def _serve(
         self,
-        numbered_clips: Iterator[tuple[int, Clip]],
+        clips: Iterator[tuple[int, Clip]],
         hide: Subset,
-        results: SimpleQueue[Result | None],
+        results: SimpleQueue[Result | BaseException | None],
     ) -> None:
         """A thread: one clip after another, in one process as long as that lasts."""
-        pool = self._start_pool()
+        reader: _Reader | None = None
         try:
-            while (numbered_clip := self._next(numbered_clips)) is not None:
+            while (numbered_clip := self._next(clips)) is not None:
                 place, clip = numbered_clip
-                if not pool.active:  # its process has ended while it had nothing to do
-                    pool = self._replace(pool)
-                content = self._read(pool, clip, hide)
+                reader = reader or self._start()
+                content = self._read(reader, clip, hide)
                 results.put((place, content))
-                if isinstance(content, LAST_WORDS):
-                    pool = self._replace(pool)
+                if isinstance(content, LAST_WORDS) or reader.num_read == CLIPS_A_PROCESS:
+                    self._end(reader)
+                    reader = None
         finally:
-            self._end(pool)
-            results.put(None)
+            if reader is not None:
+                self._end(reader)
+            results.put(sys.exc_info()[1])  # what ended it, which the caller gets; or None
 
-    def _next(self, numbered_clips: Iterator[tuple[int, Clip]]) -> tuple[int, Clip] | None:
+    def _next(self, clips: Iterator[tuple[int, Clip]]) -> tuple[int, Clip] | None:
         """The next clip, not before it can be read: it may be long in coming."""
         self._room.acquire()
         with self._taking:
-            return None if self._closing.done() else next(numbered_clips, None)
+            return None if self._closing else next(clips, None)
 
-    def _read(self, pool: ProcessPool, clip: Clip, hide: Subset) -> ClipContent | OmniMSAError:
+    def _read(self, reader: _Reader, clip: Clip, hide: Subset) -> ClipContent | OmniMSAError:
         limit = self.options.deadline_seconds + GRACE_SECONDS
-        future = pool.schedule(read_clip, (clip, self.options, hide))
-        futures: list[Future[Any]] = [future, self._closing]
-        wait(futures, limit, FIRST_COMPLETED)
-        if not future.done():
-            return DecodeTimeout(_skipped(clip, f"gave no result within {limit:.0f} s"))
-        error = future.exception()
-        if error is None:
-            return future.result()
-        if isinstance(error, OmniMSAError):
-            return error
-        return DecodeCrash(_skipped(clip, f"crashed the reader ({_exit_reason(error)})"))
+        reason = f"gave no result within {limit:.0f} s"
+        try:
+            reader.connection.send((read_clip, clip, self.options, hide))
+            if reader.connection.poll(limit):
+                reader.num_read += 1
+                return reader.connection.recv()
+            kind: type[OmniMSAError] = DecodeTimeout
+        except (EOFError, OSError):
+            kind, reason = DecodeCrash, f"crashed the reader ({reader.exit_reason()})"
+        return kind(f"{clip.name}: {reason}; the clip is skipped, check the file")
 
-    def _start_pool(self) -> ProcessPool:
-        """A pool of one process: what a crash leaves in a pool's pipe is then nobody else's."""
-        context = cast(Any, CleanContext(reader_environment(self.workers)))
-        pool = ProcessPool(1, CLIPS_A_PROCESS, prepare, context=context)
-        self._pools.add(pool)
-        return pool
+    def _start(self) -> _Reader:
+        with self._killing:
+            reader = _Reader(reader_environment(self.workers))
+            self._readers.add(reader)
+            if self._closing:
+                reader.process.kill()
+        return reader
 
-    def _end(self, pool: ProcessPool) -> None:
-        if pool in self._pools:  # at exit, two threads may be here
-            self._pools.discard(pool)
-            pool.stop()
-            pool.join()
-
-    def _replace(self, pool: ProcessPool) -> ProcessPool:
-        self._end(pool)
-        return self._start_pool()
+    def _end(self, reader: _Reader) -> None:
+        with self._killing:
+            self._readers.discard(reader)
+        reader.process.kill()
+        reader.process.wait()
+        reader.connection.close()
 
 
-def _skipped(clip: Clip, reason: str) -> str:
-    return f"{clip.name}: {reason}; the clip is skipped, check the file"
+class _Reader:
+    """A process of `worker.py`, which ends when the other end of its pipe closes."""
 
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.num_read = 0
+        self.connection, child_end = Pipe()
+        with child_end:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "omni_msa.media.worker", str(child_end.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[child_end.fileno()],
+                env=environment,
+                process_group=0,  # Ctrl-C is for the parent alone, also while this one starts
+            )
 
-def _exit_reason(error: BaseException) -> str:
-    """How a process ended: its signal or exit code."""
-    if not isinstance(error, ProcessExpired):
-        return f"{type(error).__name__}: {error}"
-    code = error.exitcode
-    return signal.Signals(-code).name if code < 0 else f"exit {code}"
+    def exit_reason(self) -> str:
+        """How the process ended: its signal or exit code."""
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "no exit code"
+        return signal.Signals(-code).name if code < 0 else f"exit {code}"
