@@ -16,7 +16,7 @@ from conftest import ROOT
 from sounds import write_wav
 
 from omni_msa.errors import MediaError
-from omni_msa.media.container import MAX_STREAMS, Deadline, open_container
+from omni_msa.media.container import MAX_STREAMS, Deadline, demux, open_container
 from omni_msa.media.reader import read_clip
 from omni_msa.options import MediaOptions
 from omni_msa.values import Clip
@@ -209,3 +209,14 @@ def test_a_small_limit_of_time_is_said_as_it_is(tmp_path):
         read_clip(Clip(SECRET), MediaOptions(deadline_seconds=0.001))
     with pytest.raises(MediaError, match="longer than -1 s"):
         Deadline(SECRET, -1).check()
+
+
+def test_a_stream_that_appears_in_a_file_ends_nothing():
+    class Late:
+        """As PyAV does where a damaged file has another stream in the middle."""
+
+        def demux(self, *streams):
+            yield from ("a packet", "another")
+            raise IndexError("list index out of range")
+
+    assert list(demux(Late(), "a stream")) == ["a packet", "another"]

@@ -104,6 +104,15 @@ def open_container(path: Path) -> Iterator[Any]:
         container.close()
 
 
+def demux(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets of these streams, an empty one for each at the end; PyAV fails there where a
+    stream has appeared in the middle of the file."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        return
+
+
 def check_regular(path: Path) -> None:
     """A pipe would be waited for, and a device read without end: neither is opened.
 

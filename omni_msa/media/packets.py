@@ -24,6 +24,7 @@ from omni_msa.media.container import (
     NOT_DAMAGE,
     SEEK_BACK_SECONDS,
     Deadline,
+    demux,
     open_container,
 )
 from omni_msa.media.layers import NEEDED, RESTART
@@ -207,7 +208,7 @@ class Packets:
             return self._from_place(0)
         self._in_memory = None
         self._open()
-        return self._container.demux(self._stream)
+        return demux(self._container, self._stream)
 
     def from_keyframe(self, place: int, deadline: Deadline) -> Iterator[Any] | None:
         """From that place on; None where the file cannot be sought there.
@@ -260,7 +261,7 @@ class Packets:
         try:
             offset = int(max(seconds, self.index.start_seconds) / self.index.time_base)
             self._container.seek(offset, stream=self._stream, backward=True)
-            return self._container.demux(self._stream)
+            return demux(self._container, self._stream)
         except NOT_DAMAGE:
             raise
         except LIBAV_ERRORS:

@@ -21,6 +21,7 @@ from omni_msa.media.container import (
     NOT_DAMAGE,
     Deadline,
     check_regular,
+    demux,
     explain,
     open_container,
     reason,
@@ -262,7 +263,7 @@ def _scan(
         return True
     num_bytes, is_whole = 0, True
     try:
-        for number, packet in enumerate(container.demux(streams)):
+        for number, packet in enumerate(demux(container, *streams)):
             num_bytes += packet.size + PACKET_BYTES
             if is_whole and num_bytes > MAX_KEPT_BYTES:
                 is_whole = False

@@ -32,10 +32,12 @@ BUSY = "while True: pass"
 
 
 def cpu_seconds() -> float:
-    """Of this process and all that it started and that still run."""
+    """Of this process and all that it started, whether they still run or have ended."""
     here = psutil.Process()
-    times = [process.cpu_times() for process in (here, *here.children(recursive=True))]
-    return sum(t.user + t.system for t in times)
+    times = here.cpu_times()
+    running = [child.cpu_times() for child in here.children()]
+    ended = times.children_user + times.children_system
+    return ended + sum(t.user + t.system for t in (times, *running))
 
 
 def score_folder(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
