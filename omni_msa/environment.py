@@ -60,6 +60,11 @@ def decoder_threads() -> int:
         return min(usable_cores(), 4)
 
 
+def default_readers() -> int:
+    """Processes that read clips while a model computes: one a core, sixteen at most."""
+    return min(usable_cores(), 16)
+
+
 def reader_environment(num_readers: int) -> dict[str, str]:
     """The environment of processes that read clips side by side: their threads fit the cores."""
     threads = max(1, min(usable_cores() // num_readers, 4))

@@ -182,7 +182,7 @@ class BatchOptions:
     """How many clips are held at once, and what a rerun does."""
 
     batch_size: int = 8
-    workers: int = 1  # decoding processes
+    workers: int | None = None  # decoding processes; None: one a core
     retry_failed: bool = False  # a rerun tries failed clips again
     fresh: bool = False  # a rerun starts the output file anew
     cache: Path | None = None  # a folder that keeps what was read
@@ -192,7 +192,10 @@ class BatchOptions:
         _require(
             1 <= self.batch_size <= 1024, f"batch size must be 1 to 1024, got {self.batch_size}"
         )
-        _require(1 <= self.workers <= 64, f"workers must be 1 to 64, got {self.workers}")
+        _require(
+            self.workers is None or 1 <= self.workers <= 64,
+            f"workers must be 1 to 64, got {self.workers}",
+        )
 
 
 LORA_SCOPES = ("all", "language")

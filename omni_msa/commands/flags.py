@@ -317,8 +317,13 @@ class BatchFlags:
         option("--batch-size", metavar="N", panel=_BATCH, help="Clips in one forward pass."),
     ] = BatchOptions.batch_size
     workers: Annotated[
-        int,
-        option("--workers", metavar="N", panel=_BATCH, help="Processes that read clips."),
+        int | None,
+        option(
+            "--workers",
+            metavar="N",
+            panel=_BATCH,
+            help="Processes that read clips. Default: one a core.",
+        ),
     ] = BatchOptions.workers
     retry_failed: Annotated[
         bool,

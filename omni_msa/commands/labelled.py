@@ -160,7 +160,13 @@ class ReadFlags(CacheFlags, ColumnFlags):
         ),
     ] = None
     workers: Annotated[
-        int, option("--workers", metavar="N", panel=_READ, help="Processes that read clips.")
+        int | None,
+        option(
+            "--workers",
+            metavar="N",
+            panel=_READ,
+            help="Processes that read clips. Default: one a core.",
+        ),
     ] = BatchOptions.workers
     label_range: Annotated[
         tuple[float, float] | None,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from omni_msa.environment import default_readers
 from omni_msa.errors import OmniMSAError
 from omni_msa.media import read_clip
 from omni_msa.media.cache import ContentCache
@@ -43,7 +44,7 @@ class FileFeed:
     """Clips read from their files by processes of their own, or from a cache.
 
     Args:
-        workers: how many processes read ahead.
+        workers: how many processes read ahead; None: one a core.
         cache: what was read before; what is read now is added.
         hide: modalities that are not read at all.
 
@@ -55,14 +56,14 @@ class FileFeed:
         self,
         clips: Sequence[Clip],
         options: MediaOptions,
-        workers: int = 1,
+        workers: int | None = 1,
         cache: ContentCache | None = None,
         hide: Subset = frozenset(),
     ) -> None:
         require_denoiser(options.denoise)
         self.clips = clips
         self.options = options
-        self.workers = workers
+        self.workers = max(1, min(workers or default_readers(), len(clips)))
         self.cache = cache
         self.hide = hide
         self._keys: dict[int, str | None] = {}

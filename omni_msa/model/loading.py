@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch.nn.functional import linear
 
 from omni_msa.environment import prefer_huge_pages
 from omni_msa.errors import ConfigError, ModelError, first_line
@@ -83,8 +84,21 @@ def load_thinker(
         )
     if where == "cpu":
         keep_packing(model)
+    embed_patches_by_product(model.model.visual.patch_embed)
     model.eval().requires_grad_(False)
     return Thinker(model, processor, LoadedBase(name, folder, how, where))
+
+
+def embed_patches_by_product(patch_embed: Any) -> None:
+    """Has a patch embedding, whose convolution sees one patch at a time, multiply matrices (in
+    place): the same numbers to rounding, in a fraction of the time on a CPU."""
+    proj = patch_embed.proj
+
+    def embed(pixels: torch.Tensor) -> torch.Tensor:
+        weight = proj.weight.flatten(1)  # [H, 1176]
+        return linear(pixels.to(weight.dtype), weight, proj.bias)
+
+    patch_embed.forward = embed
 
 
 def load_processor(name: str, folder: Path) -> Any:

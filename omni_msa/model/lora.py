@@ -204,6 +204,7 @@ def _put_on(thinker: Thinker, config: Any) -> None:
     """
     shared = thinker.shared
     if hasattr(shared.model, "peft_config"):
+        shared.unmerge()
         name = f"adapter{len(shared.model.peft_config)}"
         shared.model.add_adapter(name, config)
         shared.activate(name)

@@ -22,6 +22,8 @@ from omni_msa.model.packing import PackedBatch, collate, looks_at, pack
 from omni_msa.model.prompt import QUESTION
 from omni_msa.options import LANGUAGE
 
+MAX_MERGED = 10**9  # weights of which a second copy is held
+
 if TYPE_CHECKING:
     from omni_msa.model.features import FeatureEncoder
     from omni_msa.model.language import Language
@@ -57,17 +59,38 @@ class SharedModel:
     model: Any  # Qwen2_5OmniThinkerForConditionalGeneration, or PEFT around it
     active: str | None = None
     lock: Any = field(default_factory=RLock, repr=False)  # held by who computes with it
+    originals: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list, repr=False)
 
     def activate(self, adapter: str | None) -> None:
         """Computes with this adapter from now on; with None, as if there were none."""
         if adapter == self.active:
             return
+        self.unmerge()
         if adapter is None:
             self.model.base_model.disable_adapter_layers()
         else:
             self.model.base_model.enable_adapter_layers()
             self.model.set_adapter(adapter, inference_mode=True)
         self.active = adapter
+
+    def merge(self) -> None:
+        """Adds the active adapter to the weights, until another is to be active: one product a
+        layer instead of three. Only of small weights in float32, of which a copy is kept; in
+        others, adding would round the adapter away."""
+        layers = [m for m in self.model.modules() if hasattr(m, "lora_A")]
+        weights = [layer.get_base_layer().weight for layer in layers]
+        is_small = sum(weight.numel() for weight in weights) <= MAX_MERGED
+        if not self.originals and is_small and all(w.dtype == torch.float32 for w in weights):
+            self.originals = [(weight, weight.detach().clone()) for weight in weights]
+            self.model.merge_adapter([self.active])
+
+    def unmerge(self) -> None:
+        """The base's own weights again, to the last bit."""
+        if self.originals:
+            self.model.unmerge_adapter()
+            for weight, original in self.originals:
+                weight.data.copy_(original)
+            self.originals = []
 
 
 class Thinker:

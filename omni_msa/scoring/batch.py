@@ -171,9 +171,9 @@ def _score_in_groups(batch: _Batch, todo: Sequence[int], options: BatchOptions) 
 
 def _feed(guarded: GuardedScorer, clips: Sequence[Clip], options: BatchOptions) -> FileFeed:
     """Clips as they are read."""
-    scorer, workers = guarded.scorer, min(options.workers, len(clips))
+    scorer = guarded.scorer
     cache = ContentCache(options.cache, options.cache_bytes) if options.cache else None
-    return FileFeed(clips, scorer.media, workers, cache, guarded.hide | scorer.hidden)
+    return FileFeed(clips, scorer.media, options.workers, cache, guarded.hide | scorer.hidden)
 
 
 def _prepare(
