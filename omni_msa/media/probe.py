@@ -95,8 +95,8 @@ def open_media(path: Path, deadline: Deadline | None = None) -> Iterator[Media]:
             container = files.enter_context(open_container(path))
             knowledge, opened = _learn(path, container, deadline)
             _memory[version] = knowledge
-            while len(_memory) > MAX_FILES:
-                _memory.pop(next(iter(_memory)), None)
+            for oldest in list(_memory)[:-MAX_FILES]:
+                _memory.pop(oldest, None)
         packets = {
             number: Packets(path, number, index, files, opened.get(number))
             for number, index in knowledge.indexes.items()
