@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from omni_msa.media import probe as probing
 from omni_msa.media import pyav
 from omni_msa.media.container import Deadline
+from omni_msa.media.layers import layer_reader
 from omni_msa.media.packets import Packets, StreamIndex
 from omni_msa.media.sampling import plan_frames
 from omni_msa.options import MediaOptions
@@ -171,3 +173,16 @@ def test_a_damaged_packet_that_is_needed_leaves_what_else_decodes(tmp_path):
     reading = frames(path)
     assert len(reading.rgb) == 10
     assert reading.warnings[0].startswith("damaged video: ")
+
+
+def test_a_lower_layer_of_hevc_is_needed_whatever_the_highest_one_is():
+    """A picture that no other of its layer needs may be a reference of a higher layer."""
+    read_layer = layer_reader(SimpleNamespace(name="hevc", extradata=b""))
+    start, below, above = b"\0\0\1", bytes([0 << 1, 1, 0]), bytes([3 << 1, 2, 0])
+    assert read_layer(start + below) == 0  # TRAIL_N of layer 0
+    index = StreamIndex(Fraction(1, 25), 25.0)
+    index.layers.extend([read_layer(start + below), read_layer(start + above)])  # TSA_R of 1
+    assert index.spare_layer is None
+    index = StreamIndex(Fraction(1, 25), 25.0)
+    index.layers.extend([read_layer(start + below)])
+    assert index.spare_layer == 0

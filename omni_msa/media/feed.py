@@ -68,14 +68,18 @@ class FileFeed:
         self.hide = hide
         self._keys: dict[int, str | None] = {}
         self._readers: ClipReaders | None = None
+        self._is_closed = False
 
     def close(self) -> None:
-        """Ends what is being read, and whoever waits for it."""
+        """Ends what is being read, and whoever waits for it; nothing is read afterwards."""
+        self._is_closed = True
         if self._readers is not None:
             self._readers.close()
 
     def read_any(self) -> Iterator[tuple[int, FeedItem]]:
         """Every clip with its place, as soon as it is read; with a cache, in their order."""
+        if self._is_closed:
+            return
         if self.cache is not None:
             yield from enumerate(self.read(range(len(self.clips))))
             return

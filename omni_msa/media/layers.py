@@ -13,13 +13,15 @@ from itertools import islice
 from typing import Any
 
 NEEDED = -1  # by others, or it cannot be told
+REFERENCE = -16  # minus its layer: needed by others, of that layer or above
 RESTART = -2  # needed, but what comes before it is not from there on
 START_CODE = b"\0\0\1"
 MAX_UNITS = 32  # of a packet that are looked at: parameters and messages come before the slices
 
 
 def layer_reader(codec_context: Any) -> Callable[[Any], int]:
-    """A function that gives a packet's layer: 0 or more, `NEEDED` or `RESTART`."""
+    """A function that gives a packet's layer: 0 or more; or `NEEDED`, `RESTART`, or `REFERENCE`
+    minus its layer."""
     read_layer = _LAYERS.get(codec_context.name if codec_context is not None else "")
     if read_layer is None:
         return lambda packet: NEEDED
@@ -53,7 +55,8 @@ def _hevc_layer(data: memoryview, place: int) -> int | None:
         return None
     if kind in (19, 20):
         return RESTART
-    return NEEDED if kind % 2 or kind >= 16 else (data[place + 1] & 7) - 1
+    layer = (data[place + 1] & 7) - 1
+    return REFERENCE - layer if kind % 2 or kind >= 16 else layer
 
 
 _LAYERS = {"h264": _h264_layer, "hevc": _hevc_layer}
@@ -62,7 +65,9 @@ _LAYERS = {"h264": _h264_layer, "hevc": _hevc_layer}
 def _length_size(codec: str, extradata: bytes) -> int:
     """Bytes of the length before each unit; 0 where a start code stands between them."""
     place = {"h264": 4, "hevc": 21}[codec]
-    is_in_lengths = len(extradata) > place and extradata[0] == 1
+    # an early writer of HEVC put 0 there; a start code begins with two
+    is_in_lengths = any(extradata[:2]) or extradata[2:3] > b"\1"
+    is_in_lengths &= len(extradata) > place
     return (extradata[place] & 3) + 1 if is_in_lengths else 0
 
 

@@ -27,7 +27,7 @@ from omni_msa.media.container import (
     demux,
     open_container,
 )
-from omni_msa.media.layers import NEEDED, RESTART
+from omni_msa.media.layers import NEEDED, REFERENCE, RESTART
 
 NO_STAMP = -(2**63)
 
@@ -135,8 +135,9 @@ class StreamIndex:
     @cached_property
     def spare_layer(self) -> int | None:
         """The frames of this layer are needed by no others; None where there is no such layer."""
-        layer = max(self.layers, default=NEEDED)
-        return None if layer < 0 or self.has_fields else layer
+        kinds = set(self.layers)
+        highest = max((k if k >= 0 else REFERENCE - k for k in kinds), default=NEEDED)
+        return highest if highest in kinds and not self.has_fields else None
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,9 @@ def _read_needed(
         with ThreadPoolExecutor(1) as scaler:  # while the next ones are decoded
             for frame in _decode_runs(packets, runs, set(stamps), deadline):
                 is_keyframe = frame.key_frame or frame.pts not in starts
-                if frame.pts is None or frame.pts <= latest or not is_keyframe:
-                    return None  # the file's times or keyframes are none
+                is_whole = packets.index.has_fields or not frame.interlaced_frame
+                if frame.pts is None or frame.pts <= latest or not (is_keyframe and is_whole):
+                    return None  # the file's times or keyframes are none, or it begins otherwise
                 latest = frame.pts
                 if frame.pts in stamps:
                     pictures[frame.pts] = scaler.submit(draw, frame)

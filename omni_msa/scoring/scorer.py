@@ -118,9 +118,10 @@ class Scorer:
         thinker = load_thinker(*_base(options, info), options.device, loaded)
         encoders = {name: row["name"] for name, row in info.encoders.items()}
         load_encoders(thinker, encoders | options.encoders)
-        checkpoint = load_checkpoint(folder, thinker, options.readout)
-        if thinker.adapted:
-            thinker.shared.merge()
+        with thinker.shared.lock:  # another scorer may be computing with the base
+            checkpoint = load_checkpoint(folder, thinker, options.readout)
+            if thinker.adapted:
+                thinker.shared.merge()
         return cls(thinker, checkpoint, chosen)
 
     @classmethod
