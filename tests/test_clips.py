@@ -53,7 +53,7 @@ def test_a_batch_ends_with_its_warnings_by_kind(run, tmp_path):  # noqa: F811
     (tmp_path / "b.txt").write_text("")
     output = tmp_path / "out.csv"
     _, _, err = run("score", tmp_path, "-o", output, "--no-ablate")
-    ending = "2 clips have warnings: transcript without words (1), no words (1)"
+    ending = "2 clips have warnings: no words (1), transcript without words (1)"
     assert err.rstrip().endswith(ending)
     assert ending in run("score", tmp_path, "--no-ablate")[2]
     kinds = [record.warning_kinds for record in read_records(output)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -333,7 +332,7 @@ def _counts(summary: BatchSummary) -> str:
 
 def _warnings_by_kind(summary: BatchSummary) -> str:
     """`3 clips have warnings: no words (2), short audio (1)`."""
-    kinds = Counter(summary.warnings).most_common()
+    kinds = sorted(summary.warnings.items(), key=lambda kind: (-kind[1], kind[0]))
     clips = f"{summary.warned} clip{'s have' if summary.warned > 1 else ' has'} warnings"
     return f"{clips}: {', '.join(f'{kind} ({number})' for kind, number in kinds)}"
 
