@@ -70,8 +70,11 @@ def by_decord(path: Path, plan: FramePlan, indices: list[int]) -> object:
     """Scaled by decord's own scaler."""
     import decord
 
-    reader = decord.VideoReader(str(path), width=plan.width, height=plan.height)
-    return reader.get_batch(indices).asnumpy()
+    try:
+        reader = decord.VideoReader(str(path), width=plan.width, height=plan.height)
+        return reader.get_batch(indices).asnumpy()
+    except decord.DECORDError as error:
+        raise RuntimeError(error) from error
 
 
 def by_torchcodec(path: Path, plan: FramePlan, indices: list[int]) -> object:
@@ -118,7 +121,7 @@ def available(path: Path) -> list[str]:
     for name, read in READERS.items():
         try:
             read(path, plan, list(range(len(rgb))))
-        except Exception as error:  # each library has its own
+        except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
             reason = str(error).strip().splitlines()[0]
             print(f"{name} is left out: {reason}", file=sys.stderr)
         else:
