@@ -34,7 +34,7 @@ from omni_msa.options import MediaOptions
 from omni_msa.scoring.scorer import Scorer
 from omni_msa.values import Clip, FramePlan
 from scripts.bench.clips import RATE, Film, make_film
-from scripts.bench.reference import Reference
+from scripts.bench.reference import UNREADABLE, Reference
 from scripts.bench.report import interleaved, machine, ratio, write_section
 
 OPTIONS = MediaOptions()
@@ -121,7 +121,7 @@ def available(path: Path) -> list[str]:
     for name, read in READERS.items():
         try:
             read(path, plan, list(range(len(rgb))))
-        except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        except (*UNREADABLE, ImportError, subprocess.CalledProcessError) as error:
             reason = str(error).strip().splitlines()[0]
             print(f"{name} is left out: {reason}", file=sys.stderr)
         else:
